@@ -1,0 +1,254 @@
+"""`make bench`: one table of what a scrape costs with each library, beside the reading floor.
+
+Each library works in a process of its own. The timed scrapes take turns (stock, speedups,
+multiprom, the floor, and again), so that a busy machine is busy for all of them, and the
+fastest counts. Before anything is measured, multiprom's text must equal stock's byte for byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scrape_contenders import LIBRARIES, MULTIPROM, SPEEDUPS, STOCK, version
+from scrape_directories import SIZES, Size, write
+from scrape_probe import Probe, cores, idle_stall
+
+FLOOR = "reading floor"
+
+HEADER = (
+    "directory",
+    "library",
+    "`collect()`",
+    "stock / this",
+    "directory to text",
+    "stock / this",
+    "this / floor",
+    "memory added",
+    "longest stall",
+)
+
+# Seconds that each turn may take: one scrape of stock on L takes more, and is then the only one.
+TURN_SECONDS = 0.3
+# Every library is watched for the same time, and so meets the same share of the machine's noise.
+STALL_SECONDS = 2.0
+# Turns, and readings of the floor in each turn.
+ROUNDS = {"S": (9, 50), "M": (5, 10), "L": (3, 3)}
+
+
+@dataclass
+class Result:
+    """What one library showed on one directory; what could not be measured is None."""
+
+    library: str
+    missing: str = ""
+    collect: list[float] = field(default_factory=list)
+    text: list[float] = field(default_factory=list)
+    memory: int | None = None
+    stall: float | None = None
+
+
+def main() -> None:
+    """Measure the sizes asked for and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", nargs="*", metavar="SIZE", help="S, M or L; all of them if none")
+    parser.add_argument("--floor", type=Path, required=True, help="the example reading_floor")
+    arguments = parser.parse_args()
+    unknown = set(arguments.sizes) - set(SIZES)
+    if unknown:
+        parser.error(f"no such size: {', '.join(sorted(unknown))}")
+
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="multiprom-bench-") as parent:
+        print(_about(Path(parent)))
+        sizes = [SIZES[name] for name in arguments.sizes or SIZES]
+        for size in sizes:
+            directory = Path(parent, size.name)
+            directory.mkdir()
+            _progress(f"{size.name}: stock prometheus_client writes {size.files:,} files")
+            _write(directory, size)
+            rows += _rows(size, _measure(directory, size, arguments.floor))
+            # The files of one size must not take the page cache of the next.
+            for file in directory.iterdir():
+                file.unlink()
+    print()
+    print("| " + " | ".join(HEADER) + " |")
+    print("| " + " | ".join(["---", "---"] + ["---:"] * (len(HEADER) - 2)) + " |")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print()
+    for size in sizes:
+        print(f"- {size}.")
+    print(
+        "- Times: the fastest scrape of several rounds in which the libraries take turns.\n"
+        "- Memory added: growth of the peak resident memory of a fresh process in its first "
+        "scrape to text.\n"
+        "- Longest stall: the longest time in which a thread that wakes every 0.5 ms did not "
+        f"run, while another scraped to text for {STALL_SECONDS:.0f} s or one scrape. In the "
+        "row of the floor: beside a thread that sleeps."
+    )
+
+
+def _write(directory: Path, size: Size) -> None:
+    """Let a process of its own write, which does not leave its metrics behind here."""
+    writer = multiprocessing.get_context("spawn").Process(target=write, args=(directory, size))
+    writer.start()
+    writer.join()
+    if writer.exitcode != 0:
+        raise SystemExit(f"bench: writing {size.name} failed")
+    # Writing back to a disk must be over before anything is timed.
+    os.sync()
+
+
+def _measure(directory: Path, size: Size, floor: Path) -> list[Result]:
+    """Measure all libraries on a directory; the last result is the floor."""
+    _progress(f"{size.name}: comparing the texts")
+    _compare(directory, size)
+
+    results = [Result(library) for library in LIBRARIES]
+    for result in results:
+        _progress(f"{size.name}: memory and stalls, {result.library}")
+        _in_fresh_processes(directory, result)
+
+    rounds, readings = ROUNDS[size.name]
+    probes = [
+        (result, Probe(result.library, directory)) for result in results if not result.missing
+    ]
+    floor_result = Result(FLOOR, stall=idle_stall(STALL_SECONDS))
+    for turn in range(rounds):
+        _progress(f"{size.name}: round {turn + 1} of {rounds}")
+        for result, probe in probes:
+            result.collect.append(probe.seconds("collect", TURN_SECONDS))
+        for result, probe in probes:
+            result.text.append(probe.seconds("text", TURN_SECONDS))
+        floor_result.text.append(_read_all(floor, directory, readings))
+    for _, probe in probes:
+        probe.close()
+    return [*results, floor_result]
+
+
+def _in_fresh_processes(directory: Path, result: Result) -> None:
+    """Measure what the scrapes before would disturb: memory and stalls."""
+    probe = Probe(result.library, directory)
+    result.missing = probe.missing
+    if not result.missing:
+        result.memory = probe.memory()
+        result.stall = probe.stall(STALL_SECONDS)
+    probe.close()
+
+
+def _compare(directory: Path, size: Size) -> None:
+    """Stop unless multiprom's text is stock's, byte for byte; tell if the speedups' is not."""
+    texts: dict[str, bytes] = {}
+    for library in LIBRARIES:
+        probe = Probe(library, directory)
+        if not probe.missing:
+            texts[library] = probe.text_of_stock() if library == STOCK else probe.text()
+        probe.close()
+
+    stock = texts[STOCK].splitlines()
+    if MULTIPROM in texts and texts[MULTIPROM] != texts[STOCK]:
+        ours = texts[MULTIPROM].splitlines()
+        for number, (expected, got) in enumerate(zip(stock, ours, strict=False), start=1):
+            if expected != got:
+                raise SystemExit(
+                    f"bench: {size.name}: line {number} of multiprom's text differs\n"
+                    f"  stock:     {expected.decode()}\n  multiprom: {got.decode()}"
+                )
+        raise SystemExit(f"bench: {size.name}: {len(stock)} lines from stock, {len(ours)} from us")
+    # It has no order of its own, so only the lines can be compared.
+    if SPEEDUPS in texts and sorted(texts[SPEEDUPS].splitlines()) != sorted(stock):
+        _progress(f"{size.name}: the text of {SPEEDUPS} has other lines than stock's")
+
+
+def _read_all(floor: Path, directory: Path, readings: int) -> float:
+    """Return the seconds of the fastest of some readings of every used byte."""
+    command = [str(floor), str(directory), str(readings)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def _rows(size: Size, results: list[Result]) -> list[list[str]]:
+    """Return the lines of the table for one directory."""
+    stock, floor = results[0], results[-1]
+    rows = []
+    for result in results:
+        if result.missing:
+            dashes = ["–"] * (len(HEADER) - 3)
+            rows.append([size.name, result.library, f"not installed: {result.missing}", *dashes])
+            continue
+        rows.append(
+            [
+                size.name,
+                result.library,
+                _seconds(min(result.collect, default=None)),
+                _ratio(stock.collect, result.collect),
+                _seconds(min(result.text)),
+                "–" if result is floor else _ratio(stock.text, result.text),
+                _ratio(result.text, floor.text),
+                "–" if result.memory is None else f"{result.memory / 2**20:.1f} MiB",
+                _seconds(result.stall),
+            ]
+        )
+    return rows
+
+
+def _seconds(seconds: float | None) -> str:
+    """Return a time with three digits, in the unit that suits it."""
+    if seconds is None:
+        return "–"
+    unit, value = ("s", seconds) if seconds >= 1 else ("ms", seconds * 1000)
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+
+
+def _ratio(numerator: list[float], denominator: list[float]) -> str:
+    """Return how many times the second fits into the first."""
+    if not numerator or not denominator:
+        return "–"
+    ratio = min(numerator) / min(denominator)
+    return f"{ratio:.{2 if ratio < 10 else 0}f}×"
+
+
+def _about(directory: Path) -> str:
+    """Return the lines that say where this was measured."""
+    libraries = ", ".join(version(library) for library in LIBRARIES)
+    return (
+        f"{_processor()}, {cores()} cores, {platform.system()} {platform.release()}, "
+        f"{platform.python_implementation()} {platform.python_version()}; "
+        f"files on {_file_system(directory)}.\n{libraries}."
+    )
+
+
+def _processor() -> str:
+    """Return the name of the processor as well as the system tells it."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _file_system(directory: Path) -> str:
+    """Return the type of the file system that holds the directory."""
+    if sys.platform != "linux":
+        return "the default temporary directory"
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    resolved = directory.resolve()
+    holding = [mount for mount in mounts if resolved.is_relative_to(mount[0])]
+    # Of two mounts at one point the later hides the earlier.
+    return max(enumerate(holding), key=lambda item: (len(item[1][0]), item[0]))[1][1]
+
+
+def _progress(message: str) -> None:
+    """Tell on stderr what is going on: stdout is the table."""
+    print(f"bench: {message}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
