@@ -1,0 +1,153 @@
+# Every target sets up what it needs on a machine that has make, Python >= 3.10 and Rust.
+# `make demo` shows it, `make test` tests it; CONTRIBUTING.md tells of the others.
+
+# The interpreter that the virtual environments are made with.
+PYTHON ?= python3
+# Which directories `make bench` scrapes; empty for all: S M L.
+BENCH_SIZES ?=
+
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+UPSTREAM := build/upstream
+UPSTREAM_TESTS := $(UPSTREAM)/prometheus_client-0.26.0/tests
+VENVS := .venv .venv-oldest .venv-upstream
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# The environments share one module built in place.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help:
+	@echo 'make demo            gunicorn with a demo application, scraped through multiprom'
+	@echo 'make test            all tests, Rust and Python'
+	@echo 'make test-rust       the tests of the Rust core'
+	@echo 'make test-python     the Python tests, with the newest prometheus_client'
+	@echo 'make test-oldest     some of them with the oldest prometheus_client supported'
+	@echo 'make test-upstream   the tests of prometheus_client itself, run on multiprom'
+	@echo 'make test-install    the source distribution builds, installs and scrapes'
+	@echo 'make lint            formatting, lints, types and the documentation of the core'
+	@echo 'make fmt             formats Rust and Python'
+	@echo 'make bench           the table of the README (BENCH_SIZES="S M" for a part of it)'
+	@echo 'make bench-rust      the benchmark of the Rust core alone'
+	@echo 'make clean           removes what these targets made'
+
+# The tools that no target can install. One line each, and no traceback.
+
+.PHONY: python-is-there
+python-is-there:
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "multiprom needs Python 3.10 or later: '$(PYTHON)' is not there (make PYTHON=...)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "multiprom needs Python 3.10 or later: '$(PYTHON)' is $$($(PYTHON) -V 2>&1) (make PYTHON=...)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "'$(PYTHON)' cannot make virtual environments: install its venv module (Debian: python3-venv)" >&2; exit 1; }
+
+.PHONY: rust-is-there
+rust-is-there:
+	@command -v cargo >/dev/null || \
+	  { echo "multiprom needs a Rust toolchain: 'cargo' is not there (see rustup, or your distribution)" >&2; exit 1; }
+	@command -v cc >/dev/null || \
+	  { echo "Rust needs a linker: 'cc' is not there (Debian: apt-get install gcc libc6-dev)" >&2; exit 1; }
+
+# Virtual environments. A stamp says that a dependency group of pyproject.toml is in one.
+
+$(VENVS:%=%/.made): | python-is-there
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+.venv/.group-%: pyproject.toml | .venv/.made
+	.venv/bin/python -m pip install --quiet --group $*
+	@touch $@
+
+# The package that we compare with has wheels for some Pythons only; the table tells.
+.venv/.group-bench: pyproject.toml | .venv/.made
+	.venv/bin/python -m pip install --quiet --only-binary :all: --group bench || \
+	  echo 'make: the bench goes on without prometheus-client-python-speedups' >&2
+	@touch $@
+
+.venv-oldest/.group-oldest: pyproject.toml | .venv-oldest/.made
+	.venv-oldest/bin/python -m pip install --quiet --group oldest
+	@touch $@
+
+.venv-upstream/.group-upstream: pyproject.toml | .venv-upstream/.made
+	.venv-upstream/bin/python -m pip install --quiet --group upstream
+	@touch $@
+
+# Cargo knows what changed, so these always ask it.
+.PHONY: $(VENVS:%=develop%)
+$(VENVS:%=develop%): develop%: .venv/.group-build | rust-is-there %/.made
+	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $*) .venv/bin/maturin develop --release --quiet
+
+.PHONY: test
+test: python-is-there rust-is-there test-rust test-python test-oldest test-upstream test-install
+
+# Without the binding: what it has to say is tested from Python, and the floors below Python
+# must stand alone.
+.PHONY: test-rust
+test-rust: | rust-is-there
+	cargo test --no-default-features
+
+.PHONY: test-python
+test-python: develop.venv .venv/.group-test build/gunicorn-23
+	.venv/bin/python -m pytest
+
+.PHONY: test-oldest
+test-oldest: .venv-oldest/.group-oldest develop.venv-oldest
+	.venv-oldest/bin/python -m pytest tests/test_properties_*.py
+
+.PHONY: test-upstream
+test-upstream: .venv-upstream/.group-upstream develop.venv-upstream $(UPSTREAM_TESTS)
+	cd $(UPSTREAM) && PYTHONPATH=$(abspath tests/upstream) \
+	  $(abspath .venv-upstream)/bin/pytest -p install_multiprom -c /dev/null --rootdir . $(abspath $(UPSTREAM_TESTS))
+
+# Only the tests, so that they cannot import a prometheus_client beside them.
+$(UPSTREAM_TESTS): tests/upstream/requirements.txt | .venv-upstream/.made
+	rm -rf $(UPSTREAM)
+	.venv-upstream/bin/python -m pip download --quiet --no-deps --dest $(UPSTREAM) --requirement $<
+	.venv-upstream/bin/python scripts/unpack_tests.py $(UPSTREAM)/*.tar.gz $(UPSTREAM)
+	@touch $@
+
+# The last gunicorn that runs the hooks inside its signal handler.
+build/gunicorn-23: | .venv/.made
+	rm -rf $@
+	.venv/bin/python -m pip install --quiet --no-deps --target $@ gunicorn==23.0.0
+
+.PHONY: test-install
+test-install: .venv/.group-build | rust-is-there
+	rm -rf build/install
+	.venv/bin/maturin sdist --quiet --out build/install
+	$(PYTHON) -m venv build/install/venv
+	CARGO_TARGET_DIR=$(TARGET_DIR) build/install/venv/bin/python -m pip install --quiet build/install/multiprom-*.tar.gz
+	cd build/install && venv/bin/python -I $(abspath scripts/scrape_once.py)
+
+.PHONY: lint
+lint: develop.venv .venv/.group-lint
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/python -m mypy.stubtest multiprom._core
+
+.PHONY: fmt
+fmt: .venv/.group-lint | rust-is-there
+	cargo fmt
+	.venv/bin/ruff check --fix-only --quiet
+	.venv/bin/ruff format
+
+.PHONY: bench
+bench: develop.venv .venv/.group-bench
+	cargo build --release --no-default-features --example reading_floor
+	.venv/bin/python benches/scrape_table.py --floor $(TARGET_DIR)/release/examples/reading_floor $(BENCH_SIZES)
+
+.PHONY: bench-rust
+bench-rust: | rust-is-there
+	cargo bench --no-default-features --bench scrape
+
+.PHONY: clean
+clean:
+	rm -rf $(VENVS) build target
