@@ -68,10 +68,9 @@ def child_exit(server: Any, worker: Any) -> None:
     SIGKILL, out of memory). Before gunicorn 24 that is inside the handler of SIGCHLD, between any
     two bytecodes of the master, so nothing here takes a lock.
 
-    Args:
-        server: The ``gunicorn.arbiter.Arbiter``; its ``log`` is used if it has one, else the
-            ``multiprom`` logger.
-        worker: The ``gunicorn.workers.base.Worker`` that exited; its ``pid`` is used.
+    ``server`` is the ``gunicorn.arbiter.Arbiter``, whose ``log`` is used if it has one, else the
+    ``multiprom`` logger. ``worker`` is the ``gunicorn.workers.base.Worker`` that exited, whose
+    ``pid`` is used.
 
     Does nothing if ``PROMETHEUS_MULTIPROC_DIR`` is unset or empty in both its spellings. Raises
     nothing: an exception in this hook would stop the server, so every ``Exception`` becomes one
@@ -83,10 +82,9 @@ def child_exit(server: Any, worker: Any) -> None:
 def dirty_worker_exit(arbiter: Any, worker: Any) -> None:
     """Mark a dirty worker that has exited as dead: the ``dirty_worker_exit`` hook of gunicorn 25.
 
-    Args:
-        arbiter: The ``gunicorn.dirty.arbiter.DirtyArbiter``; its ``log`` is used if it has one,
-            else the ``multiprom`` logger.
-        worker: The ``gunicorn.dirty.worker.DirtyWorker`` that exited; its ``pid`` is used.
+    ``arbiter`` is the ``gunicorn.dirty.arbiter.DirtyArbiter``, whose ``log`` is used if it has one,
+    else the ``multiprom`` logger. ``worker`` is the ``gunicorn.dirty.worker.DirtyWorker`` that
+    exited, whose ``pid`` is used.
 
     Raises nothing and does what :func:`child_exit` does for ordinary workers. Older versions of
     gunicorn do not know the name and leave it alone. See
