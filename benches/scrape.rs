@@ -1,23 +1,20 @@
 //! Directory to text in Rust alone, beside the reading floor.
 //!
-//! `make bench` measures the same through Python, on files written by prometheus_client; this
+//! `make bench` measures the same through Python, on files written by `prometheus_client`; this
 //! one shows what a change in the core costs without building the Python module.
 
-#![allow(
-    missing_docs,
-    reason = "the macros of criterion make undocumented functions"
-)]
+#![allow(missing_docs, reason = "the macros of criterion make undocumented functions")]
+#![allow(clippy::expect_used, reason = "a benchmark without its files measures nothing")]
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+mod floor;
+
+use std::fs;
 use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tempfile::TempDir;
 
-/// The size that prometheus_client gives a new file; it then doubles.
-const FIRST_SIZE: usize = 64 * 1024;
-/// The upper bounds of prometheus_client's default buckets.
+/// The upper bounds of `prometheus_client`'s default buckets.
 const BUCKETS: [&str; 15] = [
     "0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25", "0.5", "0.75", "1.0", "2.5", "5.0",
     "7.5", "10.0", "+Inf",
@@ -33,18 +30,8 @@ struct Size {
 }
 
 const SIZES: [Size; 2] = [
-    Size {
-        name: "S",
-        processes: 8,
-        series: 50,
-        gauges: 10,
-    },
-    Size {
-        name: "M",
-        processes: 64,
-        series: 200,
-        gauges: 20,
-    },
+    Size { name: "S", processes: 8, series: 50, gauges: 10 },
+    Size { name: "M", processes: 64, series: 200, gauges: 20 },
 ];
 
 criterion_group!(benches, scrape);
@@ -55,14 +42,19 @@ fn scrape(criterion: &mut Criterion) {
     for size in &SIZES {
         let directory = write_directory(size);
         let path = directory.path();
-        let mut buffer = vec![0; FIRST_SIZE];
+        let mut buffer = Vec::new();
 
-        group.throughput(Throughput::Bytes(read_directory(path, &mut buffer)));
+        group.throughput(Throughput::Bytes(read_floor(path, &mut buffer)));
         group.bench_function(BenchmarkId::new("reading floor", size.name), |bencher| {
-            bencher.iter(|| read_directory(path, &mut buffer));
+            bencher.iter(|| read_floor(path, &mut buffer));
         });
     }
     group.finish();
+}
+
+/// Reads every used byte, and returns how many there are.
+fn read_floor(directory: &Path, buffer: &mut Vec<u8>) -> u64 {
+    floor::read_directory(directory, buffer).expect("the directory is ours") as u64
 }
 
 /// Writes a directory of the given size.
@@ -130,11 +122,7 @@ fn endpoint(index: u32) -> String {
 }
 
 fn method(index: u32) -> String {
-    let method = if index.is_multiple_of(2) {
-        "GET"
-    } else {
-        "POST"
-    };
+    let method = if index.is_multiple_of(2) { "GET" } else { "POST" };
     format!(r#""method": "{method}""#)
 }
 
@@ -159,38 +147,11 @@ impl Image {
     fn write(mut self, directory: &Path, name: &str) {
         let used = i32::try_from(self.0.len()).expect("the files here are small");
         self.0[..4].copy_from_slice(&used.to_ne_bytes());
-        let mut size = FIRST_SIZE;
+        let mut size = floor::FIRST_READ;
         while size < self.0.len() {
             size *= 2;
         }
         self.0.resize(size, 0);
         fs::write(directory.join(name), self.0).expect("the temporary directory has room");
     }
-}
-
-/// Reads the used bytes of each file into one buffer; returns how many there are.
-fn read_directory(directory: &Path, buffer: &mut Vec<u8>) -> u64 {
-    let mut paths: Vec<_> = fs::read_dir(directory)
-        .expect("the directory is there")
-        .map(|entry| entry.expect("its entries can be listed").path())
-        .collect();
-    paths.sort_unstable();
-    let mut total = 0;
-    for path in paths {
-        let file = File::open(path).expect("the file is there");
-        let first = file
-            .read_at(&mut buffer[..FIRST_SIZE], 0)
-            .expect("the file can be read");
-        let header = buffer.first_chunk::<4>().expect("the buffer is larger");
-        let used = usize::try_from(i32::from_ne_bytes(*header)).expect("we wrote it");
-        if used > first {
-            if used > buffer.len() {
-                buffer.resize(used, 0);
-            }
-            file.read_exact_at(&mut buffer[first..used], first as u64)
-                .expect("we wrote it");
-        }
-        total += used as u64;
-    }
-    total
 }
