@@ -1,0 +1,64 @@
+"""What every test starts from: no directory configured, nothing installed, nothing held open."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# prometheus_client picks its value class when it is imported. The tests decide themselves when it
+# writes files, so a variable of the caller's environment must not decide for them.
+for _variable in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+    os.environ.pop(_variable, None)
+
+from prometheus_client import values  # noqa: E402, only now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Writing a directory of files is slow for hypothesis, not for us. The quick profile finds the same
+# examples on each run, so that a change is blamed for what it broke; `thorough` looks for new ones.
+settings.register_profile(
+    "quick",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "thorough",
+    deadline=None,
+    max_examples=3000,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture(autouse=True)
+def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave neither a configured directory, nor an installed multiprom, nor an open file behind."""
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    monkeypatch.delenv("prometheus_multiproc_dir", raising=False)
+    yield
+    # Only a test that imported multiprom can have installed it.
+    if "multiprom" in sys.modules:
+        import multiprom
+
+        multiprom.uninstall()
+    # prometheus_client before 0.26 has no way to close its files.
+    close = getattr(values, "close_all_multiprocess_files", None)
+    if close is not None:
+        close()
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty directory that PROMETHEUS_MULTIPROC_DIR names."""
+    path = tmp_path / "metrics"
+    path.mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(path))
+    return path
