@@ -8,7 +8,8 @@
 
 mod floor;
 
-use std::fs;
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -152,6 +153,11 @@ impl Image {
             size *= 2;
         }
         self.0.resize(size, 0);
-        fs::write(directory.join(name), self.0).expect("the temporary directory has room");
+        let mut file = File::create(directory.join(name)).expect("the directory is ours");
+        // Page by page, as a mapping is written: the page cache of a file written at once is in
+        // larger pieces, which makes reading it twice as fast.
+        for page in self.0.chunks(4096) {
+            file.write_all(page).expect("the temporary directory has room");
+        }
     }
 }
