@@ -13,6 +13,10 @@ use std::io::Write;
 use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use multiprom::escaping::Escaping;
+use multiprom::exposition::{self, Format};
+use multiprom::family::SampleOrder;
+use multiprom::merge::{Merge, Options};
 use tempfile::TempDir;
 
 /// The upper bounds of `prometheus_client`'s default buckets.
@@ -46,11 +50,22 @@ fn scrape(criterion: &mut Criterion) {
         let mut buffer = Vec::new();
 
         group.throughput(Throughput::Bytes(read_floor(path, &mut buffer)));
+        group.bench_function(BenchmarkId::new("directory to text", size.name), |bencher| {
+            bencher.iter(|| directory_to_text(path));
+        });
         group.bench_function(BenchmarkId::new("reading floor", size.name), |bencher| {
             bencher.iter(|| read_floor(path, &mut buffer));
         });
     }
     group.finish();
+}
+
+/// What one scrape does: lists, reads, merges and prints.
+fn directory_to_text(directory: &Path) -> String {
+    let options = Options { accumulate: true, order: SampleOrder::Grouped };
+    let merge = Merge::of_directory(directory).expect("the directory is ours");
+    let families = merge.families(options).expect("its entries are sound");
+    exposition::text(&families, Format::Prometheus, Escaping::Underscores)
 }
 
 /// Reads every used byte, and returns how many there are.
