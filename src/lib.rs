@@ -1,1 +1,41 @@
-//! placeholder
+//! Prometheus metrics of many processes, merged from the files that they share.
+//!
+//! The modules are floors, and each imports only from floors below it:
+//!
+//! | floor | modules | what lives there |
+//! | --- | --- | --- |
+//! | 0 | `error`, `metric` | what can go wrong; types, modes and rules |
+//! | 1 | `format`, `key`, `filename`, `number`, `sum`, `escaping` | pure bytes and text |
+//! | 2 | `reader`, `left_out`, `directory` | one file, one directory |
+//! | 3 | `family`, `histogram`, `key_index`, `column`, `table`, `unmerged`, `replay`, `draft`, `merge` | many files to one set of families |
+//! | 4 | `exposition` | families to text |
+//! | 5 | `python` | the binding, with the `python` feature |
+//!
+//! Without the `python` feature this is plain Rust.
+
+#[cfg(not(unix))]
+compile_error!("multiprom runs on Linux and macOS: it needs POSIX files");
+
+mod column;
+pub mod directory;
+mod draft;
+pub mod error;
+pub mod escaping;
+pub mod exposition;
+pub mod family;
+mod filename;
+mod format;
+mod histogram;
+mod key;
+mod key_index;
+pub mod left_out;
+pub mod merge;
+pub mod metric;
+mod number;
+#[cfg(feature = "python")]
+mod python;
+mod reader;
+mod replay;
+mod sum;
+mod table;
+mod unmerged;

@@ -1,0 +1,80 @@
+"""Prometheus metrics of many worker processes: prometheus_client's multiprocess mode, in Rust.
+
+Same directory, same files, same names as prometheus_client: `install()` puts multiprom behind
+prometheus_client's own names; or use the names here. `multiprom.gunicorn` does it for gunicorn.
+
+Importing multiprom does not import prometheus_client, which decides at import, by
+PROMETHEUS_MULTIPROC_DIR, how metrics count: the variable may still be set after
+`import multiprom`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    msg = (
+        "multiprom runs on Linux and macOS, not on Windows: "
+        "it shares metrics through POSIX files (prometheus_client alone works on Windows)"
+    )
+    raise ImportError(msg)
+
+from multiprom._core import __version__
+
+if TYPE_CHECKING:
+    from multiprom.collector import MultiProcessCollector, mark_process_dead
+    from multiprom.exposition import (
+        CONTENT_TYPE_LATEST,
+        generate_latest,
+        make_asgi_app,
+        make_wsgi_app,
+        openmetrics_latest,
+        start_http_server,
+    )
+    from multiprom.installation import install, uninstall
+    from multiprom.reports import LeftOut, left_out
+
+__all__ = (
+    "CONTENT_TYPE_LATEST",
+    "LeftOut",
+    "MultiProcessCollector",
+    "__version__",
+    "generate_latest",
+    "install",
+    "left_out",
+    "make_asgi_app",
+    "make_wsgi_app",
+    "mark_process_dead",
+    "openmetrics_latest",
+    "start_http_server",
+    "uninstall",
+)
+
+_HOMES = {
+    "CONTENT_TYPE_LATEST": "exposition",
+    "LeftOut": "reports",
+    "MultiProcessCollector": "collector",
+    "generate_latest": "exposition",
+    "install": "installation",
+    "left_out": "reports",
+    "make_asgi_app": "exposition",
+    "make_wsgi_app": "exposition",
+    "mark_process_dead": "collector",
+    "openmetrics_latest": "exposition",
+    "start_http_server": "exposition",
+    "uninstall": "installation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    importlib.import_module("multiprom.stock").refresh()
+    return getattr(importlib.import_module(f"multiprom.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

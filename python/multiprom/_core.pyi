@@ -1,0 +1,73 @@
+"""The Rust core. Private: the public names are those of `multiprom`."""
+
+from collections.abc import Sequence, Set as AbstractSet
+from typing import TypeAlias
+
+from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Sample
+
+__version__: str
+
+Report: TypeAlias = tuple[str, int | None, str, int, bool]
+"""Path, offset, reason, entries, and whether it is no metrics file at all."""
+
+def merge_files(
+    files: Sequence[str],
+    accumulate: bool,
+    grouped: bool,
+    metric_class: type[Metric],
+    sample_class: type[Sample],
+) -> tuple[list[Metric], list[Report]]:
+    """Merge `files`, in this order, with the GIL released.
+
+    Args:
+        files: Paths. One that does not exist counts as empty.
+        accumulate: Whether to make histogram buckets cumulative and count them.
+        grouped: Whether samples are in the order of prometheus_client 0.24 and later.
+        metric_class: prometheus_client's `Metric`.
+        sample_class: prometheus_client's `Sample`.
+
+    Raises:
+        OSError: Reading failed for a reason that will pass.
+    """
+
+def merge_directory(
+    path: str, grouped: bool, metric_class: type[Metric], sample_class: type[Sample]
+) -> tuple[list[Metric], list[Report]]:
+    """Merge the files of the directory `path`, in name order; else as `merge_files`."""
+
+def read_files(
+    files: Sequence[str], metric_class: type[Metric], sample_class: type[Sample]
+) -> tuple[dict[str, Metric], list[Report]]:
+    """Read `files` without merging: families by name, a sample for each entry.
+
+    As `MultiProcessCollector._read_metrics` of prometheus_client: labels are tuples of pairs, with
+    the process as `pid` for gauges.
+
+    Raises:
+        OSError: Reading failed for a reason that will pass.
+    """
+
+def directory_text(
+    path: str, openmetrics: bool, escaping: str, grouped: bool, names: AbstractSet[str] | None
+) -> tuple[bytes, list[Report]]:
+    """Merge the files of the directory `path` into text, with the GIL released.
+
+    Args:
+        path: The directory. One that does not exist has no files.
+        openmetrics: OpenMetrics without `# EOF`, instead of the Prometheus text format.
+        escaping: `allow-utf-8`, `underscores`, `dots` or `values`.
+        grouped: Whether samples are in the order of prometheus_client 0.24 and later.
+        names: The names of the samples to give; None for all.
+
+    Raises:
+        ValueError: There is no such escaping scheme.
+        OSError: Reading failed for a reason that will pass.
+    """
+
+def remove_gauge_files(path: str, pid: str, modes: Sequence[str]) -> None:
+    """Delete the files in which process `pid` keeps gauges of `modes`, those that exist.
+
+    Raises:
+        OSError: A file could not be deleted.
+    """

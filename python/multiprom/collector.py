@@ -1,0 +1,175 @@
+"""`MultiProcessCollector` and `mark_process_dead`, merged and done in Rust."""
+
+from __future__ import annotations
+
+import glob
+import os
+from typing import TYPE_CHECKING, Any, cast
+
+import prometheus_client
+from prometheus_client import multiprocess
+from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Sample
+
+from multiprom import _core, reports
+from multiprom.stock import original, replaces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client.multiprocess import MultiProcessCollector as StockCollector
+else:
+    StockCollector = original(multiprocess.MultiProcessCollector)
+
+# What a program may override or patch; then its own code has to run.
+_METHODS = ("collect", "merge", "_read_metrics", "_accumulate_metrics")
+_STOCK_METHODS = {name: getattr(StockCollector, name) for name in _METHODS}
+
+
+def _groups_samples() -> bool:
+    """Say whether this prometheus_client groups samples by labels, as since 0.24."""
+    metric = Metric("m", "", "summary")
+    for name, value in (("m_sum", "a"), ("m_sum", "b"), ("m_count", "a")):
+        metric.add_sample(name, cast("Any", (("l", value),)), 0.0)
+    accumulate = _STOCK_METHODS["_accumulate_metrics"]
+    (merged,) = accumulate({"m": metric}, accumulate=True)
+    return [sample.name for sample in merged.samples] == ["m_sum", "m_count", "m_sum"]
+
+
+GROUPED = _groups_samples()
+
+
+class MultiProcessCollector(StockCollector):
+    """Collects the metrics of all processes that share a directory.
+
+    As prometheus_client's class of this name, of which it is a subclass; results are
+    prometheus_client's `Metric` and `Sample`. What is different:
+
+    - `merge` and `collect` are done in Rust, with the GIL released while files are read.
+    - `collect` takes the files in name order, so that a scrape is deterministic.
+    - What a file holds never makes them fail: see `multiprom.left_out`.
+    - Sums are exact, rounded once.
+    - The path is taken literally, also if it has glob characters.
+
+    A subclass may override `collect`, `merge`, `_read_metrics` and `_accumulate_metrics`, and they
+    may be patched: they are used then.
+
+    Args:
+        registry: A registry to register with, or None. Anything with `register` will do.
+        path: The directory, as a str or a path; default: PROMETHEUS_MULTIPROC_DIR, or its
+            lower-case form, which is deprecated.
+
+    Raises:
+        ValueError: The directory is not set or not a directory.
+
+    """
+
+    @staticmethod
+    def merge(files: Iterable[Any], accumulate: bool = True) -> list[Metric]:  # noqa: FBT001
+        """Merge the metrics of `files`, in the order given.
+
+        Args:
+            files: Paths of metrics files, as str, bytes or path objects. One that does not exist
+                counts as empty.
+            accumulate: Whether to make histogram buckets cumulative and count them, as the
+                exposition wants it. False to write the result into files again.
+
+        Returns:
+            Families and samples in prometheus_client's order.
+
+        Raises:
+            OSError: Reading failed for a reason that will pass, such as too many open files.
+
+        """
+        if _has_own_steps(MultiProcessCollector):
+            return _merge_in_steps(MultiProcessCollector, files, accumulate=accumulate)
+        metrics, left_out = _core.merge_files(
+            [os.fsdecode(file) for file in files], accumulate, GROUPED, Metric, Sample
+        )
+        reports.report(left_out)
+        return metrics
+
+    @staticmethod
+    def _read_metrics(files: Iterable[Any]) -> dict[str, Metric]:
+        paths = [os.fsdecode(file) for file in files]
+        metrics, left_out = _core.read_files(paths, Metric, Sample)
+        reports.report(left_out)
+        return metrics
+
+    def collect(self) -> list[Metric]:
+        """Merge the metrics files of the directory, in name order.
+
+        Raises:
+            OSError: Reading failed for a reason that will pass, such as too many open files.
+
+        """
+        if reads_directory(self, calling="collect"):
+            path = os.fsdecode(self._path)
+            metrics, left_out = _core.merge_directory(path, GROUPED, Metric, Sample)
+            reports.report(left_out, directory=path)
+            return metrics
+        files = sorted(glob.glob(os.path.join(glob.escape(os.fsdecode(self._path)), "*.db")))
+        if _is_ours_or_stock(self, "merge"):
+            return _merge_in_steps(self, files, accumulate=True)
+        return cast("list[Metric]", self.merge(files, accumulate=True))
+
+
+_OUR_METHODS = {name: getattr(MultiProcessCollector, name) for name in _METHODS}
+
+
+def _is_ours_or_stock(collector: Any, name: str) -> bool:
+    method = getattr(collector, name)
+    method = getattr(method, "__func__", method)
+    return method is _OUR_METHODS[name] or method is _STOCK_METHODS[name]
+
+
+def _has_own_steps(collector: Any) -> bool:
+    return not all(
+        _is_ours_or_stock(collector, name) for name in ("_read_metrics", "_accumulate_metrics")
+    )
+
+
+def _merge_in_steps(collector: Any, files: Iterable[Any], *, accumulate: bool) -> list[Metric]:
+    metrics = collector._read_metrics(files)  # noqa: SLF001
+    return list(collector._accumulate_metrics(metrics, accumulate))  # noqa: SLF001
+
+
+def reads_directory(collector: object, *, calling: str | None = None) -> bool:
+    """Say whether all that `collector` gives is what the files of its directory hold.
+
+    That is so for a MultiProcessCollector, prometheus_client's or ours, of which nothing is
+    overridden or patched. `calling` names a method that is known to be ours.
+    """
+    return isinstance(collector, StockCollector) and all(
+        name == calling or _is_ours_or_stock(collector, name) for name in _METHODS
+    )
+
+
+def mark_process_dead(pid: int | str, path: str | os.PathLike[str] | None = None) -> None:
+    """Delete the files in which process `pid` keeps its `live*` gauges; nothing else.
+
+    As prometheus_client's, but pid and path are taken literally, also with glob characters.
+
+    Args:
+        pid: The process identifier.
+        path: The directory; default: PROMETHEUS_MULTIPROC_DIR, or its lower-case form.
+
+    Raises:
+        ValueError: No path is given or set.
+        OSError: A file could not be deleted.
+
+    """
+    if path is None:
+        lower_case = os.environ.get("prometheus_multiproc_dir")  # noqa: SIM112
+        path = os.environ.get("PROMETHEUS_MULTIPROC_DIR", lower_case)
+    if path is None:
+        raise ValueError("env PROMETHEUS_MULTIPROC_DIR is not set")
+    # Looked up now: programs add modes of their own.
+    modes = multiprocess._LIVE_GAUGE_MULTIPROCESS_MODES  # noqa: SLF001
+    _core.remove_gauge_files(os.fsdecode(path), str(pid), sorted(modes))
+
+
+replaces(MultiProcessCollector, StockCollector)
+replaces(mark_process_dead, original(multiprocess.mark_process_dead))
+
+__all__ = ("MultiProcessCollector", "mark_process_dead", "prometheus_client", "reads_directory")

@@ -1,0 +1,348 @@
+"""Exposition: registries to text, straight from the files where a registry holds our collector."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gzip
+import itertools
+import os
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qs
+
+import prometheus_client
+from prometheus_client import asgi
+from prometheus_client import exposition as stock_exposition
+from prometheus_client.openmetrics import exposition as stock_openmetrics
+from prometheus_client.registry import REGISTRY, CollectorRegistry, RestrictedRegistry
+
+from multiprom import _core, reports
+from multiprom.collector import GROUPED, reads_directory
+from multiprom.stock import has_parameter, original, replaces
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
+    from wsgiref.simple_server import WSGIServer
+
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.registry import Collector
+
+CONTENT_TYPE_LATEST: str = stock_exposition.CONTENT_TYPE_LATEST
+"""Content type of the latest text format, as prometheus_client's."""
+
+_STOCK_TEXT = original(stock_exposition.generate_latest)
+_STOCK_OPENMETRICS = original(stock_openmetrics.generate_latest)
+_STOCK_COLLECTS = {kind: kind.collect for kind in (CollectorRegistry, RestrictedRegistry)}
+
+_UNDERSCORES = "underscores"
+_ALLOW_UTF8 = "allow-utf-8"
+_ESCAPINGS = (_UNDERSCORES, _ALLOW_UTF8, "dots", "values")
+_EOF = b"# EOF\n"
+
+# Before 0.23 names were not escaped, at most quoted. OpenMetrics quoted them in a way of its own
+# then, which is left to prometheus_client's code.
+_HAS_ESCAPING = has_parameter(_STOCK_TEXT, "escaping")
+
+
+def generate_latest(registry: Collector = REGISTRY, escaping: str = _UNDERSCORES) -> bytes:
+    """Give the metrics of `registry` in the Prometheus text format.
+
+    The same bytes as prometheus_client's `generate_latest`. What the registry's multiprocess
+    collectors hold goes from the files to text in Rust; other collectors are formatted by
+    prometheus_client, in registry order.
+
+    Args:
+        registry: A registry, or anything with `collect`.
+        escaping: The escaping scheme for names: `underscores`, `allow-utf-8`, `dots`, `values`
+            (prometheus_client 0.23 and later; before, names are quoted where they need it).
+
+    Returns:
+        UTF-8 text.
+
+    Raises:
+        OSError: Reading failed for a reason that will pass, such as too many open files.
+        Exception: Whatever another collector raises.
+
+    """
+    if not _HAS_ESCAPING:
+        return _text(registry, _STOCK_TEXT, escaping=_ALLOW_UTF8, openmetrics=False)
+    encoder = functools.partial(_STOCK_TEXT, escaping=escaping)
+    return _text(registry, encoder, escaping=escaping, openmetrics=False)
+
+
+def openmetrics_latest(
+    registry: Collector, escaping: str = _UNDERSCORES, version: str = "1.0.0"
+) -> bytes:
+    """Give the metrics of `registry` in the OpenMetrics text format.
+
+    The same bytes as `prometheus_client.openmetrics.exposition.generate_latest`; else as
+    `generate_latest` here.
+
+    Args:
+        registry: A registry, or anything with `collect`.
+        escaping: The escaping scheme for names, as in `generate_latest`.
+        version: The version of OpenMetrics, which matters to native histograms only
+            (prometheus_client 0.24 and later).
+
+    """
+    if not _HAS_ESCAPING:
+        return cast("bytes", _STOCK_OPENMETRICS(registry))
+    keywords = {"escaping": escaping}
+    if has_parameter(_STOCK_OPENMETRICS, "version"):
+        keywords["version"] = version
+    encoder = functools.partial(_STOCK_OPENMETRICS, **keywords)
+    return _text(registry, encoder, escaping=escaping, openmetrics=True)
+
+
+def _text(
+    registry: Any, encoder: Callable[[Any], bytes], *, escaping: str, openmetrics: bool
+) -> bytes:
+    content = _content(registry) if escaping in _ESCAPINGS else None
+    if content is None or not any(map(reads_directory, content.collectors)):
+        return encoder(registry)
+    parts = []
+    if content.first:
+        parts.append(encoder(_Metrics(content.first)))
+    for reads, collectors in itertools.groupby(content.collectors, reads_directory):
+        if not reads:
+            parts.append(encoder(_Metrics(content.metrics(collectors))))
+            continue
+        for collector in collectors:
+            path = os.fsdecode(collector._path)  # noqa: SLF001
+            text, left_out = _core.directory_text(
+                path, openmetrics, escaping, GROUPED, content.names
+            )
+            reports.report(left_out, directory=path)
+            parts.append(text)
+    if openmetrics:
+        parts = [part.removesuffix(_EOF) for part in parts]
+        parts.append(_EOF)
+    return b"".join(parts)
+
+
+class _Metrics:
+    """Metrics that were collected already, as a registry."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+class _Content:
+    """What a registry would collect: metrics of its own, then collectors in order.
+
+    `names` are the names of the samples that a restricted registry lets through.
+    """
+
+    def __init__(
+        self, first: list[Metric], collectors: Iterable[Any], names: AbstractSet[str] | None = None
+    ) -> None:
+        self.first = first
+        self.collectors = list(collectors)
+        self.names = names
+
+    def metrics(self, collectors: Iterable[Any]) -> Iterator[Metric]:
+        for metric in itertools.chain.from_iterable(c.collect() for c in collectors):
+            kept = metric if self.names is None else metric._restricted_metric(self.names)  # noqa: SLF001
+            if kept:
+                yield kept
+
+
+def _content(registry: Any) -> _Content | None:
+    """Give the content of a registry; None if only its own `collect` knows it.
+
+    As the two `collect` methods of prometheus_client's registries, but without their lock, in
+    which a signal handler or a fork could come in: copying a dictionary or set is atomic.
+    """
+    kind = type(registry)
+    if kind not in _STOCK_COLLECTS or kind.collect is not _STOCK_COLLECTS[kind]:
+        return None
+    if "collect" in vars(registry):
+        return None
+    if kind is CollectorRegistry:
+        first = [registry._target_info_metric()] if registry._target_info else []  # noqa: SLF001
+        return _Content(first, list(registry._collector_to_names))  # noqa: SLF001
+    names: AbstractSet[str] = registry._name_set  # noqa: SLF001
+    inner = registry._registry  # noqa: SLF001
+    if type(inner) is not CollectorRegistry:
+        return None
+    is_wanted = "target_info" in names and inner._target_info  # noqa: SLF001
+    # Built step by step as prometheus_client does: the order of a set depends on it.
+    collectors = set(getattr(inner, "_collectors_without_names", ()))
+    by_name = inner._names_to_collectors  # noqa: SLF001
+    for name in names:
+        if name != "target_info" and name in by_name:
+            collectors.add(by_name[name])
+    return _Content([inner._target_info_metric()] if is_wanted else [], collectors, names)  # noqa: SLF001
+
+
+def _bake_output(
+    registry: Any,
+    accept: str | None,
+    accept_encoding: str | None,
+    params: Mapping[str, list[str]],
+    disable_compression: bool,  # noqa: FBT001
+) -> tuple[str, list[tuple[str, str]], bytes]:
+    """Give status, headers and body of a scrape, negotiated as prometheus_client does."""
+    if original(stock_exposition.generate_latest) is not stock_exposition.generate_latest:
+        # Installed: prometheus_client's own way leads here again, and programs patch it.
+        return cast(
+            "tuple[str, list[tuple[str, str]], bytes]",
+            stock_exposition._bake_output(  # noqa: SLF001
+                registry, accept, accept_encoding, params, disable_compression
+            ),
+        )
+    encoder, content_type = stock_exposition.choose_encoder(accept or "")
+    if "name[]" in params:
+        registry = registry.restricted_registry(params["name[]"])
+    output = _fast(encoder)(registry)
+    headers = [("Content-Type", content_type)]
+    if not disable_compression and stock_exposition.gzip_accepted(accept_encoding or ""):
+        output = gzip.compress(output)
+        headers.append(("Content-Encoding", "gzip"))
+    return "200 OK", headers, output
+
+
+def _fast(encoder: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Give our encoder for one that prometheus_client's `choose_encoder` chose."""
+    keywords = getattr(encoder, "keywords", {})
+    ours = {_STOCK_TEXT: generate_latest, _STOCK_OPENMETRICS: openmetrics_latest}
+    chosen = ours.get(getattr(encoder, "func", encoder))
+    return functools.partial(chosen, **keywords) if chosen else encoder
+
+
+def make_wsgi_app(
+    registry: Collector = REGISTRY, disable_compression: bool = False  # noqa: FBT001
+) -> Callable[..., Any]:
+    """Make a WSGI application that serves the metrics of `registry`.
+
+    As prometheus_client's `make_wsgi_app`: any path, `Accept` negotiation, gzip, `name[]`.
+
+    Args:
+        registry: A registry.
+        disable_compression: Whether to never compress.
+
+    """
+    stock_app = original(stock_exposition.make_wsgi_app)(registry, disable_compression)
+
+    def prometheus_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        if environ["REQUEST_METHOD"] != "GET" or environ.get("PATH_INFO") == "/favicon.ico":
+            return stock_app(environ, start_response)
+        status, headers, output = _bake_output(
+            registry,
+            environ.get("HTTP_ACCEPT"),
+            environ.get("HTTP_ACCEPT_ENCODING"),
+            parse_qs(environ.get("QUERY_STRING", "")),
+            disable_compression,
+        )
+        start_response(status, headers)
+        return [output]
+
+    return prometheus_app
+
+
+def make_asgi_app(
+    registry: Collector = REGISTRY, disable_compression: bool = False  # noqa: FBT001
+) -> Callable[..., Awaitable[None]]:
+    """Make an ASGI application that serves the metrics of `registry`.
+
+    As prometheus_client's `make_asgi_app`, but under asyncio a scrape runs in a thread, so that
+    the event loop goes on meanwhile. Under another event loop it runs in the loop, as there.
+
+    Args:
+        registry: A registry.
+        disable_compression: Whether to never compress.
+
+    """
+
+    async def prometheus_app(
+        scope: dict[str, Any],
+        receive: Callable[[], Awaitable[dict[str, Any]]],
+        send: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> None:
+        if scope.get("type") != "http":
+            raise AssertionError(f"metrics are served over HTTP, not over {scope.get('type')}")
+
+        def header(wanted: bytes) -> str:
+            values = (value for name, value in scope.get("headers", ()) if name.lower() == wanted)
+            return ",".join(value.decode("utf8") for value in values)
+
+        bake = functools.partial(
+            _bake_output,
+            registry,
+            header(b"accept"),
+            header(b"accept-encoding"),
+            parse_qs(scope.get("query_string", b"").decode("utf8")),
+            disable_compression,
+        )
+        status, headers, output = await _in_thread(bake)
+        payload = await receive()
+        if payload.get("type") != "http.request":
+            return
+        await send(
+            {
+                "type": "http.response.start",
+                "status": int(status.split(" ")[0]),
+                "headers": [(name.encode("utf8"), value.encode("utf8")) for name, value in headers],
+            }
+        )
+        await send({"type": "http.response.body", "body": output})
+
+    return prometheus_app
+
+
+async def _in_thread(function: Callable[[], Any]) -> Any:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return function()
+    return await asyncio.to_thread(function)
+
+
+@functools.wraps(original(stock_exposition.start_http_server))
+def start_http_server(
+    port: int, addr: str = "0.0.0.0", registry: Collector = REGISTRY, *args: Any, **kwargs: Any  # noqa: S104
+) -> tuple[WSGIServer, threading.Thread]:
+    """Start a server for the metrics of `registry` in a daemon thread.
+
+    As prometheus_client's `start_http_server`, with all of its arguments.
+
+    Args:
+        port: The port; 0 for a free one.
+        addr: The address to listen at.
+        registry: A registry.
+        args: For TLS: as in prometheus_client.
+        kwargs: For TLS: as in prometheus_client.
+
+    Returns:
+        The server and its thread; `shutdown()` of the server ends both.
+
+    Raises:
+        OSError: The port is in use, or the address is not one of this machine.
+
+    """
+    start = original(stock_exposition.start_http_server)
+    server, thread = start(port, addr, registry, *args, **kwargs)
+    server.set_app(make_wsgi_app(registry))
+    return server, thread
+
+
+replaces(generate_latest, _STOCK_TEXT)
+replaces(openmetrics_latest, _STOCK_OPENMETRICS)
+replaces(make_wsgi_app, original(stock_exposition.make_wsgi_app))
+replaces(make_asgi_app, original(asgi.make_asgi_app))
+replaces(start_http_server, original(stock_exposition.start_http_server))
+
+__all__ = (
+    "CONTENT_TYPE_LATEST",
+    "generate_latest",
+    "make_asgi_app",
+    "make_wsgi_app",
+    "openmetrics_latest",
+    "prometheus_client",
+    "start_http_server",
+)

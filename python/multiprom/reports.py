@@ -1,0 +1,91 @@
+"""What scrapes of this process had to leave out, and the log lines about it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multiprom._core import Report
+
+logger = logging.getLogger("multiprom")
+
+
+class LeftOut(NamedTuple):
+    """A file, the rest of a file, or some entries of a file that a scrape had to leave out.
+
+    Attributes:
+        path: The file.
+        offset: Where the damage is, in bytes; None if the file was not read at all.
+        reason: What is wrong.
+        entries: How many entries were skipped because of their keys; 0 where the number cannot be
+            known, as behind a bad length.
+
+    """
+
+    path: str
+    offset: int | None
+    reason: str
+    entries: int
+
+
+# Plain dictionaries and single operations on them: a lock could be held when a signal handler, a
+# GC callback or a fork comes in.
+_left_out: dict[tuple[str, str], LeftOut] = {}
+_logged: dict[str, object] = {}
+
+
+def left_out() -> tuple[LeftOut, ...]:
+    """Give what the latest scrapes of this process had to leave out, by path.
+
+    One item for each file and reason. A scrape of a directory forgets what was wrong with its
+    files before, so an item goes when its file is repaired or removed.
+    """
+    return tuple(sorted(list(_left_out.values()), key=lambda item: (item.path, item.reason)))
+
+
+def report(reports: Iterable[Report], directory: str | None = None) -> None:
+    """Keep what a scrape left out, and log each damaged file once in this process.
+
+    Args:
+        reports: What the scrape left out.
+        directory: The directory, if the scrape was of a whole one.
+
+    """
+    found = {
+        (path, reason): (LeftOut(path, offset, reason, entries), is_foreign)
+        for path, offset, reason, entries, is_foreign in reports
+    }
+    if directory is not None:
+        for path, reason in list(_left_out):
+            if (path, reason) not in found and os.path.dirname(path) == directory:
+                _left_out.pop((path, reason), None)
+    for key, (item, is_foreign) in found.items():
+        _left_out[key] = item
+        token = object()
+        # setdefault is atomic: of several threads one logs.
+        if _logged.setdefault(item.path, token) is token:
+            _log(item, is_foreign=is_foreign)
+
+
+def _log(item: LeftOut, *, is_foreign: bool) -> None:
+    if is_foreign:
+        # Other programs may keep files there; nothing is lost.
+        logger.info("left out %s: %s", item.path, item.reason)
+    elif item.offset is None:
+        logger.warning("left out %s: %s", item.path, item.reason)
+    elif item.entries:
+        logger.warning(
+            "left out %d entries of %s, the first at offset %d: %s",
+            item.entries,
+            item.path,
+            item.offset,
+            item.reason,
+        )
+    else:
+        logger.warning(
+            "left out the rest of %s from offset %d: %s", item.path, item.offset, item.reason
+        )

@@ -1,0 +1,48 @@
+"""prometheus_client as it is without multiprom.
+
+Its names are looked up as module attributes whenever they are needed, because programs replace
+them, `multiprom.install()` among these, and because test suites delete prometheus_client from
+`sys.modules` and import it anew.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_ORIGINAL = "_multiprom_original"
+
+# The modules that are bound to one import of prometheus_client; the order is that of imports.
+_BOUND = ("multiprom.collector", "multiprom.exposition")
+
+
+def original(name: T) -> T:
+    """Give what `name` replaces, if it is one of multiprom's; else `name` itself."""
+    # Not getattr: a mock has every attribute, and a subclass of ours replaces nothing.
+    attributes: dict[str, Any] = getattr(name, "__dict__", {})
+    replaced: T = attributes.get(_ORIGINAL, name)
+    return replaced
+
+
+def replaces(replacement: T, stock: object) -> T:
+    """Note on `replacement` that it stands for prometheus_client's `stock`; give it back."""
+    setattr(replacement, _ORIGINAL, stock)
+    return replacement
+
+
+def refresh() -> None:
+    """Bind multiprom anew if prometheus_client was imported anew."""
+    current = sys.modules.get("prometheus_client")
+    for name in _BOUND:
+        module = sys.modules.get(name)
+        if module is not None and module.prometheus_client is not current:
+            importlib.reload(module)
+
+
+def has_parameter(function: object, name: str) -> bool:
+    """Say whether the installed prometheus_client's `function` takes a parameter `name`."""
+    return callable(function) and name in inspect.signature(function).parameters

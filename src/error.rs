@@ -1,0 +1,90 @@
+//! What can go wrong: errors that end an operation, and damage that only costs a file its tail.
+
+use std::io;
+use std::path::PathBuf;
+
+/// An operation that could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A system call failed in a way that says nothing about the file's content.
+    ///
+    /// Leaving the file out would let totals fall, which Prometheus takes for a restart: a
+    /// scrape that fails for once is the smaller harm.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The result of an operation on files.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a file, the rest of a file or an entry was left out.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Damage {
+    /// The name is not one that a metrics file can have.
+    #[error("the name fits no metrics file")]
+    ForeignName,
+    /// A directory, a link, a FIFO or the like.
+    #[error("not a regular file")]
+    NotAFile,
+    /// Opening or reading was refused.
+    #[error("unreadable: {message}")]
+    Unreadable {
+        /// What the system said.
+        message: String,
+    },
+    /// The file ends within its header.
+    #[error("the file ends within its header, after {length} bytes")]
+    ShortHeader {
+        /// Bytes found.
+        length: usize,
+    },
+    /// The header's `used` cannot be a size.
+    #[error("the header says that {used} bytes are used")]
+    BadUsed {
+        /// The number found.
+        used: i32,
+    },
+    /// The file is shorter than its header says.
+    #[error("the file ends here, but its header says that {used} bytes are used")]
+    CutShort {
+        /// The number in the header.
+        used: i32,
+    },
+    /// A key length that no key has.
+    #[error("a key length of {length}")]
+    BadKeyLength {
+        /// The number found.
+        length: i32,
+    },
+    /// An entry that ends behind the used part.
+    #[error("an entry of {size} bytes, but only {remaining} used bytes remain")]
+    EntryBeyondUsed {
+        /// Size of the entry, padding and value included.
+        size: usize,
+        /// Used bytes that remain.
+        remaining: usize,
+    },
+    /// A key that is not UTF-8.
+    #[error("a key that is not UTF-8")]
+    KeyNotUtf8,
+    /// A key that is not the JSON of `[family, sample, {label: value}, help]`.
+    #[error("a key that is not [family, sample, {{labels}}, help]: {message}")]
+    KeyNotJson {
+        /// What the JSON parser said.
+        message: String,
+    },
+    /// A family or sample without a name.
+    #[error("a key with an empty name")]
+    EmptyName,
+    /// A histogram bucket whose bound is no number.
+    #[error("a bucket whose le is {le:?}, not a number")]
+    BadBucket {
+        /// The label's value.
+        le: String,
+    },
+}

@@ -1,0 +1,163 @@
+//! The layout of a `.db` file, as bytes: no I/O here. See `docs/format.md`.
+//!
+//! Numbers are native-endian, because `prometheus_client` writes them so: a file is read on the
+//! machine that wrote it. This is said here once and holds for everything below.
+
+use crate::error::Damage;
+
+/// Size of the header's `used`, an i32 at offset 0: how many bytes of the file are in use.
+pub(crate) const USED_SIZE: usize = size_of::<i32>();
+/// Size of the padding behind `used`.
+pub(crate) const HEADER_PADDING_SIZE: usize = 4;
+/// Size of the header; the first entry begins here.
+pub(crate) const HEADER_SIZE: usize = USED_SIZE + HEADER_PADDING_SIZE;
+/// Size of an entry's key length, an i32.
+pub(crate) const KEY_LENGTH_SIZE: usize = size_of::<i32>();
+/// Entries and their values are aligned to this; a key is followed by 1 to 8 spaces up to it.
+pub(crate) const ALIGNMENT: usize = 8;
+/// Size of an entry's value, an f64.
+pub(crate) const VALUE_SIZE: usize = size_of::<f64>();
+/// Size of an entry's timestamp, an f64 behind the value: Unix time in seconds.
+pub(crate) const TIMESTAMP_SIZE: usize = size_of::<f64>();
+/// The longest key that is believed: a corrupt length must not make a scrape allocate gigabytes.
+pub(crate) const KEY_LENGTH_MAX: usize = 16 << 20;
+
+/// One entry of a file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Entry<'a> {
+    /// The key's bytes: JSON, if the file is sound.
+    pub key: &'a [u8],
+    /// The value.
+    pub value: f64,
+    /// When the value was set, for `mostrecent` gauges; else 0.
+    pub timestamp: f64,
+}
+
+/// What stands at the place where an entry should begin.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Parsed<'a> {
+    /// An entry and its size in bytes.
+    Entry(Entry<'a>, usize),
+    /// An entry of this size, of which not all bytes are here.
+    Incomplete(usize),
+    /// No entry; nothing behind it can be found either.
+    Damaged(Damage),
+}
+
+/// Size in bytes of an entry whose key has `key_length` bytes.
+#[must_use]
+pub(crate) const fn entry_size(key_length: usize) -> usize {
+    value_offset(key_length) + VALUE_SIZE + TIMESTAMP_SIZE
+}
+
+/// Where in an entry the value is: behind the key and at least one space.
+const fn value_offset(key_length: usize) -> usize {
+    let end = KEY_LENGTH_SIZE + key_length;
+    end + ALIGNMENT - end % ALIGNMENT
+}
+
+/// The header's `used`, or none if `bytes` end within it.
+#[must_use]
+pub(crate) fn parse_used(bytes: &[u8]) -> Option<i32> {
+    bytes.first_chunk().copied().map(i32::from_ne_bytes)
+}
+
+/// The entry at the start of `bytes`, where `remaining` used bytes are left in the file.
+#[inline]
+#[must_use]
+pub(crate) fn parse_entry(bytes: &[u8], remaining: usize) -> Parsed<'_> {
+    let Some(length_bytes) = bytes.first_chunk::<KEY_LENGTH_SIZE>() else {
+        return if remaining < KEY_LENGTH_SIZE {
+            Parsed::Damaged(Damage::EntryBeyondUsed { size: KEY_LENGTH_SIZE, remaining })
+        } else {
+            Parsed::Incomplete(KEY_LENGTH_SIZE)
+        };
+    };
+    let length = i32::from_ne_bytes(*length_bytes);
+    let key_length = match usize::try_from(length) {
+        Ok(length @ 1..=KEY_LENGTH_MAX) => length,
+        _ => return Parsed::Damaged(Damage::BadKeyLength { length }),
+    };
+    let size = entry_size(key_length);
+    if size > remaining {
+        return Parsed::Damaged(Damage::EntryBeyondUsed { size, remaining });
+    }
+    let Some(entry) = bytes.get(..size) else {
+        return Parsed::Incomplete(size);
+    };
+    let (head, timestamp) = entry.split_at(size - TIMESTAMP_SIZE);
+    let (head, value) = head.split_at(head.len() - VALUE_SIZE);
+    Parsed::Entry(
+        Entry {
+            key: &head[KEY_LENGTH_SIZE..KEY_LENGTH_SIZE + key_length],
+            value: parse_f64(value),
+            timestamp: parse_f64(timestamp),
+        },
+        size,
+    )
+}
+
+/// An f64 from exactly 8 bytes.
+fn parse_f64(bytes: &[u8]) -> f64 {
+    bytes.first_chunk().copied().map_or(f64::NAN, f64::from_ne_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(key: &[u8], value: f64, timestamp: f64) -> Vec<u8> {
+        let mut bytes = i32::try_from(key.len()).unwrap().to_ne_bytes().to_vec();
+        bytes.extend_from_slice(key);
+        bytes.resize(value_offset(key.len()), b' ');
+        bytes.extend_from_slice(&value.to_ne_bytes());
+        bytes.extend_from_slice(&timestamp.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn padding_is_one_to_eight_spaces() {
+        for (key_length, expected) in [(1, 8), (3, 8), (4, 16), (11, 16), (12, 24)] {
+            assert_eq!(value_offset(key_length), expected, "key of {key_length} bytes");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_read_back() {
+        let bytes = entry(b"[1, 2]", 1.5, 2.5);
+        let expected = Entry { key: b"[1, 2]", value: 1.5, timestamp: 2.5 };
+        assert_eq!(parse_entry(&bytes, bytes.len()), Parsed::Entry(expected, bytes.len()));
+    }
+
+    #[test]
+    fn bad_lengths_are_damage() {
+        for length in [0, -1, i32::MIN, i32::MAX, 1_919_251_561] {
+            let bytes = length.to_ne_bytes();
+            assert_eq!(
+                parse_entry(&bytes, 1 << 30),
+                Parsed::Damaged(Damage::BadKeyLength { length })
+            );
+        }
+    }
+
+    #[test]
+    fn an_entry_must_end_within_the_used_part() {
+        let bytes = entry(b"key", 1.0, 0.0);
+        let remaining = bytes.len() - 1;
+        assert_eq!(
+            parse_entry(&bytes, remaining),
+            Parsed::Damaged(Damage::EntryBeyondUsed { size: bytes.len(), remaining })
+        );
+        assert_eq!(
+            parse_entry(&bytes[..3], 3),
+            Parsed::Damaged(Damage::EntryBeyondUsed { size: KEY_LENGTH_SIZE, remaining: 3 })
+        );
+    }
+
+    #[test]
+    fn missing_bytes_are_asked_for() {
+        let bytes = entry(b"key", 1.0, 0.0);
+        assert_eq!(parse_entry(&bytes[..2], bytes.len()), Parsed::Incomplete(KEY_LENGTH_SIZE));
+        assert_eq!(parse_entry(&bytes[..9], bytes.len()), Parsed::Incomplete(bytes.len()));
+    }
+}

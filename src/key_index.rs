@@ -1,0 +1,103 @@
+//! Finds the number of a key by its bytes.
+
+use std::collections::HashMap;
+
+/// No guess which key comes next.
+const NO_GUESS: u32 = u32::MAX;
+
+/// Keys, numbered by first sight.
+///
+/// Workers of one application write the same keys in the same order. So the key that followed
+/// last time is compared first, which costs one `memcmp`; a hash is computed only on a miss.
+#[derive(Debug)]
+pub(crate) struct KeyIndex {
+    /// The bytes of all keys, in the order of their numbers.
+    arena: Vec<u8>,
+    /// Where each key ends in the arena; it begins where the one before ends.
+    ends: Vec<usize>,
+    /// For each key the one that followed last; shifted by one, the first of a file stands at 0.
+    next: Vec<u32>,
+    numbers: HashMap<Box<[u8]>, u32>,
+}
+
+/// A pass over the keys of one file.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cursor {
+    /// Index into `next`: one more than the number of the last key.
+    position: usize,
+}
+
+impl Default for KeyIndex {
+    fn default() -> Self {
+        Self { arena: Vec::new(), ends: Vec::new(), next: vec![NO_GUESS], numbers: HashMap::new() }
+    }
+}
+
+impl KeyIndex {
+    /// The number of `key`, which is the next that `cursor` meets; the next free number, if it is
+    /// new.
+    #[inline]
+    pub(crate) fn number(&mut self, cursor: &mut Cursor, key: &[u8]) -> u32 {
+        let guess = self.next[cursor.position];
+        let number = if self.is(guess, key) { guess } else { self.look_up(*cursor, key) };
+        cursor.position = number as usize + 1;
+        number
+    }
+
+    #[inline]
+    fn is(&self, number: u32, key: &[u8]) -> bool {
+        let number = number as usize;
+        let Some(&end) = self.ends.get(number) else { return false };
+        let start = if number == 0 { 0 } else { self.ends[number - 1] };
+        self.arena[start..end] == *key
+    }
+
+    #[cold]
+    fn look_up(&mut self, cursor: Cursor, key: &[u8]) -> u32 {
+        let number = match self.numbers.get(key) {
+            Some(&number) => number,
+            None => self.insert(key),
+        };
+        self.next[cursor.position] = number;
+        number
+    }
+
+    fn insert(&mut self, key: &[u8]) -> u32 {
+        // CAST: files are smaller than 2 GiB (`used` is an i32), an entry takes 24 bytes or more;
+        // it would take some 50 full files without a common key to come near.
+        #[allow(clippy::cast_possible_truncation)]
+        let number = self.ends.len() as u32;
+        self.arena.extend_from_slice(key);
+        self.ends.push(self.arena.len());
+        self.next.push(NO_GUESS);
+        self.numbers.insert(key.into(), number);
+        number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(index: &mut KeyIndex, keys: &[&str]) -> Vec<u32> {
+        let mut cursor = Cursor::default();
+        keys.iter().map(|key| index.number(&mut cursor, key.as_bytes())).collect()
+    }
+
+    #[test]
+    fn keys_keep_their_numbers_in_any_order() {
+        let mut index = KeyIndex::default();
+        assert_eq!(numbers(&mut index, &["a", "b", "ab", ""]), [0, 1, 2, 3]);
+        assert_eq!(numbers(&mut index, &["a", "b", "ab", ""]), [0, 1, 2, 3]);
+        assert_eq!(numbers(&mut index, &["", "ab", "new", "a", "a"]), [3, 2, 4, 0, 0]);
+        assert_eq!(numbers(&mut index, &["a", "b", "new"]), [0, 1, 4]);
+    }
+
+    #[test]
+    fn a_key_that_extends_a_guess_is_another_key() {
+        let mut index = KeyIndex::default();
+        assert_eq!(numbers(&mut index, &["key"]), [0]);
+        assert_eq!(numbers(&mut index, &["key2"]), [1]);
+        assert_eq!(numbers(&mut index, &["ke"]), [2]);
+    }
+}

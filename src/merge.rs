@@ -1,0 +1,92 @@
+//! Merges the files of many processes into one set of families.
+//!
+//! Entries are merged by the raw bytes of their keys, apart for each kind of file; a key is parsed
+//! once, when it is first seen. Only then, with thousands of keys instead of millions of entries,
+//! series are put together by name and labels. What that order of things cannot do exactly as
+//! `prometheus_client` does is left to [`crate::replay`].
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use crate::directory;
+use crate::draft;
+use crate::error::{Damage, Result};
+use crate::family::{Family, SampleOrder};
+use crate::filename::FileName;
+use crate::left_out::{LeftOut, Skipped};
+use crate::reader::Reader;
+use crate::replay;
+use crate::table::{self, Table};
+use crate::unmerged;
+
+/// The label that tells processes apart.
+pub const PID_LABEL: &str = "pid";
+
+/// How to put families together.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Whether histogram buckets are made cumulative and counted, as the exposition wants it.
+    pub accumulate: bool,
+    /// The order of samples.
+    pub order: SampleOrder,
+}
+
+/// The merged entries of a set of files.
+#[derive(Debug, Default)]
+pub struct Merge {
+    files: Vec<PathBuf>,
+    tables: Vec<Table>,
+    /// What had to be left out.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Merge {
+    /// Merges the metrics files in the directory `path`, in name order.
+    pub fn of_directory(path: &Path) -> Result<Self> {
+        let listing = directory::list(path)?;
+        let mut merge = Self::of_files(listing.files)?;
+        merge.left_out.extend(listing.left_out);
+        Ok(merge)
+    }
+
+    /// Merges `files`, in the order given. One that does not exist counts as empty.
+    pub fn of_files(files: Vec<PathBuf>) -> Result<Self> {
+        let mut merge = Self::default();
+        let mut reader = Reader::default();
+        let mut clock = 0;
+        for path in &files {
+            let Some(file) = FileName::of_path(path) else {
+                merge.left_out.push(LeftOut::unopened(path, Damage::ForeignName));
+                continue;
+            };
+            let mut skipped = Skipped::default();
+            let table = table::for_kind(&mut merge.tables, file.kind);
+            let outcome = table.read(&mut reader, path, file.pid, &mut clock, &mut skipped)?;
+            merge.left_out.extend(skipped.finish(path));
+            merge.left_out.extend(LeftOut::after_reading(path, outcome));
+        }
+        merge.files = files;
+        Ok(merge)
+    }
+
+    /// The families, in the order in which the files first name them.
+    pub fn families(&self, options: Options) -> Result<Vec<Family<'_>>> {
+        let drafts = draft::drafts(&self.tables);
+        let built: Vec<_> = drafts.iter().map(|draft| (draft.name, draft.build(options))).collect();
+        let tangled: HashSet<&str> =
+            built.iter().filter(|(_, family)| family.is_none()).map(|(name, _)| *name).collect();
+        let mut replayed: HashMap<String, Family<'_>> = HashMap::new();
+        if !tangled.is_empty() {
+            let (families, _) = unmerged::read(&self.files, |name| tangled.contains(name))?;
+            replayed.extend(families.iter().map(|family| {
+                let family = replay::merge(family, options);
+                (family.name.to_string(), family)
+            }));
+        }
+        // A tangled family that is not found again has lost its files meanwhile.
+        Ok(built
+            .into_iter()
+            .filter_map(|(name, family)| family.or_else(|| replayed.remove(name)))
+            .collect())
+    }
+}

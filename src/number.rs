@@ -1,0 +1,158 @@
+//! An f64 as text, exactly as `prometheus_client`'s `floatToGoString` writes it.
+
+use std::fmt::Write;
+
+/// Python's `repr` writes an exponent for more integer digits than this.
+const REPR_POINT_MAX: i32 = 16;
+/// Python's `repr` writes an exponent for a decimal point this far left of the first digit.
+const REPR_POINT_MIN: i32 = -4;
+/// Go writes an exponent sooner, for more integer digits than this; only for positive numbers.
+const GO_POINT_MAX: i32 = 6;
+/// Integers below this are written without an exponent, so plain digits will do.
+const SHORT_INTEGER_END: f64 = 1e6;
+
+/// Appends `value`: the shortest digits that read back as it, `1e+06` from a million on.
+pub(crate) fn write_float(out: &mut String, value: f64) {
+    if value.is_nan() {
+        out.push_str("NaN");
+    } else if value.is_infinite() {
+        out.push_str(if value > 0.0 { "+Inf" } else { "-Inf" });
+    } else if value.fract() == 0.0 && value.abs() < SHORT_INTEGER_END {
+        write_short_integer(out, value);
+    } else {
+        write_shortest(out, value);
+    }
+}
+
+/// As [`write_float`], into a string of its own.
+#[must_use]
+pub(crate) fn float_to_string(value: f64) -> String {
+    let mut text = String::new();
+    write_float(&mut text, value);
+    text
+}
+
+fn write_short_integer(out: &mut String, value: f64) {
+    if value.is_sign_negative() {
+        out.push('-');
+    }
+    // CAST: an integer below a million.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let mut integer = value.abs() as u32;
+    let mut digits = [0; 6];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        // CAST: a decimal digit.
+        #[allow(clippy::cast_possible_truncation)]
+        let digit = (integer % 10) as u8;
+        digits[first] = b'0' + digit;
+        integer /= 10;
+        if integer == 0 {
+            break;
+        }
+    }
+    out.extend(digits[first..].iter().map(|&digit| char::from(digit)));
+    out.push_str(".0");
+}
+
+fn write_shortest(out: &mut String, value: f64) {
+    // Rust's `{:e}` gives the shortest digits, as Python's repr does, in the form d.dddde-7.
+    let scientific = format!("{:e}", value.abs());
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    // The decimal point stands behind this many digits.
+    let point = exponent + 1;
+    if value.is_sign_negative() {
+        out.push('-');
+    }
+    let go_exponent = value > 0.0 && point > GO_POINT_MAX;
+    if go_exponent || point > REPR_POINT_MAX || point <= REPR_POINT_MIN {
+        out.push_str(mantissa);
+        let sign = if exponent < 0 { '-' } else { '+' };
+        // Writing to a String cannot fail.
+        let _ = write!(out, "e{sign}{:02}", exponent.abs());
+        return;
+    }
+    let digits = mantissa.chars().filter(|&c| c != '.');
+    if point <= 0 {
+        out.push_str("0.");
+        out.extend((point..0).map(|_| '0'));
+        out.extend(digits);
+        return;
+    }
+    let mut written = 0;
+    for digit in digits {
+        if written == point {
+            out.push('.');
+        }
+        out.push(digit);
+        written += 1;
+    }
+    if written <= point {
+        out.extend((written..point).map(|_| '0'));
+        out.push_str(".0");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn written_as_go_and_python_do() {
+        for (value, expected) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (-42.0, "-42.0"),
+            (0.5, "0.5"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (100.0, "100.0"),
+            (999_999.0, "999999.0"),
+            (999_999.5, "999999.5"),
+            (1e6, "1e+06"),
+            (1_234_567.0, "1.234567e+06"),
+            (123_456_789.123, "1.23456789123e+08"),
+            (-1e6, "-1000000.0"),
+            (-1_234_567.5, "-1234567.5"),
+            (-1e15, "-1000000000000000.0"),
+            (-1e16, "-1e+16"),
+            (1e15, "1e+15"),
+            (1e16, "1e+16"),
+            (1.5e16, "1.5e+16"),
+            (1e100, "1e+100"),
+            (0.001, "0.001"),
+            (0.0001, "0.0001"),
+            (0.000_12, "0.00012"),
+            (1e-5, "1e-05"),
+            (1.25e-5, "1.25e-05"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(float_to_string(value), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reads_back_as_the_same_number(bits: u64) {
+            let value = f64::from_bits(bits);
+            prop_assume!(value.is_finite());
+            let parsed: f64 = float_to_string(value).parse().unwrap();
+            prop_assert_eq!(parsed.to_bits(), value.to_bits());
+        }
+
+        #[test]
+        fn short_integers_agree_with_the_general_way(integer in -999_999_i32..1_000_000) {
+            prop_assume!(integer != 0);
+            let mut general = String::new();
+            write_shortest(&mut general, f64::from(integer));
+            prop_assert_eq!(float_to_string(f64::from(integer)), general);
+        }
+    }
+}

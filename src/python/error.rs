@@ -1,0 +1,18 @@
+//! The one place where the core's errors become exceptions.
+
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+
+use crate::error::Error;
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io { path, source } => {
+                // With an errno OSError chooses its subclass itself, such as PermissionError.
+                let message = source.to_string();
+                PyOSError::new_err((source.raw_os_error(), message, path.into_os_string()))
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! `mark_process_dead`
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+
+use crate::directory;
+
+/// Deletes the files in which process `pid` keeps gauges of `modes`.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)] // Arguments come owned from Python.
+pub(super) fn remove_gauge_files(
+    py: Python<'_>,
+    path: PathBuf,
+    pid: &str,
+    modes: Vec<String>,
+) -> PyResult<()> {
+    Ok(py.detach(|| directory::remove_gauge_files(&path, pid, &modes))?)
+}

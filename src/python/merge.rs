@@ -1,0 +1,76 @@
+//! Files to `prometheus_client`'s `Metric` objects.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::left_out::{self, Report};
+use super::metrics::Maker;
+use crate::error::Result;
+use crate::family::SampleOrder;
+use crate::merge::{Merge, Options};
+use crate::unmerged;
+
+/// Merges `files`, in this order.
+#[pyfunction]
+pub(super) fn merge_files<'py>(
+    files: Vec<PathBuf>,
+    accumulate: bool,
+    grouped: bool,
+    metric_class: Bound<'py, PyAny>,
+    sample_class: Bound<'py, PyAny>,
+) -> PyResult<(Bound<'py, PyList>, Vec<Report>)> {
+    let options = Options { accumulate, order: order(grouped) };
+    merge(|| Merge::of_files(files), options, Maker::new(metric_class, sample_class))
+}
+
+/// Merges the files of the directory `path`, in name order.
+#[pyfunction]
+pub(super) fn merge_directory<'py>(
+    path: PathBuf,
+    grouped: bool,
+    metric_class: Bound<'py, PyAny>,
+    sample_class: Bound<'py, PyAny>,
+) -> PyResult<(Bound<'py, PyList>, Vec<Report>)> {
+    let options = Options { accumulate: true, order: order(grouped) };
+    merge(|| Merge::of_directory(&path), options, Maker::new(metric_class, sample_class))
+}
+
+/// Reads `files`, in this order, without merging.
+#[pyfunction]
+pub(super) fn read_files<'py>(
+    py: Python<'py>,
+    files: Vec<PathBuf>,
+    metric_class: Bound<'py, PyAny>,
+    sample_class: Bound<'py, PyAny>,
+) -> PyResult<(Bound<'py, PyDict>, Vec<Report>)> {
+    let (families, left_out) = py.detach(|| unmerged::read(&files, |_| true))?;
+    let mut maker = Maker::new(metric_class, sample_class);
+    let metrics = PyDict::new(py);
+    for family in &families {
+        metrics.set_item(&*family.name, maker.unmerged(family)?)?;
+    }
+    Ok((metrics, left_out::reports(left_out)))
+}
+
+fn merge(
+    read: impl FnOnce() -> Result<Merge> + Send,
+    options: Options,
+    mut maker: Maker<'_>,
+) -> PyResult<(Bound<'_, PyList>, Vec<Report>)> {
+    let py = maker.py();
+    let mut merge = py.detach(read)?;
+    let left_out = std::mem::take(&mut merge.left_out);
+    let families = py.detach(|| merge.families(options))?;
+    let metrics = PyList::empty(py);
+    for family in &families {
+        metrics.append(maker.family(family)?)?;
+    }
+    Ok((metrics, left_out::reports(left_out)))
+}
+
+/// The order of samples in `prometheus_client`: grouped by labels since 0.24.
+pub(super) fn order(grouped: bool) -> SampleOrder {
+    if grouped { SampleOrder::Grouped } else { SampleOrder::Flat }
+}

@@ -1,0 +1,25 @@
+//! The binding: each function takes arguments, releases the interpreter around one call of the
+//! core, and converts the result.
+
+mod error;
+mod left_out;
+mod mark_process_dead;
+mod merge;
+mod metrics;
+mod text;
+
+use pyo3::prelude::*;
+
+/// Reads and merges the files of `prometheus_client`'s multiprocess mode.
+///
+/// It has no state of its own and guards none, so it does not need the GIL.
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(mark_process_dead::remove_gauge_files, module)?)?;
+    module.add_function(wrap_pyfunction!(merge::merge_directory, module)?)?;
+    module.add_function(wrap_pyfunction!(merge::merge_files, module)?)?;
+    module.add_function(wrap_pyfunction!(merge::read_files, module)?)?;
+    module.add_function(wrap_pyfunction!(text::directory_text, module)?)?;
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! Reads the entries of one file.
+//!
+//! With `read(2)` into one reused buffer, never through a mapping: a file that is cut short under
+//! a mapping kills the process with SIGBUS, and reading is faster. `used` is read before the
+//! entries, so a file that grows meanwhile gives the entries published when it was opened.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::error::{Damage, Error, Result};
+use crate::format::{self, Entry, HEADER_SIZE, Parsed};
+
+/// What the first read asks for: most files of a small service fit in.
+const FIRST_READ: usize = 4 << 10;
+/// What later reads ask for: small enough to stay in the processor's cache.
+const CHUNK: usize = 64 << 10;
+
+/// How far a file could be read.
+#[derive(Debug, PartialEq)]
+pub enum Outcome {
+    /// To its end.
+    Complete,
+    /// Not at all: it is gone.
+    Vanished,
+    /// Up to `offset`, or not at all.
+    Damaged {
+        /// Where the damage is, in bytes; none if the file was not read.
+        offset: Option<u64>,
+        /// What is wrong.
+        damage: Damage,
+    },
+}
+
+/// Reads files through one buffer.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    buffer: Vec<u8>,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self { buffer: vec![0; CHUNK] }
+    }
+}
+
+impl Reader {
+    /// Calls `visit` with the offset and content of each entry of the file at `path`, in order.
+    pub(crate) fn read(
+        &mut self,
+        path: &Path,
+        visit: impl FnMut(u64, Entry<'_>),
+    ) -> Result<Outcome> {
+        match open(path) {
+            Ok(Some(file)) => self.read_entries(file, visit),
+            Ok(None) => return Ok(Outcome::Damaged { offset: None, damage: Damage::NotAFile }),
+            Err(error) => Err(error),
+        }
+        .or_else(|error| refused(path, error))
+    }
+
+    fn read_entries(
+        &mut self,
+        mut file: File,
+        mut visit: impl FnMut(u64, Entry<'_>),
+    ) -> io::Result<Outcome> {
+        // buffer[start..end] holds the bytes of the file from `offset` on.
+        let (mut start, mut offset) = (0, 0);
+        let mut end = read_full(&mut file, &mut self.buffer[..FIRST_READ])?;
+        if end == 0 {
+            return Ok(Outcome::Complete);
+        }
+        let Some(used) = format::parse_used(&self.buffer[..end]) else {
+            let damage = Damage::ShortHeader { length: end };
+            return Ok(Outcome::Damaged { offset: Some(0), damage });
+        };
+        let used_size = match usize::try_from(used) {
+            // The file was just created: its writer has yet to fill in the header.
+            Ok(0) => return Ok(Outcome::Complete),
+            Ok(size) if size >= HEADER_SIZE => size,
+            _ => {
+                let damage = Damage::BadUsed { used };
+                return Ok(Outcome::Damaged { offset: Some(0), damage });
+            }
+        };
+        end = end.min(used_size);
+        start += HEADER_SIZE;
+        offset += HEADER_SIZE;
+        while offset < used_size {
+            let bytes = self.buffer.get(start..end).unwrap_or_default();
+            match format::parse_entry(bytes, used_size - offset) {
+                Parsed::Entry(entry, size) => {
+                    visit(offset as u64, entry);
+                    start += size;
+                    offset += size;
+                }
+                Parsed::Damaged(damage) => {
+                    return Ok(Outcome::Damaged { offset: Some(offset as u64), damage });
+                }
+                Parsed::Incomplete(size) => {
+                    self.buffer.copy_within(start.min(end)..end, 0);
+                    end = end.saturating_sub(start);
+                    start = 0;
+                    // A key longer than the buffer: grow only as the bytes really come, since a
+                    // corrupt length may promise more than the file has.
+                    if size > self.buffer.len() {
+                        let room = (end + CHUNK).min(size);
+                        if room > self.buffer.len() {
+                            self.buffer.resize(room, 0);
+                        }
+                    }
+                    let wanted = self.buffer.len().min(used_size - offset);
+                    let count = read_full(&mut file, &mut self.buffer[end..wanted])?;
+                    if count == 0 {
+                        let damage = Damage::CutShort { used };
+                        return Ok(Outcome::Damaged { offset: Some(offset as u64), damage });
+                    }
+                    end += count;
+                }
+            }
+        }
+        Ok(Outcome::Complete)
+    }
+}
+
+/// Opens the file; none if it is not a regular one.
+fn open(path: &Path) -> io::Result<Option<File>> {
+    // Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    Ok(file.metadata()?.is_file().then_some(file))
+}
+
+/// Reads until `buffer` is full or the file ends.
+fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// What an I/O error means for the file: gone, left out, or the end of the scrape.
+fn refused(path: &Path, error: io::Error) -> Result<Outcome> {
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => Ok(Outcome::Vanished),
+        // These pass, and say nothing about this file: a total without it would be wrong.
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EIO) | None => {
+            Err(Error::Io { path: path.to_owned(), source: error })
+        }
+        Some(_) => {
+            let damage = Damage::Unreadable { message: error.to_string() };
+            Ok(Outcome::Damaged { offset: None, damage })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tempfile::TempDir;
+
+    fn entry(key: &str, value: f64) -> Vec<u8> {
+        let mut bytes = i32::try_from(key.len()).unwrap().to_ne_bytes().to_vec();
+        bytes.extend_from_slice(key.as_bytes());
+        bytes.resize(format::entry_size(key.len()) - 16, b' ');
+        bytes.extend_from_slice(&value.to_ne_bytes());
+        bytes.extend_from_slice(&0f64.to_ne_bytes());
+        bytes
+    }
+
+    fn file(used: Option<i32>, entries: &[Vec<u8>]) -> Vec<u8> {
+        let size = HEADER_SIZE + entries.iter().map(Vec::len).sum::<usize>();
+        let used = used.unwrap_or(i32::try_from(size).unwrap());
+        [used.to_ne_bytes().to_vec(), vec![0; 4], entries.concat()].concat()
+    }
+
+    fn read(content: &[u8]) -> (Vec<(String, f64)>, Outcome) {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        fs::write(&path, content).unwrap();
+        let mut entries = Vec::new();
+        let outcome = Reader::default()
+            .read(&path, |_, entry| {
+                entries.push((String::from_utf8(entry.key.to_vec()).unwrap(), entry.value));
+            })
+            .unwrap();
+        (entries, outcome)
+    }
+
+    #[test]
+    fn entries_in_order_over_many_chunks() {
+        let mut entries: Vec<_> = (0..5000u16)
+            .map(|i| (format!("key {i:0width$}", width = usize::from(i % 97)), f64::from(i)))
+            .collect();
+        entries.push(("long".repeat(3 * CHUNK), 1.0));
+        entries.push(("last".to_owned(), 2.0));
+        let mut content =
+            file(None, &entries.iter().map(|(key, value)| entry(key, *value)).collect::<Vec<_>>());
+        content.resize(content.len() + 1000, 0);
+        assert_eq!(read(&content), (entries, Outcome::Complete));
+    }
+
+    #[test]
+    fn empty_files() {
+        for content in [&[][..], &[0; 100], &file(None, &[])] {
+            assert_eq!(read(content), (vec![], Outcome::Complete));
+        }
+    }
+
+    #[test]
+    fn damage_leaves_the_valid_prefix() {
+        let first = entry("first", 1.0);
+        let offset = Some((HEADER_SIZE + first.len()) as u64);
+        let cases = [
+            (file(Some(1000), std::slice::from_ref(&first)), Damage::CutShort { used: 1000 }),
+            (
+                file(None, &[first.clone(), b"{'a': 1}".to_vec()]),
+                Damage::BadKeyLength { length: i32::from_ne_bytes(*b"{'a'") },
+            ),
+            (
+                file(None, &[first.clone(), 9i32.to_ne_bytes().to_vec()]),
+                Damage::EntryBeyondUsed { size: 32, remaining: 4 },
+            ),
+        ];
+        for (content, damage) in cases {
+            let expected = (vec![("first".to_owned(), 1.0)], Outcome::Damaged { offset, damage });
+            assert_eq!(read(&content), expected);
+        }
+    }
+
+    #[test]
+    fn headers_that_make_no_sense() {
+        let cases = [
+            (vec![1, 2, 3], Damage::ShortHeader { length: 3 }),
+            (file(Some(-1), &[entry("a", 1.0)]), Damage::BadUsed { used: -1 }),
+            (file(Some(7), &[entry("a", 1.0)]), Damage::BadUsed { used: 7 }),
+        ];
+        for (content, damage) in cases {
+            let expected = Outcome::Damaged { offset: Some(0), damage };
+            assert_eq!(read(&content), (vec![], expected));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_regular_file() {
+        let directory = TempDir::new().unwrap();
+        let mut reader = Reader::default();
+        let visit = |_, _: Entry<'_>| panic!("no entry");
+        let not_a_file = Outcome::Damaged { offset: None, damage: Damage::NotAFile };
+        assert_eq!(reader.read(directory.path(), visit).unwrap(), not_a_file);
+        let gone = directory.path().join("gone");
+        assert_eq!(reader.read(&gone, visit).unwrap(), Outcome::Vanished);
+    }
+}

@@ -1,0 +1,115 @@
+//! Merges unmerged families entry by entry, exactly as `prometheus_client` does.
+//!
+//! [`crate::merge`] merges by the bytes of keys, before it knows which series they name. Where
+//! that is not enough (a family in files of several kinds, a series under several help texts with
+//! a rule that depends on order, a sum that needs more than 106 bits), it hands over to here.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use crate::family::{Family, Labels, Sample, SampleTable};
+use crate::histogram::Buckets;
+use crate::key::{BOUND_LABEL, Label};
+use crate::merge::{Options, PID_LABEL};
+use crate::metric::{Kind, MetricType, Rule};
+use crate::sum::{ExactSum, Sum};
+use crate::unmerged::{UnmergedFamily, UnmergedSample};
+
+/// Merges a family.
+#[must_use]
+pub(crate) fn merge(family: &UnmergedFamily, options: Options) -> Family<'static> {
+    let table = if family.metric_type == MetricType::Histogram {
+        merge_histogram(family, options.accumulate)
+    } else {
+        let mode = family.mode.as_deref().unwrap_or_default();
+        merge_samples(family, Kind { metric_type: family.metric_type, mode }.rule())
+    };
+    Family {
+        name: Cow::Owned(family.name.to_string()),
+        help: Cow::Owned(family.help.to_string()),
+        metric_type: family.metric_type,
+        mode: family.mode.as_ref().map(|mode| Cow::Owned(mode.to_string())),
+        samples: table.finish(options.order).into_iter().map(Sample::into_owned).collect(),
+    }
+}
+
+fn merge_samples(family: &UnmergedFamily, rule: Rule) -> SampleTable<'_> {
+    let drops_pid = family.metric_type == MetricType::Gauge && rule != Rule::PerProcess;
+    let mut table = SampleTable::default();
+    let mut sums: Vec<ExactSum> = Vec::new();
+    let mut timestamps: HashMap<(Labels<'_>, &str), f64> = HashMap::new();
+    for UnmergedSample { key, pid, value, timestamp } in &family.samples {
+        let labels = Labels::new(&*key.labels);
+        let labels = match pid {
+            _ if drops_pid => labels.without(PID_LABEL),
+            Some(pid) => labels.with(PID_LABEL, &**pid),
+            None => labels,
+        };
+        if rule == Rule::MostRecent {
+            let latest = timestamps.entry((labels.clone(), &*key.sample)).or_default();
+            if *latest < *timestamp {
+                *latest = *timestamp;
+            } else {
+                continue;
+            }
+        }
+        let (index, is_new) = table.place(&labels, &key.sample);
+        if is_new {
+            sums.push(ExactSum::default());
+        }
+        let current = table.value(index);
+        let replaces = match rule {
+            Rule::Sum => {
+                sums[index].add(*value);
+                false
+            }
+            Rule::Min => is_new || *value < current,
+            Rule::Max => is_new || *value > current,
+            Rule::MostRecent | Rule::PerProcess => true,
+        };
+        if replaces {
+            table.set(index, *value);
+        }
+    }
+    if rule == Rule::Sum {
+        sums.iter().enumerate().for_each(|(index, sum)| table.set(index, sum.value()));
+    }
+    table
+}
+
+fn merge_histogram(family: &UnmergedFamily, accumulate: bool) -> SampleTable<'_> {
+    let mut table = SampleTable::default();
+    let mut sums: Vec<ExactSum> = Vec::new();
+    let mut buckets: Buckets<'_, ExactSum> = Buckets::default();
+    for UnmergedSample { key, pid, value, .. } in &family.samples {
+        let own = match pid {
+            Some(pid) => Cow::Owned(with_pid(&key.labels, pid)),
+            None => Cow::Borrowed(&*key.labels),
+        };
+        let labels = Labels::new(own);
+        match key.bound() {
+            Ok(Some(bound)) => buckets.bucket(&labels.without(BOUND_LABEL), bound).add(*value),
+            Ok(None) => {
+                let (index, is_new) = table.place(&labels, &key.sample);
+                if is_new {
+                    sums.push(ExactSum::default());
+                }
+                sums[index].add(*value);
+            }
+            // Only from a file of another type; there is no bucket to put it into.
+            Err(_) => {}
+        }
+    }
+    sums.iter().enumerate().for_each(|(index, sum)| table.set(index, sum.value()));
+    let _always_exact = buckets.finish(&family.name, accumulate, &mut table);
+    table
+}
+
+/// The labels of a gauge's entry in a family that began as a histogram.
+fn with_pid(labels: &[Label], pid: &str) -> Vec<Label> {
+    let mut labels: Vec<_> =
+        labels.iter().filter(|(name, _)| **name != *PID_LABEL).cloned().collect();
+    let place = labels.partition_point(|(name, _)| **name < *PID_LABEL);
+    labels.insert(place, (PID_LABEL.into(), pid.into()));
+    labels
+}

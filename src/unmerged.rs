@@ -1,0 +1,108 @@
+//! Reads entries as they are, file by file, without merging any.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::{Damage, Result};
+use crate::filename::FileName;
+use crate::key::Key;
+use crate::left_out::{LeftOut, Skipped};
+use crate::metric::MetricType;
+use crate::reader::Reader;
+
+/// A family and every entry that names it, in the order of files and entries.
+#[derive(Debug, Clone)]
+pub struct UnmergedFamily {
+    /// Name, without suffixes.
+    pub name: Box<str>,
+    /// The help text of the first entry.
+    pub help: Box<str>,
+    /// The type of the first file.
+    pub metric_type: MetricType,
+    /// The mode of the last gauge file.
+    pub mode: Option<Arc<str>>,
+    /// The entries.
+    pub samples: Vec<UnmergedSample>,
+}
+
+/// One entry of one file.
+#[derive(Debug, Clone)]
+pub struct UnmergedSample {
+    /// The key.
+    pub key: Arc<Key>,
+    /// The writer, if the entry is a gauge's.
+    pub pid: Option<Arc<str>>,
+    /// The value.
+    pub value: f64,
+    /// The timestamp.
+    pub timestamp: f64,
+}
+
+/// A key whose bytes were seen before.
+enum Known {
+    /// An entry of the family with this index.
+    Wanted(Arc<Key>, usize),
+    Unwanted,
+}
+
+/// Reads the families that are `wanted`, by name, from the files in the order given.
+pub fn read(
+    files: &[PathBuf],
+    wanted: impl Fn(&str) -> bool,
+) -> Result<(Vec<UnmergedFamily>, Vec<LeftOut>)> {
+    let mut families: Vec<UnmergedFamily> = Vec::new();
+    let mut places: HashMap<Box<str>, usize> = HashMap::new();
+    let mut known: HashMap<Box<[u8]>, Known> = HashMap::new();
+    let mut left_out = Vec::new();
+    let mut reader = Reader::default();
+    for path in files {
+        let Some(FileName { kind, pid }) = FileName::of_path(path) else {
+            left_out.push(LeftOut::unopened(path, Damage::ForeignName));
+            continue;
+        };
+        let is_gauge = kind.metric_type == MetricType::Gauge;
+        let pid: Option<Arc<str>> = is_gauge.then(|| pid.into());
+        let mode: Option<Arc<str>> = is_gauge.then(|| kind.mode.into());
+        let mut skipped = Skipped::default();
+        let outcome = reader.read(path, |offset, entry| {
+            if !known.contains_key(entry.key) {
+                // A damaged key is not remembered, so that each file that holds it is reported.
+                let key = match Key::parse(entry.key, kind.metric_type) {
+                    Ok(key) => key,
+                    Err(damage) => return skipped.add(offset, &damage),
+                };
+                let key = if wanted(&key.family) {
+                    let place = *places.entry(key.family.clone()).or_insert_with(|| {
+                        families.push(UnmergedFamily {
+                            name: key.family.clone(),
+                            help: key.help.clone(),
+                            metric_type: kind.metric_type,
+                            mode: None,
+                            samples: Vec::new(),
+                        });
+                        families.len() - 1
+                    });
+                    Known::Wanted(Arc::new(key), place)
+                } else {
+                    Known::Unwanted
+                };
+                known.insert(entry.key.into(), key);
+            }
+            let Some(Known::Wanted(key, place)) = known.get(entry.key) else { return };
+            let family = &mut families[*place];
+            if is_gauge {
+                family.mode.clone_from(&mode);
+            }
+            family.samples.push(UnmergedSample {
+                key: Arc::clone(key),
+                pid: pid.clone(),
+                value: entry.value,
+                timestamp: entry.timestamp,
+            });
+        })?;
+        left_out.extend(skipped.finish(path));
+        left_out.extend(LeftOut::after_reading(path, outcome));
+    }
+    Ok((families, left_out))
+}
