@@ -77,6 +77,7 @@ class Server:
         *options: str,
         environment: Mapping[str, str] | None = None,
         app: str = "metrics_app:app",
+        command: str = "gunicorn_command.py",
     ) -> None:
         self.folder = folder
         self.sent = 0
@@ -85,8 +86,7 @@ class Server:
         self._environment = python_environment(version, folder) | dict(environment or {})
         if version == "newest":
             options = ("--no-control-socket", *options)
-        command = str(APPS / "gunicorn_command.py")
-        self._command = [sys.executable, command, "--bind=127.0.0.1:0", *options, app]
+        self._command = [sys.executable, str(APPS / command), "--bind=127.0.0.1:0", *options, app]
         self._groups: list[int] = []
         self.process: subprocess.Popen[bytes]
 
@@ -195,7 +195,11 @@ class Server:
         return set(pids)
 
     def send_until_answered_by(self, workers: int) -> set[int]:
-        """Send requests until so many workers have answered; return their pids."""
+        """Send requests until so many workers have answered; return their pids.
+
+        Also what to do before stopping a server: gunicorn loses a signal to a worker that is
+        booting, waits for it in vain, and after half a minute kills it.
+        """
         pids: set[int] = set()
 
         def enough() -> bool:

@@ -25,6 +25,7 @@ def test_without_the_variable_a_private_one_lives_as_long_as_the_server(
         os.kill(min(pids), signal.SIGTERM)
         server.until(lambda: server.marked, "mark the ended worker")
         assert server.private_directories == [private]
+        server.send_until_answered_by(2)
         assert server.scrape()["app_requests_total"] == server.sent
 
         assert server.stop() == 0

@@ -63,11 +63,12 @@ def test_a_new_master_that_fails_takes_nothing_with_it(version: str, tmp_path: P
         server.send(3)
         server.process.send_signal(signal.SIGUSR2)
         server.until(lambda: len(server.booted) == 2, "start a second master with its worker")
+        server.send_until_answered_by(2)
         os.kill(server.masters[1], signal.SIGTERM)
         server.until(lambda: "Shutting down: Master.2" in server.log, "end the new master")
         server.until(lambda: len(server.marked) == 1, "mark the new master's worker")
         server.send(3)
         assert server.private_directories == [private]
-        assert server.scrape()["app_requests_total"] == 6
+        assert server.scrape()["app_requests_total"] == server.sent
         assert server.stop() == 0
         assert server.private_directories == []
