@@ -117,7 +117,7 @@ build/gunicorn-23: | .venv/.made
 .PHONY: test-install
 test-install: .venv/.group-build | rust-is-there
 	rm -rf build/install
-	.venv/bin/maturin sdist --quiet --out build/install
+	.venv/bin/maturin sdist --out build/install
 	$(PYTHON) -m venv build/install/venv
 	CARGO_TARGET_DIR=$(TARGET_DIR) build/install/venv/bin/python -m pip install --quiet build/install/multiprom-*.tar.gz
 	cd build/install && venv/bin/python -I $(abspath scripts/scrape_once.py)
