@@ -25,5 +25,7 @@ def test_every_worker_is_marked_once(version: str, sent: signal.Signals, tmp_pat
         assert len(server.marked) == 3
         assert list(metrics.glob("gauge_live*.db")) == []
         assert len(list(metrics.glob("counter_*.db"))) == 3
-        assert "Traceback" not in server.log
         assert "could not mark" not in server.log
+        if sent is signal.SIGTERM:
+            # At SIGINT gunicorn's workers leave at once, also from the end of a request.
+            assert "Traceback" not in server.log
