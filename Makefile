@@ -80,6 +80,10 @@ $(VENVS:%=%/.made): | python-is-there
 $(VENVS:%=develop%): develop%: .venv/.group-build | rust-is-there %/.made
 	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $*) .venv/bin/maturin develop --release --quiet
 
+.PHONY: demo
+demo: develop.venv .venv/.group-demo
+	.venv/bin/python examples/demo/run.py
+
 .PHONY: test
 test: python-is-there rust-is-there test-rust test-python test-oldest test-upstream test-install
 
@@ -127,7 +131,7 @@ lint: develop.venv .venv/.group-lint
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --no-default-features -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items
+	RUSTDOCFLAGS="-Dwarnings -Arustdoc::private-intra-doc-links" cargo doc --no-deps --document-private-items
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
