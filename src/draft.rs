@@ -4,23 +4,23 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::column::{AnyColumn, MostRecent, PerProcess, Record, Sums};
-use crate::family::{Family, LabelIndex, Labels, Sample, SampleTable};
+use crate::family::{Family, LabelIndex, Labels, OwnLabels, Sample, SampleTable};
 use crate::histogram::Buckets;
 use crate::key::{BOUND_LABEL, Key};
 use crate::merge::{Options, PID_LABEL};
 use crate::metric::MetricType;
 use crate::sum::{DoubleDouble, Sum};
-use crate::table::Table;
+use crate::table::{ParsedTable, Table};
 
 /// A family before its samples are built.
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
     /// The family's name.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     help: &'a str,
     table: &'a Table,
     /// Its keys and their numbers, in the order in which they were first seen.
-    keys: Vec<(u32, &'a Key)>,
+    keys: Vec<(u32, &'a Key<'a>)>,
     /// Its values of each process, if the rule keeps them apart.
     records: Vec<Record>,
     /// Whether it has keys in other tables too.
@@ -29,18 +29,18 @@ pub(crate) struct Draft<'a> {
 
 /// Drafts of all families, in the order in which the files first name them.
 #[must_use]
-pub(crate) fn drafts(tables: &[Table]) -> Vec<Draft<'_>> {
+pub(crate) fn drafts<'a>(tables: &'a [ParsedTable<'a>]) -> Vec<Draft<'a>> {
     let mut keys: Vec<_> = tables
         .iter()
-        .flat_map(|table| table.keys().map(move |(seen, number, key)| (seen, table, number, key)))
+        .flat_map(|parsed| parsed.keys.iter().map(|key| (parsed.table, key)))
         .collect();
-    keys.sort_by_key(|(seen, ..)| *seen);
-    let mut drafts: Vec<Draft<'_>> = Vec::new();
+    keys.sort_by_key(|(_, (seen, ..))| *seen);
+    let mut drafts: Vec<Draft<'a>> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut place = 0;
-    for (_, table, number, key) in keys {
+    for (table, (_, number, key)) in keys {
         // The keys of a family mostly come together.
-        if drafts.get(place).is_none_or(|draft| *draft.name != *key.family) {
+        if drafts.get(place).is_none_or(|draft| draft.name != key.family) {
             place = *places.entry(&key.family).or_insert(drafts.len());
         }
         if place == drafts.len() {
@@ -50,9 +50,9 @@ pub(crate) fn drafts(tables: &[Table]) -> Vec<Draft<'_>> {
         }
         let draft = &mut drafts[place];
         draft.tangled |= !std::ptr::eq(draft.table, table);
-        draft.keys.push((number, key));
+        draft.keys.push((*number, key));
     }
-    for table in tables {
+    for ParsedTable { table, .. } in tables {
         if let AnyColumn::PerProcess(column) = &table.column {
             hand_out(column, table, &mut drafts);
         }
@@ -110,8 +110,8 @@ impl<'a> Draft<'a> {
     }
 
     /// The labels of a key whose values lose their process in merging.
-    fn labels(&self, key: &'a Key) -> Labels<'a> {
-        let labels = Labels::new(&*key.labels);
+    fn labels(&self, key: &'a Key<'a>) -> Labels<'a> {
+        let labels = Labels::new(OwnLabels::Borrowed(&key.labels));
         match self.table.kind().metric_type {
             MetricType::Gauge => labels.without(PID_LABEL),
             _ => labels,
@@ -143,7 +143,7 @@ impl<'a> Draft<'a> {
             let labels = self.labels(key);
             let sum = &column.sums[*number as usize];
             let total = if let Some(bound) = key.bound().ok()? {
-                buckets.bucket(&labels.without(BOUND_LABEL), bound)
+                buckets.bucket(&labels.without(BOUND_LABEL), bound, key)
             } else {
                 let (index, is_new) = table.place(&labels, &key.sample);
                 if is_new {
@@ -195,17 +195,18 @@ impl<'a> Draft<'a> {
         let mut labels = LabelIndex::default();
         let unique = (0..).zip(&self.keys).all(|(place, (_, key))| {
             // Each key must have labels of its own: then each record is a sample and a group.
-            labels.index(&Labels::new(&*key.labels)) == place
+            labels.index(&Labels::new(OwnLabels::Borrowed(&key.labels))) == place
         });
         if !unique || column.repeated {
             return None;
         }
-        let keys: HashMap<u32, &'a Key> = self.keys.iter().copied().collect();
+        let keys: HashMap<u32, &'a Key<'a>> = self.keys.iter().copied().collect();
         let samples = self.records.iter().filter_map(|record| {
             let key = *keys.get(&record.number)?;
             Some(Sample {
                 name: Cow::Borrowed(&*key.sample),
-                labels: Labels::new(&*key.labels).with(PID_LABEL, column.pid(*record)),
+                labels: Labels::new(OwnLabels::Borrowed(&key.labels))
+                    .with(PID_LABEL, column.pid(*record)),
                 value: record.value,
             })
         });

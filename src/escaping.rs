@@ -29,15 +29,17 @@ pub enum Charset {
 }
 
 impl Charset {
-    fn allows(self, character: char, is_first: bool) -> bool {
-        character.is_ascii_alphabetic()
-            || character == '_'
-            || (character.is_ascii_digit() && !is_first)
-            || (character == ':' && self == Self::Metric)
+    fn allows(self, byte: u8, is_first: bool) -> bool {
+        byte.is_ascii_alphabetic()
+            || byte == b'_'
+            || (byte.is_ascii_digit() && !is_first)
+            || (byte == b':' && self == Self::Metric)
     }
 
     fn allows_all(self, name: &str) -> bool {
-        !name.is_empty() && name.char_indices().all(|(place, c)| self.allows(c, place == 0))
+        let bytes = name.as_bytes();
+        bytes.first().is_some_and(|&first| self.allows(first, true))
+            && bytes[1..].iter().all(|&byte| self.allows(byte, false))
     }
 }
 
@@ -97,7 +99,9 @@ impl Escaping {
             match (self, character) {
                 (Self::Dots | Self::Values, '_') => escaped.push_str("__"),
                 (Self::Dots, '.') => escaped.push_str("_dot_"),
-                _ if charset.allows(character, place == 0) => escaped.push(character),
+                _ if u8::try_from(character).is_ok_and(|byte| charset.allows(byte, place == 0)) => {
+                    escaped.push(character);
+                }
                 (Self::Dots, _) => escaped.push_str("__"),
                 (Self::Values, _) => {
                     // Writing to a String cannot fail.
@@ -121,26 +125,26 @@ fn is_legacy_label_name(name: &str) -> bool {
     Charset::Label.allows_all(name) && !name.starts_with("__")
 }
 
-/// `text` within quotes: a label value, a quoted name, `OpenMetrics`' help.
+/// `text` within quotes: a label value, a quoted name, OpenMetrics' help.
 #[must_use]
 pub fn quoted(text: &str) -> Cow<'_, str> {
-    backslashed(text, &['\\', '\n', '"'])
+    backslashed(text, |byte| matches!(byte, b'\\' | b'\n' | b'"'))
 }
 
 /// `text` at the end of a line: the Prometheus text format's help.
 #[must_use]
 pub fn line(text: &str) -> Cow<'_, str> {
-    backslashed(text, &['\\', '\n'])
+    backslashed(text, |byte| matches!(byte, b'\\' | b'\n'))
 }
 
-/// `text` with a backslash before `specials`; the same text if it has none.
-fn backslashed<'a>(text: &'a str, specials: &[char]) -> Cow<'a, str> {
-    if !text.contains(specials) {
+/// `text` with a backslash before special bytes; the same text if it has none.
+fn backslashed(text: &str, is_special: impl Fn(u8) -> bool) -> Cow<'_, str> {
+    if !text.bytes().any(&is_special) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 8);
     for character in text.chars() {
-        if specials.contains(&character) {
+        if u8::try_from(character).is_ok_and(&is_special) {
             escaped.push('\\');
         }
         escaped.push(if character == '\n' { 'n' } else { character });

@@ -1,13 +1,13 @@
 //! Merged families, as a scrape gives them, and the order of their samples.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::slice::SliceIndex;
 
+use hashbrown::HashMap;
+
 use crate::key::Label;
 use crate::metric::MetricType;
-use crate::number;
 
 /// A family and its merged samples.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,18 +59,34 @@ impl Sample<'_> {
 #[derive(Debug, Clone)]
 pub struct Labels<'a> {
     /// Labels of the key, sorted by name.
-    own: Cow<'a, [Label]>,
+    own: OwnLabels<'a>,
     /// The name of a label that is left out.
     hidden: Option<&'static str>,
     /// `le` or `pid`.
     added: Option<(&'static str, Cow<'a, str>)>,
 }
 
+/// The labels of a key, perhaps changed. Not a `Cow`, whose lifetimes cannot shrink.
+#[derive(Debug, Clone)]
+pub(crate) enum OwnLabels<'a> {
+    Borrowed(&'a [Label<'a>]),
+    Owned(Vec<Label<'a>>),
+}
+
+impl<'a> OwnLabels<'a> {
+    fn as_slice(&self) -> &[Label<'a>] {
+        match self {
+            Self::Borrowed(labels) => labels,
+            Self::Owned(labels) => labels,
+        }
+    }
+}
+
 impl<'a> Labels<'a> {
     /// The labels of a key, sorted by name, as they are.
     #[must_use]
-    pub fn new(own: impl Into<Cow<'a, [Label]>>) -> Self {
-        Self { own: own.into(), hidden: None, added: None }
+    pub(crate) fn new(own: OwnLabels<'a>) -> Self {
+        Self { own, hidden: None, added: None }
     }
 
     /// The same without the label `name`.
@@ -91,8 +107,12 @@ impl<'a> Labels<'a> {
     /// The same, borrowing nothing.
     #[must_use]
     pub fn into_owned(self) -> Labels<'static> {
+        fn owned(text: &str) -> Cow<'static, str> {
+            Cow::Owned(text.to_owned())
+        }
+        let own = self.own.as_slice().iter();
         Labels {
-            own: Cow::Owned(self.own.into_owned()),
+            own: OwnLabels::Owned(own.map(|(name, value)| (owned(name), owned(value))).collect()),
             hidden: self.hidden,
             added: self.added.map(|(name, value)| (name, Cow::Owned(value.into_owned()))),
         }
@@ -105,17 +125,19 @@ impl<'a> Labels<'a> {
 
     /// The labels sorted by name, as the text formats have them.
     pub fn sorted(&self) -> impl Iterator<Item = (&str, &str)> {
-        let place = self.added.as_ref().map_or(self.own.len(), |(added, _)| {
-            self.own.partition_point(|(name, _)| **name < **added)
-        });
+        let own = self.own.as_slice();
+        let place = self
+            .added
+            .as_ref()
+            .map_or(own.len(), |(added, _)| own.partition_point(|(name, _)| **name < **added));
         self.visible(..place).chain(self.added()).chain(self.visible(place..))
     }
 
     fn visible(
         &self,
-        range: impl SliceIndex<[Label], Output = [Label]>,
+        range: impl SliceIndex<[Label<'a>], Output = [Label<'a>]>,
     ) -> impl Iterator<Item = (&str, &str)> {
-        self.own[range]
+        self.own.as_slice()[range]
             .iter()
             .map(|(name, value)| (&**name, &**value))
             .filter(|(name, _)| self.hidden != Some(*name))
@@ -123,7 +145,7 @@ impl<'a> Labels<'a> {
 
     fn identity(&self) -> impl Iterator<Item = (&str, &str)> {
         let hidden = if self.added.is_some() { None } else { self.hidden };
-        let own = self.own.iter().map(|(name, value)| (&**name, &**value));
+        let own = self.own.as_slice().iter().map(|(name, value)| (&**name, &**value));
         own.filter(move |(name, _)| hidden != Some(*name)).chain(self.added())
     }
 
@@ -159,113 +181,143 @@ pub enum SampleOrder {
 
 /// Samples under construction: found again by labels and name, kept in order.
 #[derive(Debug, Default)]
-pub struct SampleTable<'a> {
+pub(crate) struct SampleTable<'a> {
     groups: LabelIndex<'a>,
-    /// For each group the samples that can be found again by name.
-    members: Vec<Vec<usize>>,
-    /// For each sample its group.
-    group_of: Vec<usize>,
+    /// For each group the sample that can be found again and was added last.
+    latest: Vec<Option<usize>>,
     samples: Vec<Sample<'a>>,
+    /// For each sample its place in its group.
+    places: Vec<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    group: usize,
+    /// The sample of the same group that can be found again and was added before.
+    previous: Option<usize>,
 }
 
 impl<'a> SampleTable<'a> {
     /// The index of the sample, and whether it is new: then its value is 0.
-    pub fn place(&mut self, labels: &Labels<'a>, name: &'a str) -> (usize, bool) {
+    pub(crate) fn place(&mut self, labels: &Labels<'a>, name: &'a str) -> (usize, bool) {
         let group = self.group(labels);
-        let found = self.members[group].iter().find(|&&index| self.samples[index].name == name);
-        if let Some(&index) = found {
+        if let Some(index) = self.find(group, name) {
             return (index, false);
         }
         let index = self.push(group, Cow::Borrowed(name), labels.clone(), 0.0);
-        self.members[group].push(index);
+        self.places[index].previous = self.latest[group].replace(index);
         (index, true)
     }
 
-    /// Adds the cumulative buckets of one set of labels, which has none yet, and perhaps sets its
-    /// count.
-    pub fn add_buckets(
+    /// Gives the sample of this group and name its value; adds it if it is new.
+    pub(crate) fn set_or_push(
         &mut self,
-        family: &str,
+        group: usize,
+        name: &str,
         labels: &Labels<'a>,
-        buckets: impl IntoIterator<Item = (f64, f64)>,
-        count: Option<f64>,
+        value: f64,
     ) {
-        let group = self.group(labels);
-        for (bound, value) in buckets {
-            let labels = labels.clone().with("le", number::float_to_string(bound));
-            self.push(group, format!("{family}_bucket").into(), labels, value);
-        }
-        let Some(count) = count else { return };
-        let name = format!("{family}_count");
-        let found = self.members[group].iter().find(|&&index| self.samples[index].name == *name);
-        match found {
-            Some(&index) => self.samples[index].value = count,
+        match self.find(group, name) {
+            Some(index) => self.set(index, value),
             None => {
-                self.push(group, name.into(), labels.clone(), count);
+                self.push(group, Cow::Owned(name.to_owned()), labels.clone(), value);
             }
         }
     }
 
-    /// The value of the sample with this index.
-    #[must_use]
-    pub fn value(&self, index: usize) -> f64 {
-        self.samples[index].value
-    }
-
-    /// Sets the value of the sample with this index.
-    pub fn set(&mut self, index: usize, value: f64) {
-        self.samples[index].value = value;
-    }
-
-    /// The samples, in order.
-    #[must_use]
-    pub fn finish(self, order: SampleOrder) -> Vec<Sample<'a>> {
-        match order {
-            SampleOrder::Flat => self.samples,
-            SampleOrder::Grouped => {
-                let mut samples: Vec<_> = self.group_of.into_iter().zip(self.samples).collect();
-                // Stable: within a group the order stays.
-                samples.sort_by_key(|(group, _)| *group);
-                samples.into_iter().map(|(_, sample)| sample).collect()
-            }
-        }
-    }
-
-    fn group(&mut self, labels: &Labels<'a>) -> usize {
+    /// The group of samples with these labels; a new one if they are new.
+    pub(crate) fn group(&mut self, labels: &Labels<'a>) -> usize {
         let group = self.groups.index(labels);
-        if group == self.members.len() {
-            self.members.push(Vec::new());
+        if group == self.latest.len() {
+            self.latest.push(None);
         }
         group
     }
 
-    fn push(&mut self, group: usize, name: Cow<'a, str>, labels: Labels<'a>, value: f64) -> usize {
-        self.group_of.push(group);
+    /// Adds a sample that will not be looked for again.
+    pub(crate) fn push(
+        &mut self,
+        group: usize,
+        name: Cow<'a, str>,
+        labels: Labels<'a>,
+        value: f64,
+    ) -> usize {
+        self.places.push(Place { group, previous: None });
         self.samples.push(Sample { name, labels, value });
         self.samples.len() - 1
     }
+
+    /// The value of the sample with this index.
+    pub(crate) fn value(&self, index: usize) -> f64 {
+        self.samples[index].value
+    }
+
+    /// Sets the value of the sample with this index.
+    pub(crate) fn set(&mut self, index: usize, value: f64) {
+        self.samples[index].value = value;
+    }
+
+    /// The samples, in order.
+    pub(crate) fn finish(self, order: SampleOrder) -> Vec<Sample<'a>> {
+        if order == SampleOrder::Flat || self.places.is_sorted_by_key(|place| place.group) {
+            return self.samples;
+        }
+        let mut samples: Vec<_> = self.places.into_iter().zip(self.samples).collect();
+        // Stable: within a group the order stays.
+        samples.sort_by_key(|(place, _)| place.group);
+        samples.into_iter().map(|(_, sample)| sample).collect()
+    }
+
+    fn find(&self, group: usize, name: &str) -> Option<usize> {
+        let mut next = self.latest[group];
+        while let Some(index) = next {
+            if self.samples[index].name == name {
+                return Some(index);
+            }
+            next = self.places[index].previous;
+        }
+        None
+    }
 }
+
+/// Up to so many sets of labels are searched one by one: most families have few.
+const SEARCHED_SETS: usize = 8;
 
 /// Sets of labels, numbered by first sight.
 #[derive(Debug, Default)]
-pub struct LabelIndex<'a> {
-    last: Option<(Labels<'a>, usize)>,
+pub(crate) struct LabelIndex<'a> {
+    sets: Vec<Labels<'a>>,
+    /// The number of the set that was looked for last.
+    last: usize,
+    /// The number of each set, once there are more than [`SEARCHED_SETS`].
     numbers: HashMap<Labels<'a>, usize>,
 }
 
 impl<'a> LabelIndex<'a> {
     /// The number of `labels`; the next free one if they are new.
-    pub fn index(&mut self, labels: &Labels<'a>) -> usize {
+    pub(crate) fn index(&mut self, labels: &Labels<'a>) -> usize {
         // The samples of one set of labels mostly come together.
-        if let Some((last, number)) = &self.last
-            && last == labels
-        {
-            return *number;
+        if self.sets.get(self.last) != Some(labels) {
+            self.last = self.find(labels).unwrap_or_else(|| self.insert(labels));
         }
-        let next = self.numbers.len();
-        let number = *self.numbers.entry(labels.clone()).or_insert(next);
-        self.last = Some((labels.clone(), number));
-        number
+        self.last
+    }
+
+    fn find(&self, labels: &Labels<'a>) -> Option<usize> {
+        if self.sets.len() <= SEARCHED_SETS {
+            return self.sets.iter().position(|set| set == labels);
+        }
+        self.numbers.get(labels).copied()
+    }
+
+    fn insert(&mut self, labels: &Labels<'a>) -> usize {
+        self.sets.push(labels.clone());
+        if self.sets.len() > SEARCHED_SETS {
+            let known = self.numbers.len();
+            let unknown = self.sets.iter().cloned().zip(0..).skip(known);
+            self.numbers.extend(unknown);
+        }
+        self.sets.len() - 1
     }
 }
 
@@ -273,14 +325,26 @@ impl<'a> LabelIndex<'a> {
 mod tests {
     use super::*;
 
-    fn own(labels: &[(&str, &str)]) -> Vec<Label> {
-        labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+    fn own<'a>(labels: &[(&'a str, &'a str)]) -> OwnLabels<'a> {
+        let labels = labels.iter();
+        OwnLabels::Owned(labels.map(|(name, value)| ((*name).into(), (*value).into())).collect())
+    }
+
+    #[test]
+    fn sets_of_labels_keep_their_numbers() {
+        let values: Vec<String> = (0..100).map(|value| value.to_string()).collect();
+        let mut index = LabelIndex::default();
+        for _ in 0..2 {
+            for (number, value) in values.iter().enumerate() {
+                assert_eq!(index.index(&Labels::new(own(&[("l", value)]))), number);
+            }
+        }
     }
 
     #[test]
     fn an_added_label_is_last_in_the_sample_and_sorted_in_the_text() {
         let own = own(&[("a", "1"), ("z", "2")]);
-        let labels = Labels::new(&own).with("pid", "7");
+        let labels = Labels::new(own.clone()).with("pid", "7");
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("z", "2"), ("pid", "7")]);
         assert_eq!(labels.sorted().collect::<Vec<_>>(), [("a", "1"), ("pid", "7"), ("z", "2")]);
     }
@@ -288,15 +352,18 @@ mod tests {
     #[test]
     fn an_added_label_overwrites_an_own_one() {
         let own = own(&[("a", "1"), ("pid", "mine")]);
-        let labels = Labels::new(&own).with("pid", "7");
+        let labels = Labels::new(own.clone()).with("pid", "7");
         assert_eq!(labels.sorted().collect::<Vec<_>>(), [("a", "1"), ("pid", "7")]);
-        assert_eq!(Labels::new(&own).without("pid").sorted().collect::<Vec<_>>(), [("a", "1")]);
+        assert_eq!(
+            Labels::new(own.clone()).without("pid").sorted().collect::<Vec<_>>(),
+            [("a", "1")]
+        );
     }
 
     #[test]
     fn grouped_and_flat_order() {
         let (a, b) = (own(&[("l", "a")]), own(&[("l", "b")]));
-        let (a, b) = (Labels::new(&a), Labels::new(&b));
+        let (a, b) = (Labels::new(a), Labels::new(b));
         for (order, expected) in [
             (SampleOrder::Grouped, ["f_sum a", "f_count a", "f_sum b"]),
             (SampleOrder::Flat, ["f_sum a", "f_sum b", "f_count a"]),

@@ -1,6 +1,10 @@
 //! Histogram buckets: put together by their bound, and accumulated.
 
+use std::borrow::Cow;
+
 use crate::family::{LabelIndex, Labels, SampleTable};
+use crate::key::{BOUND_LABEL, Key};
+use crate::number;
 use crate::sum::Sum;
 
 /// The buckets of one histogram family.
@@ -13,7 +17,15 @@ pub(crate) struct Buckets<'a, S> {
 #[derive(Debug)]
 struct BucketSet<'a, S> {
     labels: Labels<'a>,
-    buckets: Vec<(f64, S)>,
+    buckets: Vec<Bucket<'a, S>>,
+}
+
+#[derive(Debug)]
+struct Bucket<'a, S> {
+    bound: f64,
+    /// The first key that named the bucket: mostly it has the very texts of the result.
+    key: &'a Key<'a>,
+    sum: S,
 }
 
 impl<S> Default for Buckets<'_, S> {
@@ -23,8 +35,9 @@ impl<S> Default for Buckets<'_, S> {
 }
 
 impl<'a, S: Sum> Buckets<'a, S> {
-    /// The bucket with this bound of the histogram with these labels (without `le`).
-    pub(crate) fn bucket(&mut self, labels: &Labels<'a>, bound: f64) -> &mut S {
+    /// The bucket that `key` names, with this bound, of the histogram with these labels (without
+    /// `le`).
+    pub(crate) fn bucket(&mut self, labels: &Labels<'a>, bound: f64, key: &'a Key<'a>) -> &mut S {
         let number = self.index.index(labels);
         if number == self.sets.len() {
             self.sets.push(BucketSet { labels: labels.clone(), buckets: Vec::new() });
@@ -33,11 +46,11 @@ impl<'a, S: Sum> Buckets<'a, S> {
         // NaN is no bound that a histogram can have; as a key it shall equal itself.
         #[allow(clippy::float_cmp)]
         let same = |other: f64| other == bound || (other.is_nan() && bound.is_nan());
-        let place = buckets.iter().position(|(other, _)| same(*other)).unwrap_or_else(|| {
-            buckets.push((bound, S::default()));
+        let place = buckets.iter().position(|bucket| same(bucket.bound)).unwrap_or_else(|| {
+            buckets.push(Bucket { bound, key, sum: S::default() });
             buckets.len() - 1
         });
-        &mut buckets[place].1
+        &mut buckets[place].sum
     }
 
     /// Puts all buckets into `samples`: cumulative and with a `_count`, if `accumulate`.
@@ -49,26 +62,36 @@ impl<'a, S: Sum> Buckets<'a, S> {
         accumulate: bool,
         samples: &mut SampleTable<'a>,
     ) -> bool {
+        let bucket_name = format!("{family}_bucket");
+        let count_name = format!("{family}_count");
         let mut exact = true;
         for BucketSet { labels, mut buckets } in self.sets {
             // Stable, and NaN last.
-            buckets.sort_by(|(a, _), (b, _)| {
+            buckets.sort_by(|Bucket { bound: a, .. }, Bucket { bound: b, .. }| {
                 a.partial_cmp(b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
             });
+            let group = samples.group(&labels);
             let mut total = S::default();
-            let values: Vec<_> = buckets
-                .iter()
-                .map(|(bound, sum)| {
-                    if !accumulate {
-                        total = S::default();
-                    }
-                    exact &= total.add_sum(sum);
-                    (*bound, total.value())
-                })
-                .collect();
-            let count = accumulate.then(|| total.value());
-            samples.add_buckets(family, &labels, values, count);
+            for Bucket { bound, key, sum } in buckets {
+                if !accumulate {
+                    total = S::default();
+                }
+                exact &= total.add_sum(&sum);
+                let name = reuse(&key.sample, &bucket_name);
+                let le =
+                    reuse(key.bound_text().unwrap_or_default(), &number::float_to_string(bound));
+                let labels = labels.clone().with(BOUND_LABEL, le);
+                samples.push(group, name, labels, total.value());
+            }
+            if accumulate {
+                samples.set_or_push(group, &count_name, &labels, total.value());
+            }
         }
         exact
     }
+}
+
+/// `wanted`, borrowed from `known` if that is the same text.
+fn reuse<'a>(known: &'a str, wanted: &str) -> Cow<'a, str> {
+    if known == wanted { Cow::Borrowed(known) } else { Cow::Owned(wanted.to_owned()) }
 }

@@ -1,10 +1,8 @@
 //! An entry's key: the JSON of `[family, sample, {label: value}, help]`.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::str;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::error::Damage;
 use crate::metric::MetricType;
@@ -13,78 +11,104 @@ use crate::metric::MetricType;
 pub(crate) const BOUND_LABEL: &str = "le";
 
 /// A label's name and value.
-pub(crate) type Label = (Box<str>, Box<str>);
+pub(crate) type Label<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// A parsed key.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Key {
+pub(crate) struct Key<'a> {
     /// Name of the family, without suffixes such as `_total`.
-    pub family: Box<str>,
+    pub(crate) family: Cow<'a, str>,
     /// Name of the sample.
-    pub sample: Box<str>,
+    pub(crate) sample: Cow<'a, str>,
     /// Labels, sorted by name, each name once.
-    pub labels: Vec<Label>,
+    pub(crate) labels: Vec<Label<'a>>,
     /// The family's help text.
-    pub help: Box<str>,
+    pub(crate) help: Cow<'a, str>,
 }
 
-impl Key {
+impl<'a> Key<'a> {
     /// Parses the bytes of a key as they stand in a file of `metric_type`: untrusted.
-    pub fn parse(bytes: &[u8], metric_type: MetricType) -> Result<Self, Damage> {
+    pub(crate) fn parse(bytes: &'a [u8], metric_type: MetricType) -> Result<Self, Damage> {
         let text = str::from_utf8(bytes).map_err(|_| Damage::KeyNotUtf8)?;
-        let (family, sample, Labels(labels), help): (Box<str>, Box<str>, Labels, Box<str>) =
-            serde_json::from_str(text)
-                .map_err(|error| Damage::KeyNotJson { message: error.to_string() })?;
-        if family.is_empty() || sample.is_empty() {
+        let key = match Self::parse_plain(text) {
+            Some(key) => key,
+            None => Self::parse_json(text)?,
+        };
+        if key.family.is_empty() || key.sample.is_empty() {
             return Err(Damage::EmptyName);
         }
-        let key = Self { family, sample, labels, help };
         if metric_type == MetricType::Histogram {
             key.bound()?;
         }
         Ok(key)
     }
 
+    /// Parses a key that is written as prometheus_client writes it and has nothing to unescape,
+    /// as nearly all are, without copying. None for any other.
+    fn parse_plain(text: &'a str) -> Option<Self> {
+        if text.bytes().any(|byte| byte == b'\\' || byte < b' ') {
+            return None;
+        }
+        let (family, rest) = text.strip_prefix("[\"")?.split_once('"')?;
+        let (sample, rest) = rest.strip_prefix(", \"")?.split_once('"')?;
+        let mut rest = rest.strip_prefix(", {")?;
+        let mut labels: Vec<Label<'a>> = Vec::new();
+        while !rest.starts_with('}') {
+            if !labels.is_empty() {
+                rest = rest.strip_prefix(", ")?;
+            }
+            let (name, value) = rest.strip_prefix('"')?.split_once('"')?;
+            let (value, next) = value.strip_prefix(": \"")?.split_once('"')?;
+            if labels.last().is_some_and(|(last, _)| **last >= *name) {
+                return None;
+            }
+            labels.push((Cow::Borrowed(name), Cow::Borrowed(value)));
+            rest = next;
+        }
+        let (help, end) = rest.strip_prefix("}, \"")?.split_once('"')?;
+        (end == "]").then_some(Self {
+            family: Cow::Borrowed(family),
+            sample: Cow::Borrowed(sample),
+            labels,
+            help: Cow::Borrowed(help),
+        })
+    }
+
+    fn parse_json(text: &str) -> Result<Self, Damage> {
+        // Of a label that stands twice the last value counts, as in Python's json.
+        type Parts = (String, String, BTreeMap<String, String>, String);
+        let (family, sample, labels, help): Parts = serde_json::from_str(text)
+            .map_err(|error| Damage::KeyNotJson { message: error.to_string() })?;
+        let labels = labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Ok(Self { family: family.into(), sample: sample.into(), labels, help: help.into() })
+    }
+
+    /// The same, borrowing nothing.
+    pub(crate) fn into_owned(self) -> Key<'static> {
+        fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+            Cow::Owned(text.into_owned())
+        }
+        let labels = self.labels.into_iter();
+        Key {
+            family: owned(self.family),
+            sample: owned(self.sample),
+            labels: labels.map(|(name, value)| (owned(name), owned(value))).collect(),
+            help: owned(self.help),
+        }
+    }
+
+    /// The text of the label `le`, if the key has one.
+    pub(crate) fn bound_text(&self) -> Option<&str> {
+        self.labels.iter().find(|(name, _)| *name == BOUND_LABEL).map(|(_, le)| &**le)
+    }
+
     /// The upper bound, if the key is a histogram bucket's: `1` and `1.0` are the same.
-    pub fn bound(&self) -> Result<Option<f64>, Damage> {
-        let Some((_, le)) = self.labels.iter().find(|(name, _)| **name == *BOUND_LABEL) else {
-            return Ok(None);
-        };
+    pub(crate) fn bound(&self) -> Result<Option<f64>, Damage> {
+        let Some(le) = self.bound_text() else { return Ok(None) };
         match le.trim().parse() {
             Ok(bound) => Ok(Some(bound)),
-            Err(_) => Err(Damage::BadBucket { le: le.to_string() }),
+            Err(_) => Err(Damage::BadBucket { le: le.to_owned() }),
         }
-    }
-}
-
-struct Labels(Vec<Label>);
-
-impl<'de> Deserialize<'de> for Labels {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(LabelsVisitor)
-    }
-}
-
-struct LabelsVisitor;
-
-impl<'de> Visitor<'de> for LabelsVisitor {
-    type Value = Labels;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object of label names and string values")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
-        let mut labels: Vec<Label> = Vec::new();
-        while let Some((name, value)) = map.next_entry::<Box<str>, Box<str>>()? {
-            // The keys are written sorted, so this appends; of a name that stands twice the last
-            // value counts, as in Python's json.
-            match labels.binary_search_by(|(other, _)| other.cmp(&name)) {
-                Ok(place) => labels[place].1 = value,
-                Err(place) => labels.insert(place, (name, value)),
-            }
-        }
-        Ok(Labels(labels))
     }
 }
 
@@ -92,7 +116,7 @@ impl<'de> Visitor<'de> for LabelsVisitor {
 mod tests {
     use super::*;
 
-    fn parse(text: &[u8]) -> Result<Key, Damage> {
+    fn parse(text: &[u8]) -> Result<Key<'_>, Damage> {
         Key::parse(text, MetricType::Histogram)
     }
 
@@ -133,13 +157,47 @@ mod tests {
 
     #[test]
     fn bounds() {
-        let key = |le| parse(format!(r#"["f", "f_bucket", {{"le": "{le}"}}, ""]"#).as_bytes());
+        let text = |le| format!(r#"["f", "f_bucket", {{"le": "{le}"}}, ""]"#);
         for (le, bound) in [("1", 1.0), ("1.0", 1.0), ("1e+06", 1e6), ("+Inf", f64::INFINITY)] {
-            assert_eq!(key(le).unwrap().bound(), Ok(Some(bound)), "{le}");
+            assert_eq!(parse(text(le).as_bytes()).unwrap().bound(), Ok(Some(bound)), "{le}");
         }
-        assert_eq!(key("x"), Err(Damage::BadBucket { le: "x".to_owned() }));
+        let damage = Damage::BadBucket { le: "x".to_owned() };
+        assert_eq!(parse(text("x").as_bytes()), Err(damage));
         assert_eq!(parse(br#"["f", "f_sum", {}, ""]"#).unwrap().bound(), Ok(None));
         let counter = Key::parse(br#"["f", "f", {"le": "x"}, ""]"#, MetricType::Counter);
         assert!(counter.is_ok(), "only a histogram's le must be a number");
+    }
+
+    #[test]
+    fn plain_and_json_parsing_agree() {
+        for text in [
+            r#"["f", "f_total", {}, "help"]"#,
+            r#"["f", "f_total", {"a": "b"}, ""]"#,
+            r#"["f.é", "f, {}", {"a": "{", "b": "]", "c": ""}, "', ["]"#,
+        ] {
+            let plain = Key::parse_plain(text).unwrap_or_else(|| panic!("not plain: {text}"));
+            assert_eq!(plain, Key::parse_json(text).unwrap());
+        }
+        for text in [
+            r#"["f", "s", {"b": "1", "a": "2"}, "h"]"#,
+            r#"["f", "s", {"a": "1", "a": "2"}, "h"]"#,
+            r#"["f","s",{},"h"]"#,
+            r#"["f", "s", {}, "h"] "#,
+            r#"["f", "s", {}, "\n"]"#,
+        ] {
+            assert_eq!(Key::parse_plain(text), None, "{text}");
+            assert!(Key::parse_json(text).is_ok(), "{text}");
+        }
+        for text in [
+            r#"["f" "s", {}, "h"]"#,
+            r#"["f", "s", {"a": "1" "b": "2"}, "h"]"#,
+            r#"["f", "s", {, "a": "1"}, "h"]"#,
+            r#"["f", "s", {}, "h"]]"#,
+            r#"["f", "s", {}, "h" ]x"#,
+            "[\"f\", \"s\", {}, \"h\n\"]",
+        ] {
+            assert_eq!(Key::parse_plain(text), None, "{text}");
+            assert!(Key::parse_json(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Finds the number of a key by its bytes.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// No guess which key comes next.
 const NO_GUESS: u32 = u32::MAX;
@@ -17,7 +19,9 @@ pub(crate) struct KeyIndex {
     ends: Vec<usize>,
     /// For each key the one that followed last; shifted by one, the first of a file stands at 0.
     next: Vec<u32>,
-    numbers: HashMap<Box<[u8]>, u32>,
+    /// Numbers, by the hash of their keys.
+    numbers: HashTable<u32>,
+    hasher: DefaultHashBuilder,
 }
 
 /// A pass over the keys of one file.
@@ -29,7 +33,13 @@ pub(crate) struct Cursor {
 
 impl Default for KeyIndex {
     fn default() -> Self {
-        Self { arena: Vec::new(), ends: Vec::new(), next: vec![NO_GUESS], numbers: HashMap::new() }
+        Self {
+            arena: Vec::new(),
+            ends: Vec::new(),
+            next: vec![NO_GUESS],
+            numbers: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+        }
     }
 }
 
@@ -44,33 +54,46 @@ impl KeyIndex {
         number
     }
 
+    /// The bytes of all keys, in the order of their numbers.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.ends.len()).map(|number| self.key(number))
+    }
+
     #[inline]
     fn is(&self, number: u32, key: &[u8]) -> bool {
         let number = number as usize;
-        let Some(&end) = self.ends.get(number) else { return false };
+        number < self.ends.len() && self.key(number) == key
+    }
+
+    #[inline]
+    fn key(&self, number: usize) -> &[u8] {
         let start = if number == 0 { 0 } else { self.ends[number - 1] };
-        self.arena[start..end] == *key
+        &self.arena[start..self.ends[number]]
     }
 
     #[cold]
     fn look_up(&mut self, cursor: Cursor, key: &[u8]) -> u32 {
-        let number = match self.numbers.get(key) {
-            Some(&number) => number,
-            None => self.insert(key),
-        };
+        let hash = self.hasher.hash_one(key);
+        let known = self.numbers.find(hash, |&number| self.is(number, key)).copied();
+        let number = known.unwrap_or_else(|| self.insert(hash, key));
         self.next[cursor.position] = number;
         number
     }
 
-    fn insert(&mut self, key: &[u8]) -> u32 {
-        // CAST: files are smaller than 2 GiB (`used` is an i32), an entry takes 24 bytes or more;
-        // it would take some 50 full files without a common key to come near.
+    fn insert(&mut self, hash: u64, key: &[u8]) -> u32 {
+        // CAST: files are smaller than 2 GiB (`used` is an i32) and an entry takes 24 bytes or
+        // more; it would take some 50 full files without a common key to come near.
         #[allow(clippy::cast_possible_truncation)]
         let number = self.ends.len() as u32;
         self.arena.extend_from_slice(key);
         self.ends.push(self.arena.len());
         self.next.push(NO_GUESS);
-        self.numbers.insert(key.into(), number);
+        let Self { arena, ends, numbers, hasher, .. } = self;
+        numbers.insert_unique(hash, number, |&number| {
+            let number = number as usize;
+            let start = if number == 0 { 0 } else { ends[number - 1] };
+            hasher.hash_one(&arena[start..ends[number]])
+        });
         number
     }
 }

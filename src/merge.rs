@@ -16,7 +16,7 @@ use crate::filename::FileName;
 use crate::left_out::{LeftOut, Skipped};
 use crate::reader::Reader;
 use crate::replay;
-use crate::table::{self, Table};
+use crate::table::{self, ParsedTable, Table};
 use crate::unmerged;
 
 /// The label that tells processes apart.
@@ -36,6 +36,14 @@ pub struct Options {
 pub struct Merge {
     files: Vec<PathBuf>,
     tables: Vec<Table>,
+    left_out: Vec<LeftOut>,
+}
+
+/// The merged entries of a set of files, with their keys parsed.
+#[derive(Debug)]
+pub struct ParsedMerge<'a> {
+    files: &'a [PathBuf],
+    tables: Vec<ParsedTable<'a>>,
     /// What had to be left out.
     pub left_out: Vec<LeftOut>,
 }
@@ -59,34 +67,62 @@ impl Merge {
                 merge.left_out.push(LeftOut::unopened(path, Damage::ForeignName));
                 continue;
             };
-            let mut skipped = Skipped::default();
             let table = table::for_kind(&mut merge.tables, file.kind);
-            let outcome = table.read(&mut reader, path, file.pid, &mut clock, &mut skipped)?;
-            merge.left_out.extend(skipped.finish(path));
+            let outcome = table.read(&mut reader, path, file.pid, &mut clock)?;
             merge.left_out.extend(LeftOut::after_reading(path, outcome));
         }
         merge.files = files;
         Ok(merge)
     }
 
+    /// Parses the keys.
+    pub fn parse(&self) -> Result<ParsedMerge<'_>> {
+        let mut left_out = self.left_out.clone();
+        let tables: Vec<_> = self.tables.iter().map(Table::parse).collect();
+        for table in tables.iter().filter(|table| !table.damaged.is_empty()) {
+            left_out.extend(self.find_damaged(table)?);
+        }
+        Ok(ParsedMerge { files: &self.files, tables, left_out })
+    }
+
+    /// Reads the files of a table again, to say which of them hold damaged keys.
+    fn find_damaged(&self, table: &ParsedTable<'_>) -> Result<Vec<LeftOut>> {
+        let mut reader = Reader::default();
+        let mut left_out = Vec::new();
+        for path in &self.files {
+            if FileName::of_path(path).is_none_or(|file| file.kind != table.table.kind()) {
+                continue;
+            }
+            let mut skipped = Skipped::default();
+            // The outcome is known from the first reading.
+            reader.read(path, |offset, entry| {
+                if let Some(damage) = table.damaged.get(entry.key) {
+                    skipped.add(offset, damage);
+                }
+            })?;
+            left_out.extend(skipped.finish(path));
+        }
+        Ok(left_out)
+    }
+}
+
+impl ParsedMerge<'_> {
     /// The families, in the order in which the files first name them.
     pub fn families(&self, options: Options) -> Result<Vec<Family<'_>>> {
         let drafts = draft::drafts(&self.tables);
         let built: Vec<_> = drafts.iter().map(|draft| (draft.name, draft.build(options))).collect();
         let tangled: HashSet<&str> =
             built.iter().filter(|(_, family)| family.is_none()).map(|(name, _)| *name).collect();
-        let mut replayed: HashMap<String, Family<'_>> = HashMap::new();
+        let mut replayed: HashMap<String, Family<'static>> = HashMap::new();
         if !tangled.is_empty() {
-            let (families, _) = unmerged::read(&self.files, |name| tangled.contains(name))?;
+            let (families, _) = unmerged::read(self.files, |name| tangled.contains(name))?;
             replayed.extend(families.iter().map(|family| {
                 let family = replay::merge(family, options);
                 (family.name.to_string(), family)
             }));
         }
         // A tangled family that is not found again has lost its files meanwhile.
-        Ok(built
-            .into_iter()
-            .filter_map(|(name, family)| family.or_else(|| replayed.remove(name)))
-            .collect())
+        let families = built.into_iter();
+        Ok(families.filter_map(|(name, family)| family.or_else(|| replayed.remove(name))).collect())
     }
 }

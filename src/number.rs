@@ -1,6 +1,6 @@
 //! An f64 as text, exactly as `prometheus_client`'s `floatToGoString` writes it.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// Python's `repr` writes an exponent for more integer digits than this.
 const REPR_POINT_MAX: i32 = 16;
@@ -58,8 +58,11 @@ fn write_short_integer(out: &mut String, value: f64) {
 
 fn write_shortest(out: &mut String, value: f64) {
     // Rust's `{:e}` gives the shortest digits, as Python's repr does, in the form d.dddde-7.
-    let scientific = format!("{:e}", value.abs());
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let mut scientific = ShortText::default();
+    // The longest, such as 2.2250738585072014e-308, fit.
+    let _ = write!(scientific, "{:e}", value.abs());
+    let scientific = scientific.as_str();
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     // The decimal point stands behind this many digits.
     let point = exponent + 1;
@@ -92,6 +95,28 @@ fn write_shortest(out: &mut String, value: f64) {
     if written <= point {
         out.extend((written..point).map(|_| '0'));
         out.push_str(".0");
+    }
+}
+
+/// A text of a few bytes, without an allocation.
+#[derive(Default)]
+struct ShortText {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl ShortText {
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+impl Write for ShortText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length + text.len();
+        self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::family::{Family, Labels, Sample, SampleTable};
+use crate::family::{Family, Labels, OwnLabels, Sample, SampleTable};
 use crate::histogram::Buckets;
 use crate::key::{BOUND_LABEL, Label};
 use crate::merge::{Options, PID_LABEL};
@@ -39,7 +39,7 @@ fn merge_samples(family: &UnmergedFamily, rule: Rule) -> SampleTable<'_> {
     let mut sums: Vec<ExactSum> = Vec::new();
     let mut timestamps: HashMap<(Labels<'_>, &str), f64> = HashMap::new();
     for UnmergedSample { key, pid, value, timestamp } in &family.samples {
-        let labels = Labels::new(&*key.labels);
+        let labels = Labels::new(OwnLabels::Borrowed(&key.labels));
         let labels = match pid {
             _ if drops_pid => labels.without(PID_LABEL),
             Some(pid) => labels.with(PID_LABEL, &**pid),
@@ -83,12 +83,14 @@ fn merge_histogram(family: &UnmergedFamily, accumulate: bool) -> SampleTable<'_>
     let mut buckets: Buckets<'_, ExactSum> = Buckets::default();
     for UnmergedSample { key, pid, value, .. } in &family.samples {
         let own = match pid {
-            Some(pid) => Cow::Owned(with_pid(&key.labels, pid)),
-            None => Cow::Borrowed(&*key.labels),
+            Some(pid) => OwnLabels::Owned(with_pid(&key.labels, pid)),
+            None => OwnLabels::Borrowed(&key.labels),
         };
         let labels = Labels::new(own);
         match key.bound() {
-            Ok(Some(bound)) => buckets.bucket(&labels.without(BOUND_LABEL), bound).add(*value),
+            Ok(Some(bound)) => {
+                buckets.bucket(&labels.without(BOUND_LABEL), bound, key).add(*value);
+            }
             Ok(None) => {
                 let (index, is_new) = table.place(&labels, &key.sample);
                 if is_new {
@@ -106,9 +108,9 @@ fn merge_histogram(family: &UnmergedFamily, accumulate: bool) -> SampleTable<'_>
 }
 
 /// The labels of a gauge's entry in a family that began as a histogram.
-fn with_pid(labels: &[Label], pid: &str) -> Vec<Label> {
-    let mut labels: Vec<_> =
-        labels.iter().filter(|(name, _)| **name != *PID_LABEL).cloned().collect();
+fn with_pid<'a>(labels: &[Label<'a>], pid: &'a str) -> Vec<Label<'a>> {
+    let own = labels.iter().filter(|(name, _)| name != PID_LABEL);
+    let mut labels: Vec<_> = own.cloned().collect();
     let place = labels.partition_point(|(name, _)| **name < *PID_LABEL);
     labels.insert(place, (PID_LABEL.into(), pid.into()));
     labels

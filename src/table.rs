@@ -1,12 +1,12 @@
 //! The merged entries of all files of one kind.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use crate::column::{AnyColumn, Column};
-use crate::error::Result;
+use crate::error::{Damage, Result};
 use crate::key::Key;
 use crate::key_index::{Cursor, KeyIndex};
-use crate::left_out::Skipped;
 use crate::metric::{Kind, MetricType};
 use crate::reader::{Outcome, Reader};
 
@@ -17,17 +17,9 @@ pub(crate) struct Table {
     mode: Box<str>,
     /// The values, by the numbers of their keys.
     pub column: AnyColumn,
-    keys: Keys,
-}
-
-/// The keys of a table.
-#[derive(Debug, Default)]
-struct Keys {
-    index: KeyIndex,
-    /// For each key when it was first seen, and what it says; none if it is damaged.
-    parsed: Vec<Option<(u64, Key)>>,
-    /// Whether any key is damaged: spares a look at each entry.
-    any_damaged: bool,
+    keys: KeyIndex,
+    /// For each key when it was first seen, on the clock of the merge.
+    first_seen: Vec<u64>,
 }
 
 /// The table for files of this kind.
@@ -37,7 +29,8 @@ pub(crate) fn for_kind<'a>(tables: &'a mut Vec<Table>, kind: Kind<'_>) -> &'a mu
         tables.push(Table {
             metric_type: kind.metric_type,
             mode: kind.mode.into(),
-            keys: Keys::default(),
+            keys: KeyIndex::default(),
+            first_seen: Vec::new(),
             column: AnyColumn::new(kind.rule()),
         });
         tables.len() - 1
@@ -52,11 +45,22 @@ impl Table {
         Kind { metric_type: self.metric_type, mode: &self.mode }
     }
 
-    /// The keys that are sound: when each was first seen, its number, and what it says.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = (u64, u32, &Key)> {
-        let numbered = (0..).zip(&self.keys.parsed);
-        numbered
-            .filter_map(|(number, parsed)| parsed.as_ref().map(|(seen, key)| (*seen, number, key)))
+    /// Parses the keys.
+    pub(crate) fn parse(&self) -> ParsedTable<'_> {
+        let mut parsed = ParsedTable {
+            table: self,
+            keys: Vec::with_capacity(self.first_seen.len()),
+            damaged: HashMap::new(),
+        };
+        for ((number, bytes), seen) in (0..).zip(self.keys.keys()).zip(&self.first_seen) {
+            match Key::parse(bytes, self.metric_type) {
+                Ok(key) => parsed.keys.push((*seen, number, key)),
+                Err(damage) => {
+                    parsed.damaged.insert(bytes, damage);
+                }
+            }
+        }
+        parsed
     }
 
     /// Merges the file at `path`, of process `pid`; `clock` ticks for each new key.
@@ -66,18 +70,17 @@ impl Table {
         path: &Path,
         pid: &str,
         clock: &mut u64,
-        skipped: &mut Skipped,
     ) -> Result<Outcome> {
-        let Self { keys, column, metric_type, .. } = self;
-        let pass = Pass { reader, path, metric_type: *metric_type, clock, skipped };
+        let Self { keys, first_seen, column, .. } = self;
+        let pass = Pass { reader, path, keys, first_seen, clock };
         match column {
-            AnyColumn::Sums(column) => pass.read(keys, column),
-            AnyColumn::Minima(column) => pass.read(keys, column),
-            AnyColumn::Maxima(column) => pass.read(keys, column),
-            AnyColumn::MostRecent(column) => pass.read(keys, column),
+            AnyColumn::Sums(column) => pass.read(column),
+            AnyColumn::Minima(column) => pass.read(column),
+            AnyColumn::Maxima(column) => pass.read(column),
+            AnyColumn::MostRecent(column) => pass.read(column),
             AnyColumn::PerProcess(column) => {
                 column.begin(pid);
-                pass.read(keys, column)
+                pass.read(column)
             }
         }
     }
@@ -87,31 +90,34 @@ impl Table {
 struct Pass<'a> {
     reader: &'a mut Reader,
     path: &'a Path,
-    metric_type: MetricType,
+    keys: &'a mut KeyIndex,
+    first_seen: &'a mut Vec<u64>,
     clock: &'a mut u64,
-    skipped: &'a mut Skipped,
 }
 
 impl Pass<'_> {
     /// Compiled once for each column type, so that an entry costs no dispatch.
-    fn read(self, keys: &mut Keys, column: &mut impl Column) -> Result<Outcome> {
-        let Self { reader, path, metric_type, clock, skipped } = self;
+    fn read(self, column: &mut impl Column) -> Result<Outcome> {
+        let Self { reader, path, keys, first_seen, clock } = self;
         let mut cursor = Cursor::default();
-        reader.read(path, |offset, entry| {
-            let number = keys.index.number(&mut cursor, entry.key);
-            if number as usize == keys.parsed.len() {
+        reader.read(path, |_, entry| {
+            let number = keys.number(&mut cursor, entry.key);
+            if number as usize == first_seen.len() {
                 *clock += 1;
-                let parsed = Key::parse(entry.key, metric_type).ok().map(|key| (*clock, key));
-                keys.any_damaged |= parsed.is_none();
-                keys.parsed.push(parsed);
-            }
-            if keys.any_damaged
-                && keys.parsed[number as usize].is_none()
-                && let Err(damage) = Key::parse(entry.key, metric_type)
-            {
-                skipped.add(offset, &damage);
+                first_seen.push(*clock);
             }
             column.add(number, entry.value, entry.timestamp);
         })
     }
+}
+
+/// The keys of a table, parsed.
+#[derive(Debug)]
+pub(crate) struct ParsedTable<'a> {
+    /// The table.
+    pub(crate) table: &'a Table,
+    /// The keys that are sound: when each was first seen, its number, and what it says.
+    pub(crate) keys: Vec<(u64, u32, Key<'a>)>,
+    /// The others, by their bytes.
+    pub(crate) damaged: HashMap<&'a [u8], Damage>,
 }

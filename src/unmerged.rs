@@ -13,41 +13,41 @@ use crate::reader::Reader;
 
 /// A family and every entry that names it, in the order of files and entries.
 #[derive(Debug, Clone)]
-pub struct UnmergedFamily {
+pub(crate) struct UnmergedFamily {
     /// Name, without suffixes.
-    pub name: Box<str>,
+    pub(crate) name: Box<str>,
     /// The help text of the first entry.
-    pub help: Box<str>,
+    pub(crate) help: Box<str>,
     /// The type of the first file.
-    pub metric_type: MetricType,
+    pub(crate) metric_type: MetricType,
     /// The mode of the last gauge file.
-    pub mode: Option<Arc<str>>,
+    pub(crate) mode: Option<Arc<str>>,
     /// The entries.
-    pub samples: Vec<UnmergedSample>,
+    pub(crate) samples: Vec<UnmergedSample>,
 }
 
 /// One entry of one file.
 #[derive(Debug, Clone)]
-pub struct UnmergedSample {
+pub(crate) struct UnmergedSample {
     /// The key.
-    pub key: Arc<Key>,
+    pub(crate) key: Arc<Key<'static>>,
     /// The writer, if the entry is a gauge's.
-    pub pid: Option<Arc<str>>,
+    pub(crate) pid: Option<Arc<str>>,
     /// The value.
-    pub value: f64,
+    pub(crate) value: f64,
     /// The timestamp.
-    pub timestamp: f64,
+    pub(crate) timestamp: f64,
 }
 
 /// A key whose bytes were seen before.
 enum Known {
     /// An entry of the family with this index.
-    Wanted(Arc<Key>, usize),
+    Wanted(Arc<Key<'static>>, usize),
     Unwanted,
 }
 
 /// Reads the families that are `wanted`, by name, from the files in the order given.
-pub fn read(
+pub(crate) fn read(
     files: &[PathBuf],
     wanted: impl Fn(&str) -> bool,
 ) -> Result<(Vec<UnmergedFamily>, Vec<LeftOut>)> {
@@ -73,17 +73,17 @@ pub fn read(
                     Err(damage) => return skipped.add(offset, &damage),
                 };
                 let key = if wanted(&key.family) {
-                    let place = *places.entry(key.family.clone()).or_insert_with(|| {
+                    let place = *places.entry((*key.family).into()).or_insert_with(|| {
                         families.push(UnmergedFamily {
-                            name: key.family.clone(),
-                            help: key.help.clone(),
+                            name: (*key.family).into(),
+                            help: (*key.help).into(),
                             metric_type: kind.metric_type,
                             mode: None,
                             samples: Vec::new(),
                         });
                         families.len() - 1
                     });
-                    Known::Wanted(Arc::new(key), place)
+                    Known::Wanted(Arc::new(key.into_owned()), place)
                 } else {
                     Known::Unwanted
                 };

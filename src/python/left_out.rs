@@ -8,12 +8,12 @@ use crate::left_out::LeftOut;
 /// Path, offset, reason, entries, and whether the name alone says that it is no metrics file.
 pub(super) type Report = (OsString, Option<u64>, String, u64, bool);
 
-pub(super) fn reports(left_out: Vec<LeftOut>) -> Vec<Report> {
+pub(super) fn reports(left_out: &[LeftOut]) -> Vec<Report> {
     left_out
-        .into_iter()
+        .iter()
         .map(|LeftOut { path, offset, damage, entries }| {
             let is_foreign = matches!(damage, Damage::ForeignName | Damage::NotAFile);
-            (path.into_os_string(), offset, damage.to_string(), entries, is_foreign)
+            (path.clone().into_os_string(), *offset, damage.to_string(), *entries, is_foreign)
         })
         .collect()
 }

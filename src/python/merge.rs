@@ -51,7 +51,7 @@ pub(super) fn read_files<'py>(
     for family in &families {
         metrics.set_item(&*family.name, maker.unmerged(family)?)?;
     }
-    Ok((metrics, left_out::reports(left_out)))
+    Ok((metrics, left_out::reports(&left_out)))
 }
 
 fn merge(
@@ -60,14 +60,14 @@ fn merge(
     mut maker: Maker<'_>,
 ) -> PyResult<(Bound<'_, PyList>, Vec<Report>)> {
     let py = maker.py();
-    let mut merge = py.detach(read)?;
-    let left_out = std::mem::take(&mut merge.left_out);
+    let merge = py.detach(read)?;
+    let merge = py.detach(|| merge.parse())?;
     let families = py.detach(|| merge.families(options))?;
     let metrics = PyList::empty(py);
     for family in &families {
         metrics.append(maker.family(family)?)?;
     }
-    Ok((metrics, left_out::reports(left_out)))
+    Ok((metrics, left_out::reports(&merge.left_out)))
 }
 
 /// The order of samples in `prometheus_client`: grouped by labels since 0.24.

@@ -30,7 +30,8 @@ pub(super) fn directory_text<'py>(
     let format = if openmetrics { Format::OpenMetrics } else { Format::Prometheus };
     let options = Options { accumulate: true, order: order(grouped) };
     let (text, left_out) = py.detach(|| -> Result<(String, Vec<LeftOut>)> {
-        let mut merge = Merge::of_directory(&path)?;
+        let merge = Merge::of_directory(&path)?;
+        let mut merge = merge.parse()?;
         let left_out = std::mem::take(&mut merge.left_out);
         let mut families = merge.families(options)?;
         if let Some(names) = &names {
@@ -38,5 +39,5 @@ pub(super) fn directory_text<'py>(
         }
         Ok((exposition::text(&families, format, escaping), left_out))
     })?;
-    Ok((PyBytes::new(py, text.as_bytes()), left_out::reports(left_out)))
+    Ok((PyBytes::new(py, text.as_bytes()), left_out::reports(&left_out)))
 }
