@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::column::{AnyColumn, MostRecent, PerProcess, Record, Sums};
 use crate::family::{Family, LabelIndex, Labels, OwnLabels, Sample, SampleTable};
-use crate::histogram::Buckets;
+use crate::histogram::{BoundTexts, Buckets};
 use crate::key::{BOUND_LABEL, Key};
 use crate::merge::{Options, PID_LABEL};
 use crate::metric::MetricType;
@@ -78,7 +78,7 @@ fn hand_out(column: &PerProcess, table: &Table, drafts: &mut [Draft<'_>]) {
 impl<'a> Draft<'a> {
     /// The family; none if only a replay of its entries is exact.
     #[must_use]
-    pub(crate) fn build(&self, options: Options) -> Option<Family<'a>> {
+    pub(crate) fn build(&self, options: Options, texts: &mut BoundTexts) -> Option<Family<'a>> {
         if self.tangled {
             return None;
         }
@@ -89,7 +89,7 @@ impl<'a> Draft<'a> {
                     return None;
                 }
                 let table = match kind.metric_type {
-                    MetricType::Histogram => self.histogram(column, options.accumulate)?,
+                    MetricType::Histogram => self.histogram(column, options.accumulate, texts)?,
                     _ => self.sums(column)?,
                 };
                 table.finish(options.order)
@@ -120,7 +120,7 @@ impl<'a> Draft<'a> {
 
     /// Sums can be put together in any order: several keys may name one series.
     fn sums(&self, column: &Sums) -> Option<SampleTable<'a>> {
-        let mut table = SampleTable::default();
+        let mut table = SampleTable::with_capacity(self.keys.len());
         let mut sums: Vec<DoubleDouble> = Vec::new();
         for (number, key) in &self.keys {
             let (index, is_new) = table.place(&self.labels(key), &key.sample);
@@ -135,14 +135,19 @@ impl<'a> Draft<'a> {
         Some(table)
     }
 
-    fn histogram(&self, column: &Sums, accumulate: bool) -> Option<SampleTable<'a>> {
-        let mut table = SampleTable::default();
+    fn histogram(
+        &self,
+        column: &Sums,
+        accumulate: bool,
+        texts: &mut BoundTexts,
+    ) -> Option<SampleTable<'a>> {
+        let mut table = SampleTable::with_capacity(self.keys.len());
         let mut sums: Vec<DoubleDouble> = Vec::new();
         let mut buckets: Buckets<'a, DoubleDouble> = Buckets::default();
         for (number, key) in &self.keys {
             let labels = self.labels(key);
             let sum = &column.sums[*number as usize];
-            let total = if let Some(bound) = key.bound().ok()? {
+            let total = if let Some(bound) = key.bound {
                 buckets.bucket(&labels.without(BOUND_LABEL), bound, key)
             } else {
                 let (index, is_new) = table.place(&labels, &key.sample);
@@ -156,12 +161,12 @@ impl<'a> Draft<'a> {
             }
         }
         sums.iter().enumerate().for_each(|(index, sum)| table.set(index, sum.value()));
-        buckets.finish(self.name, accumulate, &mut table).then_some(table)
+        buckets.finish(self.name, accumulate, texts, &mut table).then_some(table)
     }
 
     /// For other rules the order of entries counts, which is lost when several keys name a series.
     fn gauges(&self, values: &[f64], options: Options) -> Option<Vec<Sample<'a>>> {
-        let mut table = SampleTable::default();
+        let mut table = SampleTable::with_capacity(self.keys.len());
         for (number, key) in &self.keys {
             let (index, is_new) = table.place(&self.labels(key), &key.sample);
             if !is_new {
@@ -180,7 +185,7 @@ impl<'a> Draft<'a> {
             .filter(|(latest, _)| latest.first_set > 0)
             .collect();
         keys.sort_by_key(|(latest, _)| latest.first_set);
-        let mut table = SampleTable::default();
+        let mut table = SampleTable::with_capacity(self.keys.len());
         for (latest, key) in keys {
             let (index, is_new) = table.place(&self.labels(key), &key.sample);
             if !is_new {

@@ -198,6 +198,15 @@ struct Place {
 }
 
 impl<'a> SampleTable<'a> {
+    /// An empty table with room for so many samples.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self {
+            samples: Vec::with_capacity(capacity),
+            places: Vec::with_capacity(capacity),
+            ..Self::default()
+        }
+    }
+
     /// The index of the sample, and whether it is new: then its value is 0.
     pub(crate) fn place(&mut self, labels: &Labels<'a>, name: &'a str) -> (usize, bool) {
         let group = self.group(labels);

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use hashbrown::HashMap;
+
 use crate::family::{LabelIndex, Labels, SampleTable};
 use crate::key::{BOUND_LABEL, Key};
 use crate::number;
@@ -60,6 +62,7 @@ impl<'a, S: Sum> Buckets<'a, S> {
         self,
         family: &str,
         accumulate: bool,
+        texts: &mut BoundTexts,
         samples: &mut SampleTable<'a>,
     ) -> bool {
         let bucket_name = format!("{family}_bucket");
@@ -78,8 +81,7 @@ impl<'a, S: Sum> Buckets<'a, S> {
                 }
                 exact &= total.add_sum(&sum);
                 let name = reuse(&key.sample, &bucket_name);
-                let le =
-                    reuse(key.bound_text().unwrap_or_default(), &number::float_to_string(bound));
+                let le = reuse(key.bound_text().unwrap_or_default(), texts.of(bound));
                 let labels = labels.clone().with(BOUND_LABEL, le);
                 samples.push(group, name, labels, total.value());
             }
@@ -88,6 +90,18 @@ impl<'a, S: Sum> Buckets<'a, S> {
             }
         }
         exact
+    }
+}
+
+/// Bounds as text. Most histograms have the same.
+#[derive(Debug, Default)]
+pub(crate) struct BoundTexts {
+    texts: HashMap<u64, String>,
+}
+
+impl BoundTexts {
+    fn of(&mut self, bound: f64) -> &str {
+        self.texts.entry(bound.to_bits()).or_insert_with(|| number::float_to_string(bound))
     }
 }
 

@@ -24,21 +24,27 @@ pub(crate) struct Key<'a> {
     pub(crate) labels: Vec<Label<'a>>,
     /// The family's help text.
     pub(crate) help: Cow<'a, str>,
+    /// The upper bound, if the key is a histogram bucket's: `1` and `1.0` are the same.
+    pub(crate) bound: Option<f64>,
 }
 
 impl<'a> Key<'a> {
     /// Parses the bytes of a key as they stand in a file of `metric_type`: untrusted.
     pub(crate) fn parse(bytes: &'a [u8], metric_type: MetricType) -> Result<Self, Damage> {
         let text = str::from_utf8(bytes).map_err(|_| Damage::KeyNotUtf8)?;
-        let key = match Self::parse_plain(text) {
+        let mut key = match Self::parse_plain(text) {
             Some(key) => key,
             None => Self::parse_json(text)?,
         };
         if key.family.is_empty() || key.sample.is_empty() {
             return Err(Damage::EmptyName);
         }
-        if metric_type == MetricType::Histogram {
-            key.bound()?;
+        if let Some(le) = key.bound_text() {
+            key.bound = match le.trim().parse() {
+                Ok(bound) => Some(bound),
+                Err(_) if metric_type != MetricType::Histogram => None,
+                Err(_) => return Err(Damage::BadBucket { le: le.to_owned() }),
+            };
         }
         Ok(key)
     }
@@ -46,31 +52,29 @@ impl<'a> Key<'a> {
     /// Parses a key that is written as prometheus_client writes it and has nothing to unescape,
     /// as nearly all are, without copying. None for any other.
     fn parse_plain(text: &'a str) -> Option<Self> {
-        if text.bytes().any(|byte| byte == b'\\' || byte < b' ') {
-            return None;
-        }
-        let (family, rest) = text.strip_prefix("[\"")?.split_once('"')?;
-        let (sample, rest) = rest.strip_prefix(", \"")?.split_once('"')?;
-        let mut rest = rest.strip_prefix(", {")?;
+        let mut plain = Plain { rest: text.strip_prefix('[')? };
+        let family = plain.string()?;
+        let sample = plain.after(", ")?.string()?;
+        plain.after(", {")?;
         let mut labels: Vec<Label<'a>> = Vec::new();
-        while !rest.starts_with('}') {
+        while !plain.rest.starts_with('}') {
             if !labels.is_empty() {
-                rest = rest.strip_prefix(", ")?;
+                plain.after(", ")?;
             }
-            let (name, value) = rest.strip_prefix('"')?.split_once('"')?;
-            let (value, next) = value.strip_prefix(": \"")?.split_once('"')?;
+            let name = plain.string()?;
+            let value = plain.after(": ")?.string()?;
             if labels.last().is_some_and(|(last, _)| **last >= *name) {
                 return None;
             }
             labels.push((Cow::Borrowed(name), Cow::Borrowed(value)));
-            rest = next;
         }
-        let (help, end) = rest.strip_prefix("}, \"")?.split_once('"')?;
-        (end == "]").then_some(Self {
+        let help = plain.after("}, ")?.string()?;
+        (plain.rest == "]").then_some(Self {
             family: Cow::Borrowed(family),
             sample: Cow::Borrowed(sample),
             labels,
             help: Cow::Borrowed(help),
+            bound: None,
         })
     }
 
@@ -80,7 +84,13 @@ impl<'a> Key<'a> {
         let (family, sample, labels, help): Parts = serde_json::from_str(text)
             .map_err(|error| Damage::KeyNotJson { message: error.to_string() })?;
         let labels = labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Ok(Self { family: family.into(), sample: sample.into(), labels, help: help.into() })
+        Ok(Self {
+            family: family.into(),
+            sample: sample.into(),
+            labels,
+            help: help.into(),
+            bound: None,
+        })
     }
 
     /// The same, borrowing nothing.
@@ -94,6 +104,7 @@ impl<'a> Key<'a> {
             sample: owned(self.sample),
             labels: labels.map(|(name, value)| (owned(name), owned(value))).collect(),
             help: owned(self.help),
+            bound: self.bound,
         }
     }
 
@@ -101,14 +112,28 @@ impl<'a> Key<'a> {
     pub(crate) fn bound_text(&self) -> Option<&str> {
         self.labels.iter().find(|(name, _)| *name == BOUND_LABEL).map(|(_, le)| &**le)
     }
+}
 
-    /// The upper bound, if the key is a histogram bucket's: `1` and `1.0` are the same.
-    pub(crate) fn bound(&self) -> Result<Option<f64>, Damage> {
-        let Some(le) = self.bound_text() else { return Ok(None) };
-        match le.trim().parse() {
-            Ok(bound) => Ok(Some(bound)),
-            Err(_) => Err(Damage::BadBucket { le: le.to_owned() }),
-        }
+/// What remains of a plain key.
+struct Plain<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Plain<'a> {
+    /// Goes behind `punctuation`, if it is next.
+    fn after(&mut self, punctuation: &str) -> Option<&mut Self> {
+        self.rest = self.rest.strip_prefix(punctuation)?;
+        Some(self)
+    }
+
+    /// The next string; none if it is no string, or has something to unescape.
+    fn string(&mut self) -> Option<&'a str> {
+        let text = self.rest.strip_prefix('"')?;
+        let special = |&byte: &u8| byte == b'"' || byte == b'\\' || byte < b' ';
+        let end = text.as_bytes().iter().position(special)?;
+        let (string, rest) = text.split_at(end);
+        self.rest = rest.strip_prefix('"')?;
+        Some(string)
     }
 }
 
@@ -159,11 +184,11 @@ mod tests {
     fn bounds() {
         let text = |le| format!(r#"["f", "f_bucket", {{"le": "{le}"}}, ""]"#);
         for (le, bound) in [("1", 1.0), ("1.0", 1.0), ("1e+06", 1e6), ("+Inf", f64::INFINITY)] {
-            assert_eq!(parse(text(le).as_bytes()).unwrap().bound(), Ok(Some(bound)), "{le}");
+            assert_eq!(parse(text(le).as_bytes()).unwrap().bound, Some(bound), "{le}");
         }
         let damage = Damage::BadBucket { le: "x".to_owned() };
         assert_eq!(parse(text("x").as_bytes()), Err(damage));
-        assert_eq!(parse(br#"["f", "f_sum", {}, ""]"#).unwrap().bound(), Ok(None));
+        assert_eq!(parse(br#"["f", "f_sum", {}, ""]"#).unwrap().bound, None);
         let counter = Key::parse(br#"["f", "f", {"le": "x"}, ""]"#, MetricType::Counter);
         assert!(counter.is_ok(), "only a histogram's le must be a number");
     }

@@ -13,6 +13,7 @@ use crate::draft;
 use crate::error::{Damage, Result};
 use crate::family::{Family, SampleOrder};
 use crate::filename::FileName;
+use crate::histogram::BoundTexts;
 use crate::left_out::{LeftOut, Skipped};
 use crate::reader::Reader;
 use crate::replay;
@@ -110,14 +111,16 @@ impl ParsedMerge<'_> {
     /// The families, in the order in which the files first name them.
     pub fn families(&self, options: Options) -> Result<Vec<Family<'_>>> {
         let drafts = draft::drafts(&self.tables);
-        let built: Vec<_> = drafts.iter().map(|draft| (draft.name, draft.build(options))).collect();
+        let mut texts = BoundTexts::default();
+        let built: Vec<_> =
+            drafts.iter().map(|draft| (draft.name, draft.build(options, &mut texts))).collect();
         let tangled: HashSet<&str> =
             built.iter().filter(|(_, family)| family.is_none()).map(|(name, _)| *name).collect();
         let mut replayed: HashMap<String, Family<'static>> = HashMap::new();
         if !tangled.is_empty() {
             let (families, _) = unmerged::read(self.files, |name| tangled.contains(name))?;
             replayed.extend(families.iter().map(|family| {
-                let family = replay::merge(family, options);
+                let family = replay::merge(family, options, &mut texts);
                 (family.name.to_string(), family)
             }));
         }

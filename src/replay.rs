@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::family::{Family, Labels, OwnLabels, Sample, SampleTable};
-use crate::histogram::Buckets;
+use crate::histogram::{BoundTexts, Buckets};
 use crate::key::{BOUND_LABEL, Label};
 use crate::merge::{Options, PID_LABEL};
 use crate::metric::{Kind, MetricType, Rule};
@@ -17,9 +17,13 @@ use crate::unmerged::{UnmergedFamily, UnmergedSample};
 
 /// Merges a family.
 #[must_use]
-pub(crate) fn merge(family: &UnmergedFamily, options: Options) -> Family<'static> {
+pub(crate) fn merge(
+    family: &UnmergedFamily,
+    options: Options,
+    texts: &mut BoundTexts,
+) -> Family<'static> {
     let table = if family.metric_type == MetricType::Histogram {
-        merge_histogram(family, options.accumulate)
+        merge_histogram(family, options.accumulate, texts)
     } else {
         let mode = family.mode.as_deref().unwrap_or_default();
         merge_samples(family, Kind { metric_type: family.metric_type, mode }.rule())
@@ -77,33 +81,32 @@ fn merge_samples(family: &UnmergedFamily, rule: Rule) -> SampleTable<'_> {
     table
 }
 
-fn merge_histogram(family: &UnmergedFamily, accumulate: bool) -> SampleTable<'_> {
+fn merge_histogram<'a>(
+    family: &'a UnmergedFamily,
+    accumulate: bool,
+    texts: &mut BoundTexts,
+) -> SampleTable<'a> {
     let mut table = SampleTable::default();
     let mut sums: Vec<ExactSum> = Vec::new();
-    let mut buckets: Buckets<'_, ExactSum> = Buckets::default();
+    let mut buckets: Buckets<'a, ExactSum> = Buckets::default();
     for UnmergedSample { key, pid, value, .. } in &family.samples {
         let own = match pid {
             Some(pid) => OwnLabels::Owned(with_pid(&key.labels, pid)),
             None => OwnLabels::Borrowed(&key.labels),
         };
         let labels = Labels::new(own);
-        match key.bound() {
-            Ok(Some(bound)) => {
-                buckets.bucket(&labels.without(BOUND_LABEL), bound, key).add(*value);
-            }
-            Ok(None) => {
-                let (index, is_new) = table.place(&labels, &key.sample);
-                if is_new {
-                    sums.push(ExactSum::default());
-                }
-                sums[index].add(*value);
-            }
-            // Only from a file of another type; there is no bucket to put it into.
-            Err(_) => {}
+        if let Some(bound) = key.bound {
+            buckets.bucket(&labels.without(BOUND_LABEL), bound, key).add(*value);
+            continue;
         }
+        let (index, is_new) = table.place(&labels, &key.sample);
+        if is_new {
+            sums.push(ExactSum::default());
+        }
+        sums[index].add(*value);
     }
     sums.iter().enumerate().for_each(|(index, sum)| table.set(index, sum.value()));
-    let _always_exact = buckets.finish(&family.name, accumulate, &mut table);
+    let _always_exact = buckets.finish(&family.name, accumulate, texts, &mut table);
     table
 }
 
