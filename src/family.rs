@@ -96,10 +96,9 @@ impl<'a> Labels<'a> {
         self
     }
 
-    /// The same with the label `name`, which takes the place of an own one of that name.
+    /// The same with the label `name`, which overwrites an own one of that name.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Cow<'a, str>>) -> Self {
-        self.hidden = Some(name);
         self.added = Some((name, value.into()));
         self
     }
@@ -118,35 +117,39 @@ impl<'a> Labels<'a> {
         }
     }
 
-    /// The labels, the added one last, as `prometheus_client`'s samples have them.
+    /// The labels as prometheus_client's samples have them: the added one last, or in the place
+    /// of the own one that it overwrites.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.visible(..).chain(self.added())
+        let added = self.added();
+        let is_added = move |name: &str| added.is_some_and(|(added, _)| added == name);
+        let overwrites = self.visible(..).any(|(name, _)| is_added(name));
+        self.visible(..)
+            .map(move |label| added.filter(|(name, _)| *name == label.0).unwrap_or(label))
+            .chain(added.filter(|_| !overwrites))
     }
 
     /// The labels sorted by name, as the text formats have them.
     pub fn sorted(&self) -> impl Iterator<Item = (&str, &str)> {
         let own = self.own.as_slice();
-        let place = self
-            .added
-            .as_ref()
-            .map_or(own.len(), |(added, _)| own.partition_point(|(name, _)| **name < **added));
-        self.visible(..place).chain(self.added()).chain(self.visible(place..))
+        let added = self.added();
+        let place =
+            added.map_or(own.len(), |(added, _)| own.partition_point(|(name, _)| **name < *added));
+        let overwritten = move |name: &str| added.is_some_and(|(added, _)| added == name);
+        let after = self.visible(place..).filter(move |(name, _)| !overwritten(name));
+        self.visible(..place).chain(added).chain(after)
+    }
+
+    /// What tells samples apart, the overwritten label included.
+    fn identity(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.visible(..).chain(self.added())
     }
 
     fn visible(
         &self,
         range: impl SliceIndex<[Label<'a>], Output = [Label<'a>]>,
     ) -> impl Iterator<Item = (&str, &str)> {
-        self.own.as_slice()[range]
-            .iter()
-            .map(|(name, value)| (&**name, &**value))
-            .filter(|(name, _)| self.hidden != Some(*name))
-    }
-
-    fn identity(&self) -> impl Iterator<Item = (&str, &str)> {
-        let hidden = if self.added.is_some() { None } else { self.hidden };
-        let own = self.own.as_slice().iter().map(|(name, value)| (&**name, &**value));
-        own.filter(move |(name, _)| hidden != Some(*name)).chain(self.added())
+        let own = self.own.as_slice()[range].iter().map(|(name, value)| (&**name, &**value));
+        own.filter(|(name, _)| self.hidden != Some(*name))
     }
 
     fn added(&self) -> Option<(&str, &str)> {
@@ -360,12 +363,13 @@ mod tests {
 
     #[test]
     fn an_added_label_overwrites_an_own_one() {
-        let own = own(&[("a", "1"), ("pid", "mine")]);
+        let own = own(&[("a", "1"), ("pid", "mine"), ("z", "2")]);
         let labels = Labels::new(own.clone()).with("pid", "7");
-        assert_eq!(labels.sorted().collect::<Vec<_>>(), [("a", "1"), ("pid", "7")]);
+        assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("pid", "7"), ("z", "2")]);
+        assert_eq!(labels.sorted().collect::<Vec<_>>(), [("a", "1"), ("pid", "7"), ("z", "2")]);
         assert_eq!(
-            Labels::new(own.clone()).without("pid").sorted().collect::<Vec<_>>(),
-            [("a", "1")]
+            Labels::new(own).without("pid").sorted().collect::<Vec<_>>(),
+            [("a", "1"), ("z", "2")]
         );
     }
 

@@ -60,8 +60,10 @@ def report(reports: Iterable[Report], directory: str | None = None) -> None:
         for path, offset, reason, entries, is_foreign in reports
     }
     if directory is not None:
+        directory = os.path.normpath(directory)
         for path, reason in list(_left_out):
-            if (path, reason) not in found and os.path.dirname(path) == directory:
+            is_here = os.path.normpath(os.path.dirname(path)) == directory
+            if is_here and (path, reason) not in found:
                 _left_out.pop((path, reason), None)
     for key, (item, is_foreign) in found.items():
         _left_out[key] = item
