@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import prometheus_client.multiprocess
 import pytest
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def test_prometheus_client_may_be_imported_anew(
 def test_it_imports_what_is_not_there(
     hook: Callable[[Any, Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Put back afterwards, as an attribute too: patches in other tests go by that.
+    monkeypatch.setattr(prometheus_client, "multiprocess", prometheus_client.multiprocess)
     monkeypatch.delitem(sys.modules, "prometheus_client.multiprocess")
     server = SimpleNamespace(log=mock.Mock())
     hook(server, SimpleNamespace(pid=4711))
