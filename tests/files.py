@@ -65,14 +65,14 @@ def counter(value: float, name: str = "requests", **labels: str) -> Entry:
 
 def extents(content: bytes) -> list[tuple[int, int]]:
     """Return where each whole entry starts and ends."""
-    found = []
+    found: list[tuple[int, int]] = []
     if len(content) < HEADER:
         return found
     end = min(USED.unpack_from(content)[0], len(content))
     position = HEADER
     while position + LENGTH.size <= end:
         (length,) = LENGTH.unpack_from(content, position)
-        if length < 0:
+        if length <= 0:
             break
         after = position + LENGTH.size + length
         after += 8 - (LENGTH.size + length) % 8

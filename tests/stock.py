@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from prometheus_client import CollectorRegistry, exposition, multiprocess, values
+from prometheus_client import CollectorRegistry, exposition, mmap_dict, multiprocess, values
 from prometheus_client.metrics import Gauge
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
@@ -55,11 +55,11 @@ def process(directory: Path | str, identifier: object) -> Iterator[None]:
     """Let the metrics that are made inside write the files of a process of that name."""
     opened: list[Any] = []
 
-    class Recorded(values.MmapedDict):
+    class Recorded(mmap_dict.MmapedDict):
         """Remembers itself: before 0.26 nothing else would ever close the file."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+            super().__init__(*args, **kwargs)
             opened.append(self)
 
     with ExitStack() as stack:
@@ -97,7 +97,10 @@ def texts(registry: Any, text: Any = None, open_text: Any = None) -> dict[tuple[
     """Return a registry in each format and escaping that the installed version has."""
     text = text or generate_latest
     open_text = open_text or openmetrics_latest
-    found = {("text",): text(registry), ("openmetrics",): open_text(registry)}
+    found: dict[tuple[str, ...], bytes] = {
+        ("text",): text(registry),
+        ("openmetrics",): open_text(registry),
+    }
     for escaping in ESCAPINGS:
         found["text", escaping] = text(registry, escaping=escaping)
         found["openmetrics", escaping] = open_text(registry, escaping=escaping)

@@ -53,7 +53,7 @@ def test_nothing_overridden() -> None:
 class TestSubclass:
     def test_collect_adds_samples(self) -> None:
         class Collector(multiprom.MultiProcessCollector):
-            def collect(self) -> Iterable[Metric]:
+            def collect(self) -> Any:
                 for metric in super().collect():
                     metric.samples.append(Sample("requests_total", {"added": "1"}, 7.0))
                     yield metric
@@ -62,7 +62,7 @@ class TestSubclass:
 
     def test_collect_adds_families(self) -> None:
         class Collector(multiprom.MultiProcessCollector):
-            def collect(self) -> Iterable[Metric]:
+            def collect(self) -> Any:
                 return [*super().collect(), *replacement()]
 
         assert scraped(Collector) == "requests_total 3.0\npatched 9.0"
@@ -76,8 +76,25 @@ class TestSubclass:
 
         assert scraped(Collector) == "requests_total 2.0"
 
-    def test_read_metrics_is_the_base_of_merge(self) -> None:
-        """merge() of prometheus_client names its own class, so an override is for collect()."""
+    def test_read_metrics(self) -> None:
+        class Collector(multiprom.MultiProcessCollector):
+            @staticmethod
+            def _read_metrics(files: Any) -> Any:
+                return multiprom.MultiProcessCollector._read_metrics(sorted(files)[:1])
+
+        assert scraped(Collector) == "requests_total 1.0"
+
+    def test_accumulate_metrics(self) -> None:
+        class Collector(multiprom.MultiProcessCollector):
+            @staticmethod
+            def _accumulate_metrics(metrics: Any, accumulate: bool) -> Any:
+                assert accumulate
+                assert [len(metric.samples) for metric in metrics.values()] == [2]
+                return replacement()
+
+        assert scraped(Collector) == "patched 9.0"
+
+    def test_collect_uses_the_halves_of_merge(self) -> None:
 
         class Collector(multiprom.MultiProcessCollector):
             def collect(self) -> Any:
