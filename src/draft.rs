@@ -60,11 +60,12 @@ pub(crate) fn drafts<'a>(tables: &'a [ParsedTable<'a>]) -> Vec<Draft<'a>> {
     drafts
 }
 
-/// Gives each draft of `table` its records.
+/// Gives each draft of `table` its records. A tangled one needs none, and the numbers of its keys
+/// are not all of this table.
 fn hand_out(column: &PerProcess, table: &Table, drafts: &mut [Draft<'_>]) {
     let mut places: HashMap<u32, usize> = HashMap::new();
     for (place, draft) in drafts.iter().enumerate() {
-        if std::ptr::eq(draft.table, table) {
+        if !draft.tangled && std::ptr::eq(draft.table, table) {
             places.extend(draft.keys.iter().map(|(number, _)| (*number, place)));
         }
     }

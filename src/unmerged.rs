@@ -35,7 +35,7 @@ pub(crate) struct UnmergedSample {
     pub(crate) pid: Option<Arc<str>>,
     /// The value.
     pub(crate) value: f64,
-    /// The timestamp.
+    /// The timestamp; prometheus_client looks at those of gauges only. 0 for others.
     pub(crate) timestamp: f64,
 }
 
@@ -98,7 +98,7 @@ pub(crate) fn read(
                 key: Arc::clone(key),
                 pid: pid.clone(),
                 value: entry.value,
-                timestamp: entry.timestamp,
+                timestamp: if is_gauge { entry.timestamp } else { 0.0 },
             });
         })?;
         left_out.extend(skipped.finish(path));
