@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -331,6 +332,31 @@ def check_tools() -> None:
         raise DemoError(f"{error}: run `make demo`, which installs what is needed") from None
 
 
+@contextlib.contextmanager
+def ctrl_c_for_us_alone() -> Iterator[None]:
+    """Take the terminal from `make`, which would end with status 130 although we end with 0.
+
+    Nothing happens outside of make, or where there is no terminal to take.
+    """
+    terminal = 0
+    former = None
+    with contextlib.suppress(OSError):
+        if "MAKELEVEL" in os.environ and os.tcgetpgrp(terminal) == os.getpgrp():
+            former = os.getpgrp()
+            # A process that is not in the foreground is stopped if it reaches for the terminal;
+            # and if Ctrl-Z stopped us, make would not notice, and the shell would wait for make.
+            for stopping in (signal.SIGTTOU, signal.SIGTSTP):
+                signal.signal(stopping, signal.SIG_IGN)
+            os.setpgid(0, 0)
+            os.tcsetpgrp(terminal, os.getpgrp())
+    try:
+        yield
+    finally:
+        if former is not None:
+            with contextlib.suppress(OSError):
+                os.tcsetpgrp(terminal, former)
+
+
 def show(stop: Stop) -> int:
     """Run the whole demo and return its exit status; raises DemoError."""
     check_tools()
@@ -364,10 +390,11 @@ def show(stop: Stop) -> int:
 def main() -> int:
     """Show the demo; what it cannot go on with becomes a message instead of a traceback."""
     stop = Stop()
-    for ending in (signal.SIGINT, signal.SIGTERM):
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, stop)
     try:
-        return show(stop)
+        with ctrl_c_for_us_alone():
+            return show(stop)
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
