@@ -64,7 +64,8 @@ fn scrape(criterion: &mut Criterion) {
 fn directory_to_text(directory: &Path) -> String {
     let options = Options { accumulate: true, order: SampleOrder::Grouped };
     let merge = Merge::of_directory(directory).expect("the directory is ours");
-    let families = merge.families(options).expect("its entries are sound");
+    let merge = merge.parse().expect("its files are there");
+    let families = merge.families(options).expect("its files are there");
     exposition::text(&families, Format::Prometheus, Escaping::Underscores)
 }
 

@@ -74,9 +74,8 @@ pub(crate) fn parse_entry(bytes: &[u8], remaining: usize) -> Parsed<'_> {
         };
     };
     let length = i32::from_ne_bytes(*length_bytes);
-    let key_length = match usize::try_from(length) {
-        Ok(length @ 1..=KEY_LENGTH_MAX) => length,
-        _ => return Parsed::Damaged(Damage::BadKeyLength { length }),
+    let Ok(key_length @ 1..=KEY_LENGTH_MAX) = usize::try_from(length) else {
+        return Parsed::Damaged(Damage::BadKeyLength { length });
     };
     let size = entry_size(key_length);
     if size > remaining {

@@ -138,13 +138,18 @@ mod tests {
 
     fn double_double(values: &[f64]) -> (f64, bool) {
         let mut sum = DoubleDouble::default();
-        let exact = values.iter().fold(true, |exact, &value| sum.add(value) && exact);
+        let mut exact = true;
+        for &value in values {
+            exact &= sum.add(value);
+        }
         (sum.value(), exact)
     }
 
     fn exact(values: &[f64]) -> f64 {
         let mut sum = ExactSum::default();
-        values.iter().for_each(|&value| sum.add(value));
+        for &value in values {
+            sum.add(value);
+        }
         sum.value()
     }
 

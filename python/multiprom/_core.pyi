@@ -1,15 +1,23 @@
 """The Rust core. Private: the public names are those of `multiprom`."""
 
-from collections.abc import Sequence, Set as AbstractSet
-from typing import TypeAlias
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 
-__version__: str
+from multiprom.reports import Report
 
-Report: TypeAlias = tuple[str, int | None, str, int, bool]
-"""Path, offset, reason, entries, and whether it is no metrics file at all."""
+__all__ = [
+    "__version__",
+    "directory_text",
+    "merge_directory",
+    "merge_files",
+    "read_files",
+    "remove_gauge_files",
+]
+
+__version__: str
 
 def merge_files(
     files: Sequence[str],

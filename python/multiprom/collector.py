@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import prometheus_client
@@ -65,7 +65,7 @@ class MultiProcessCollector(StockCollector):
     """
 
     @staticmethod
-    def merge(files: Iterable[Any], accumulate: bool = True) -> list[Metric]:  # noqa: FBT001
+    def merge(files: Iterable[Any], accumulate: bool = True) -> list[Metric]:
         """Merge the metrics of `files`, in the order given.
 
         Args:
@@ -108,10 +108,10 @@ class MultiProcessCollector(StockCollector):
             metrics, left_out = _core.merge_directory(path, GROUPED, Metric, Sample)
             reports.report(left_out, directory=path)
             return metrics
-        files = sorted(glob.glob(os.path.join(glob.escape(os.fsdecode(self._path)), "*.db")))
+        files = sorted(str(file) for file in Path(os.fsdecode(self._path)).glob("[!.]*.db"))
         if _is_ours_or_stock(self, "merge"):
             return _merge_in_steps(self, files, accumulate=True)
-        return cast("list[Metric]", self.merge(files, accumulate=True))
+        return self.merge(files, accumulate=True)
 
 
 _OUR_METHODS = {name: getattr(MultiProcessCollector, name) for name in _METHODS}

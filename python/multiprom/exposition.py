@@ -185,7 +185,7 @@ def _bake_output(
     accept: str | None,
     accept_encoding: str | None,
     params: Mapping[str, list[str]],
-    disable_compression: bool,  # noqa: FBT001
+    disable_compression: bool,
 ) -> tuple[str, list[tuple[str, str]], bytes]:
     """Give status, headers and body of a scrape, negotiated as prometheus_client does."""
     if original(stock_exposition.generate_latest) is not stock_exposition.generate_latest:
@@ -210,13 +210,16 @@ def _bake_output(
 def _fast(encoder: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
     """Give our encoder for one that prometheus_client's `choose_encoder` chose."""
     keywords = getattr(encoder, "keywords", {})
-    ours = {_STOCK_TEXT: generate_latest, _STOCK_OPENMETRICS: openmetrics_latest}
-    chosen = ours.get(getattr(encoder, "func", encoder))
-    return functools.partial(chosen, **keywords) if chosen else encoder
+    stock = getattr(encoder, "func", encoder)
+    if stock is _STOCK_TEXT:
+        return functools.partial(generate_latest, **keywords)
+    if stock is _STOCK_OPENMETRICS:
+        return functools.partial(openmetrics_latest, **keywords)
+    return encoder
 
 
 def make_wsgi_app(
-    registry: Collector = REGISTRY, disable_compression: bool = False  # noqa: FBT001
+    registry: Collector = REGISTRY, disable_compression: bool = False
 ) -> Callable[..., Any]:
     """Make a WSGI application that serves the metrics of `registry`.
 
@@ -246,7 +249,7 @@ def make_wsgi_app(
 
 
 def make_asgi_app(
-    registry: Collector = REGISTRY, disable_compression: bool = False  # noqa: FBT001
+    registry: Collector = REGISTRY, disable_compression: bool = False
 ) -> Callable[..., Awaitable[None]]:
     """Make an ASGI application that serves the metrics of `registry`.
 
@@ -305,7 +308,11 @@ async def _in_thread(function: Callable[[], Any]) -> Any:
 
 @functools.wraps(original(stock_exposition.start_http_server))
 def start_http_server(
-    port: int, addr: str = "0.0.0.0", registry: Collector = REGISTRY, *args: Any, **kwargs: Any  # noqa: S104
+    port: int,
+    addr: str = "0.0.0.0",  # noqa: S104
+    registry: Collector = REGISTRY,
+    *args: Any,
+    **kwargs: Any,
 ) -> tuple[WSGIServer, threading.Thread]:
     """Start a server for the metrics of `registry` in a daemon thread.
 

@@ -46,7 +46,7 @@ def install() -> None:
     refresh()
     replacements = {id(original(ours)): ours for ours in _ours()}
     _replace(replacements)
-    values = importlib.import_module("prometheus_client.values")
+    values: Any = importlib.import_module("prometheus_client.values")
     is_set = {"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"} & os.environ.keys()
     if is_set and values.ValueClass is values.MutexValue:
         values.ValueClass = values.get_value_class()
@@ -62,7 +62,7 @@ def uninstall() -> None:
     if "prometheus_client" not in sys.modules:
         return
     _replace({id(ours): original(ours) for ours in _ours()})
-    values = sys.modules.get("prometheus_client.values")
+    values: Any = sys.modules.get("prometheus_client.values")
     if values is not None:
         # If it was replaced once more, it is not ours to undo.
         if vars(values).get("_multiprom_set_value_class") is values.ValueClass:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from multiprom._core import Report
+Report: TypeAlias = tuple[str, int | None, str, int, bool]
+"""As the core gives it: path, offset, reason, entries, and whether it is no metrics file at all."""
 
 logger = logging.getLogger("multiprom")
 
@@ -44,7 +45,8 @@ def left_out() -> tuple[LeftOut, ...]:
     One item for each file and reason. A scrape of a directory forgets what was wrong with its
     files before, so an item goes when its file is repaired or removed.
     """
-    return tuple(sorted(list(_left_out.values()), key=lambda item: (item.path, item.reason)))
+    # A list first: other threads may change the dictionary while it is sorted.
+    return tuple(sorted(list(_left_out.values()), key=lambda item: (item.path, item.reason)))  # noqa: C414
 
 
 def report(reports: Iterable[Report], directory: str | None = None) -> None:
@@ -62,7 +64,7 @@ def report(reports: Iterable[Report], directory: str | None = None) -> None:
     if directory is not None:
         directory = os.path.normpath(directory)
         for path, reason in list(_left_out):
-            is_here = os.path.normpath(os.path.dirname(path)) == directory
+            is_here = os.path.normpath(os.path.dirname(path)) == directory  # noqa: PTH120
             if is_here and (path, reason) not in found:
                 _left_out.pop((path, reason), None)
     for key, (item, is_foreign) in found.items():

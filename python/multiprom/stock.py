@@ -10,7 +10,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -43,6 +46,6 @@ def refresh() -> None:
             importlib.reload(module)
 
 
-def has_parameter(function: object, name: str) -> bool:
+def has_parameter(function: Callable[..., object], name: str) -> bool:
     """Say whether the installed prometheus_client's `function` takes a parameter `name`."""
-    return callable(function) and name in inspect.signature(function).parameters
+    return name in inspect.signature(function).parameters

@@ -8,7 +8,6 @@ use crate::directory;
 
 /// Deletes the files in which process `pid` keeps gauges of `modes`.
 #[pyfunction]
-#[allow(clippy::needless_pass_by_value)] // Arguments come owned from Python.
 pub(super) fn remove_gauge_files(
     py: Python<'_>,
     path: PathBuf,

@@ -1,6 +1,9 @@
 //! The binding: each function takes arguments, releases the interpreter around one call of the
 //! core, and converts the result.
 
+// Arguments come from Python as values of their own.
+#![allow(clippy::needless_pass_by_value)]
+
 mod error;
 mod left_out;
 mod mark_process_dead;
