@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import multiprom
+import pytest
 import stock
 from equality import plain, samples
 from files import Entry, counter, entry_bytes, file_bytes, write
@@ -103,6 +104,34 @@ class TestTypeConflicts:
         files = [
             str(write(directory / "histogram_1.db", histogram)),
             str(write(directory / "summary_1.db", summary)),
+        ]
+        for order in (files, files[::-1]):
+            expected = stock.MultiProcessCollector.merge(order)
+            assert plain(multiprom.MultiProcessCollector.merge(order)) == plain(expected)
+
+    @pytest.mark.parametrize("first", ["gauge_max", "gauge_mostrecent", "gauge_all", "counter"])
+    @pytest.mark.parametrize("second", ["gauge_all", "gauge_liveall", "gauge_sum", "histogram"])
+    def test_are_no_matter_to_other_families(
+        self, directory: Path, first: str, second: str
+    ) -> None:
+        """They once cost the other families of the same file their samples."""
+        entries = [Entry(name, name, value=1, timestamp=2) for name in ("a", "shared")]
+        files = [str(write(directory / f"{first}_1.db", entries))]
+        entries = [Entry(name, name, value=3, timestamp=1) for name in ("b", "shared", "c")]
+        files.append(str(write(directory / f"{second}_2.db", entries)))
+        for order in (files, files[::-1]):
+            expected = stock.MultiProcessCollector.merge(order)
+            merged = multiprom.MultiProcessCollector.merge(order)
+            assert plain(merged) == plain(expected)
+            found = {metric.name: len(metric.samples) for metric in merged}
+            assert (found["a"], found["b"], found["c"]) == (1, 1, 1)
+
+    @pytest.mark.parametrize("mode", ["mostrecent", "livemostrecent"])
+    def test_only_gauges_have_timestamps(self, directory: Path, mode: str) -> None:
+        """What stands in the place of one in another file is no time."""
+        files = [
+            str(write(directory / f"gauge_{mode}_1.db", [Entry("n", "n", value=1, timestamp=0)])),
+            str(write(directory / "counter_1.db", [Entry("n", "n", value=2, timestamp=5)])),
         ]
         for order in (files, files[::-1]):
             expected = stock.MultiProcessCollector.merge(order)
