@@ -100,7 +100,7 @@ def _text(
     registry: Any, encoder: Callable[[Any], bytes], *, escaping: str, openmetrics: bool
 ) -> bytes:
     content = _content(registry) if escaping in _ESCAPINGS else None
-    if content is None or not any(map(reads_directory, content.collectors)):
+    if content is None or not content.reads_files():
         return encoder(registry)
     parts = []
     if content.first:
@@ -145,6 +145,9 @@ class _Content:
         self.collectors = list(collectors)
         self.names = names
 
+    def reads_files(self) -> bool:
+        return any(map(reads_directory, self.collectors))
+
     def metrics(self, collectors: Iterable[Any]) -> Iterator[Metric]:
         for metric in itertools.chain.from_iterable(c.collect() for c in collectors):
             kept = metric if self.names is None else metric._restricted_metric(self.names)  # noqa: SLF001
@@ -178,6 +181,11 @@ def _content(registry: Any) -> _Content | None:
         if name != "target_info" and name in by_name:
             collectors.add(by_name[name])
     return _Content([inner._target_info_metric()] if is_wanted else [], collectors, names)  # noqa: SLF001
+
+
+def _reads_files(registry: Any) -> bool:
+    content = _content(registry)
+    return content is not None and content.reads_files()
 
 
 def _bake_output(
@@ -253,8 +261,9 @@ def make_asgi_app(
 ) -> Callable[..., Awaitable[None]]:
     """Make an ASGI application that serves the metrics of `registry`.
 
-    As prometheus_client's `make_asgi_app`, but under asyncio a scrape runs in a thread, so that
-    the event loop goes on meanwhile. Under another event loop it runs in the loop, as there.
+    As prometheus_client's `make_asgi_app`, but under asyncio a scrape that reads files runs in a
+    thread, so that the event loop goes on meanwhile. Other scrapes, and those under another event
+    loop, run in the loop, as there.
 
     Args:
         registry: A registry.
@@ -282,7 +291,8 @@ def make_asgi_app(
             parse_qs(scope.get("query_string", b"").decode("utf8")),
             disable_compression,
         )
-        status, headers, output = await _in_thread(bake)
+        run = _in_thread if _reads_files(registry) else _at_once
+        status, headers, output = await run(bake)
         payload = await receive()
         if payload.get("type") != "http.request":
             return
@@ -296,6 +306,10 @@ def make_asgi_app(
         await send({"type": "http.response.body", "body": output})
 
     return prometheus_app
+
+
+async def _at_once(function: Callable[[], Any]) -> Any:
+    return function()
 
 
 async def _in_thread(function: Callable[[], Any]) -> Any:
