@@ -16,6 +16,7 @@ _REPLACEMENTS = {
     "multiprom.exposition": (
         "generate_latest",
         "openmetrics_latest",
+        "_bake_output",
         "make_wsgi_app",
         "make_asgi_app",
         "start_http_server",
