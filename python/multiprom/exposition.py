@@ -195,18 +195,21 @@ def _reads_files(registry: Any) -> bool:
 
 def _bake_output(
     registry: Any,
-    accept: str | None,
-    accept_encoding: str | None,
+    accept_header: str | None,
+    accept_encoding_header: str | None,
     params: Mapping[str, list[str]],
     disable_compression: bool,
 ) -> tuple[str, list[tuple[str, str]], bytes]:
-    """Give status, headers and body of a scrape, negotiated as prometheus_client does."""
-    encoder, content_type = stock_exposition.choose_encoder(accept or "")
+    """Give status, headers and body of a scrape, negotiated as prometheus_client does.
+
+    Its callers there name the arguments, so the names are prometheus_client's.
+    """
+    encoder, content_type = stock_exposition.choose_encoder(accept_header or "")
     if "name[]" in params:
         registry = registry.restricted_registry(params["name[]"])
     output = _fast(encoder)(registry)
     headers = [("Content-Type", content_type)]
-    if not disable_compression and stock_exposition.gzip_accepted(accept_encoding or ""):
+    if not disable_compression and stock_exposition.gzip_accepted(accept_encoding_header or ""):
         output = gzip.compress(output, compresslevel=_GZIP_LEVEL)
         headers.append(("Content-Encoding", "gzip"))
     return "200 OK", headers, output
