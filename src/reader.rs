@@ -14,8 +14,8 @@ use crate::format::{self, Entry, HEADER_SIZE, Parsed};
 
 /// What the first read asks for: most files of a small service fit in.
 const FIRST_READ: usize = 4 << 10;
-/// What later reads ask for: small enough to stay in the processor's cache.
-const CHUNK: usize = 64 << 10;
+/// What later reads ask for: few system calls, and small enough for the processor's cache.
+const CHUNK: usize = 256 << 10;
 
 /// How far a file could be read.
 #[derive(Debug, PartialEq)]

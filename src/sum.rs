@@ -31,6 +31,11 @@ impl DoubleDouble {
             *self = Self { high, low: 0.0 };
             return true;
         }
+        // Counts are whole numbers: most additions have nothing to round.
+        if error == 0.0 && self.low == 0.0 {
+            self.high = high;
+            return true;
+        }
         let (low, lost) = two_sum(self.low, error);
         let (high, low) = two_sum(high, low);
         *self = Self { high, low };
