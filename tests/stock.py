@@ -51,21 +51,32 @@ NAMELESS_COLLECTORS = (
 
 
 @contextmanager
-def process(directory: Path | str, identifier: object) -> Iterator[None]:
-    """Let the metrics that are made inside write the files of a process of that name."""
+def closing() -> Iterator[None]:
+    """Close the files that are written inside: before 0.26 nothing else ever would."""
     opened: list[Any] = []
 
     class Recorded(mmap_dict.MmapedDict):
-        """Remembers itself: before 0.26 nothing else would ever close the file."""
+        """Remembers itself."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             opened.append(self)
 
+    with mock.patch.object(values, "MmapedDict", Recorded):
+        try:
+            yield
+        finally:
+            for file in opened:
+                file.close()
+
+
+@contextmanager
+def process(directory: Path | str, identifier: object) -> Iterator[None]:
+    """Let the metrics that are made inside write the files of a process of that name."""
     with ExitStack() as stack:
         variable = {"PROMETHEUS_MULTIPROC_DIR": str(directory)}
         stack.enter_context(mock.patch.dict(os.environ, variable))
-        stack.enter_context(mock.patch.object(values, "MmapedDict", Recorded))
+        stack.enter_context(closing())
         # The list keeps each class alive, for ever.
         stack.enter_context(mock.patch.object(values, "_multi_process_cleanups", [], create=True))
         make: Any = values.MultiProcessValue
@@ -73,11 +84,7 @@ def process(directory: Path | str, identifier: object) -> Iterator[None]:
         stack.enter_context(mock.patch.object(values, "ValueClass", value_class))
         modes = frozenset((*GAUGE_MODES, EXTRA_MODE))
         stack.enter_context(mock.patch.object(Gauge, "_MULTIPROC_MODES", modes))
-        try:
-            yield
-        finally:
-            for file in opened:
-                file.close()
+        yield
 
 
 def files_of(directory: Path | str) -> list[str]:

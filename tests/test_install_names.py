@@ -158,7 +158,8 @@ class TestVariableSetLate:
         assert not values.ValueClass._multiprocess
         multiprom.install()
         assert values.ValueClass._multiprocess
-        prometheus_client.Counter("n", "Help", registry=None).inc()
+        with stock.closing():
+            prometheus_client.Counter("n", "Help", registry=None).inc()
         assert len(list(directory.glob("counter_*.db"))) == 1
         # Installing again makes no second class, with a second file of the same name.
         value_class = values.ValueClass
