@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::metric::Rule;
-use crate::sum::DoubleDouble;
+use crate::sum::{DoubleDouble, Sum};
 
 /// Takes the values of the entries.
 pub(crate) trait Column {
@@ -49,14 +49,30 @@ pub(crate) struct Sums {
     pub lossy: Vec<bool>,
 }
 
-impl Column for Sums {
+impl Sums {
+    /// Adds the sum of other files, which may have lost bits.
+    pub(crate) fn add_part(&mut self, number: u32, sum: &DoubleDouble, lossy: bool) {
+        let index = self.make_room(number);
+        if !self.sums[index].add_sum(sum) || lossy {
+            self.lossy[index] = true;
+        }
+    }
+
     #[inline]
-    fn add(&mut self, number: u32, value: f64, _timestamp: f64) {
+    fn make_room(&mut self, number: u32) -> usize {
         let index = number as usize;
         if index == self.sums.len() {
             self.sums.push(DoubleDouble::default());
             self.lossy.push(false);
         }
+        index
+    }
+}
+
+impl Column for Sums {
+    #[inline]
+    fn add(&mut self, number: u32, value: f64, _timestamp: f64) {
+        let index = self.make_room(number);
         if !self.sums[index].add(value) {
             self.lossy[index] = true;
         }

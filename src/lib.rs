@@ -7,7 +7,7 @@
 //! | 0 | `error`, `metric` | what can go wrong; types, modes and rules |
 //! | 1 | `format`, `key`, `filename`, `number`, `sum`, `escaping` | pure bytes and text |
 //! | 2 | `reader`, `left_out`, `directory` | one file, one directory |
-//! | 3 | `family`, `histogram`, `key_index`, `column`, `table`, `unmerged`, `replay`, `draft`, `merge` | many files to one set of families |
+//! | 3 | `family`, `histogram`, `key_index`, `column`, `table`, `scan`, `unmerged`, `replay`, `draft`, `merge` | many files to one set of families |
 //! | 4 | `exposition` | families to text |
 //! | 5 | `python` | the binding, with the `python` feature |
 //!
@@ -36,6 +36,7 @@ mod number;
 mod python;
 mod reader;
 mod replay;
+mod scan;
 mod sum;
 mod table;
 mod unmerged;

@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 
 use crate::directory;
 use crate::draft;
-use crate::error::{Damage, Result};
+use crate::error::Result;
 use crate::family::{Family, SampleOrder};
 use crate::filename::FileName;
 use crate::histogram::BoundTexts;
 use crate::left_out::{LeftOut, Skipped};
 use crate::reader::Reader;
 use crate::replay;
-use crate::table::{self, ParsedTable, Table};
+use crate::scan;
+use crate::table::{ParsedTable, Table};
 use crate::unmerged;
 
 /// The label that tells processes apart.
@@ -60,20 +61,8 @@ impl Merge {
 
     /// Merges `files`, in the order given. One that does not exist counts as empty.
     pub fn of_files(files: Vec<PathBuf>) -> Result<Self> {
-        let mut merge = Self::default();
-        let mut reader = Reader::default();
-        let mut clock = 0;
-        for path in &files {
-            let Some(file) = FileName::of_path(path) else {
-                merge.left_out.push(LeftOut::unopened(path, Damage::ForeignName));
-                continue;
-            };
-            let table = table::for_kind(&mut merge.tables, file.kind);
-            let outcome = table.read(&mut reader, path, file.pid, &mut clock)?;
-            merge.left_out.extend(LeftOut::after_reading(path, outcome));
-        }
-        merge.files = files;
-        Ok(merge)
+        let (tables, left_out) = scan::scan(&files)?;
+        Ok(Self { files, tables, left_out })
     }
 
     /// Parses the keys.

@@ -18,27 +18,23 @@ pub(crate) struct Table {
     /// The values, by the numbers of their keys.
     pub column: AnyColumn,
     keys: KeyIndex,
-    /// For each key when it was first seen, on the clock of the merge.
+    /// For each key when it was first seen: the file's place, and behind it a running number.
     first_seen: Vec<u64>,
 }
 
-/// The table for files of this kind.
-#[must_use]
-pub(crate) fn for_kind<'a>(tables: &'a mut Vec<Table>, kind: Kind<'_>) -> &'a mut Table {
-    let place = tables.iter().position(|table| table.kind() == kind).unwrap_or_else(|| {
-        tables.push(Table {
+impl Table {
+    /// An empty table for files of this kind.
+    #[must_use]
+    pub(crate) fn new(kind: Kind<'_>) -> Self {
+        Self {
             metric_type: kind.metric_type,
             mode: kind.mode.into(),
+            column: AnyColumn::new(kind.rule()),
             keys: KeyIndex::default(),
             first_seen: Vec::new(),
-            column: AnyColumn::new(kind.rule()),
-        });
-        tables.len() - 1
-    });
-    &mut tables[place]
-}
+        }
+    }
 
-impl Table {
     /// The kind of the files.
     #[must_use]
     pub(crate) fn kind(&self) -> Kind<'_> {
@@ -63,16 +59,16 @@ impl Table {
         parsed
     }
 
-    /// Merges the file at `path`, of process `pid`; `clock` ticks for each new key.
+    /// Merges the file at `path`, of process `pid`, which has this place among all files.
     pub(crate) fn read(
         &mut self,
         reader: &mut Reader,
         path: &Path,
         pid: &str,
-        clock: &mut u64,
+        place: u32,
     ) -> Result<Outcome> {
         let Self { keys, first_seen, column, .. } = self;
-        let pass = Pass { reader, path, keys, first_seen, clock };
+        let pass = Pass { reader, path, keys, first_seen, place };
         match column {
             AnyColumn::Sums(column) => pass.read(column),
             AnyColumn::Minima(column) => pass.read(column),
@@ -86,25 +82,47 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Adds the sums of a table of the same kind whose files come behind.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        let (AnyColumn::Sums(sums), AnyColumn::Sums(added)) = (&mut self.column, &other.column)
+        else {
+            debug_assert!(false, "only sums are read in parts");
+            return;
+        };
+        let mut cursor = Cursor::default();
+        for ((key, seen), (sum, lossy)) in
+            other.keys.keys().zip(&other.first_seen).zip(added.sums.iter().zip(&added.lossy))
+        {
+            let number = self.keys.number(&mut cursor, key);
+            if number as usize == self.first_seen.len() {
+                self.first_seen.push(*seen);
+            }
+            sums.add_part(number, sum, *lossy);
+        }
+    }
+}
+
 /// The reading of one file into a table.
 struct Pass<'a> {
     reader: &'a mut Reader,
     path: &'a Path,
     keys: &'a mut KeyIndex,
     first_seen: &'a mut Vec<u64>,
-    clock: &'a mut u64,
+    place: u32,
 }
 
 impl Pass<'_> {
     /// Compiled once for each column type, so that an entry costs no dispatch.
     fn read(self, column: &mut impl Column) -> Result<Outcome> {
-        let Self { reader, path, keys, first_seen, clock } = self;
+        let Self { reader, path, keys, first_seen, place } = self;
         let mut cursor = Cursor::default();
+        let mut clock = u64::from(place) << u32::BITS;
         reader.read(path, |_, entry| {
             let number = keys.number(&mut cursor, entry.key);
             if number as usize == first_seen.len() {
-                *clock += 1;
-                first_seen.push(*clock);
+                clock += 1;
+                first_seen.push(clock);
             }
             column.add(number, entry.value, entry.timestamp);
         })

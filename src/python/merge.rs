@@ -22,7 +22,7 @@ pub(super) fn merge_files<'py>(
     sample_class: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyList>, Vec<Report>)> {
     let options = Options { accumulate, order: order(grouped) };
-    merge(|| Merge::of_files(files), options, Maker::new(metric_class, sample_class))
+    merge(|| Merge::of_files(files), options, Maker::new(metric_class, sample_class)?)
 }
 
 /// Merges the files of the directory `path`, in name order.
@@ -34,7 +34,7 @@ pub(super) fn merge_directory<'py>(
     sample_class: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyList>, Vec<Report>)> {
     let options = Options { accumulate: true, order: order(grouped) };
-    merge(|| Merge::of_directory(&path), options, Maker::new(metric_class, sample_class))
+    merge(|| Merge::of_directory(&path), options, Maker::new(metric_class, sample_class)?)
 }
 
 /// Reads `files`, in this order, without merging.
@@ -46,7 +46,7 @@ pub(super) fn read_files<'py>(
     sample_class: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyDict>, Vec<Report>)> {
     let (families, left_out) = py.detach(|| unmerged::read(&files, |_| true))?;
-    let mut maker = Maker::new(metric_class, sample_class);
+    let mut maker = Maker::new(metric_class, sample_class)?;
     let metrics = PyDict::new(py);
     for family in &families {
         metrics.set_item(&*family.name, maker.unmerged(family)?)?;

@@ -1,10 +1,9 @@
 //! Families as `prometheus_client`'s own objects.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
 
 use crate::family::{Family, Labels};
 use crate::merge::PID_LABEL;
@@ -14,27 +13,48 @@ use crate::unmerged::UnmergedFamily;
 /// After so many samples other Python threads get a turn.
 const SAMPLES_A_TURN: usize = 1000;
 
+/// The fields of a sample that are always given: name, labels, value. The timestamp is next.
+const GIVEN_FIELDS: usize = 3;
+
 /// Makes `Metric`s and `Sample`s.
 pub(super) struct Maker<'py> {
     metric_class: Bound<'py, PyAny>,
     sample_class: Bound<'py, PyAny>,
-    /// Names that come again and again: of labels, and of a histogram's samples.
-    names: HashMap<String, Bound<'py, PyString>>,
+    /// `tuple.__new__`, which makes a named tuple without running its Python code.
+    new_tuple: Bound<'py, PyAny>,
+    /// The values of a sample's fields that are not given.
+    defaults: Vec<Bound<'py, PyAny>>,
+    /// Names and label values: most come again and again.
+    strings: HashMap<String, Bound<'py, PyString>>,
     samples_made: usize,
 }
 
 impl<'py> Maker<'py> {
     /// Makes objects of these two classes of `prometheus_client`.
-    pub(super) fn new(metric_class: Bound<'py, PyAny>, sample_class: Bound<'py, PyAny>) -> Self {
-        Self { metric_class, sample_class, names: HashMap::new(), samples_made: 0 }
+    pub(super) fn new(
+        metric_class: Bound<'py, PyAny>,
+        sample_class: Bound<'py, PyAny>,
+    ) -> PyResult<Self> {
+        let py = metric_class.py();
+        let defaults = sample_class.getattr(intern!(py, "_field_defaults"))?;
+        let fields = sample_class.getattr(intern!(py, "_fields"))?.try_iter()?;
+        let defaults = fields.skip(GIVEN_FIELDS).map(|field| defaults.get_item(field?));
+        Ok(Self {
+            new_tuple: py.get_type::<PyTuple>().getattr(intern!(py, "__new__"))?,
+            defaults: defaults.collect::<PyResult<_>>()?,
+            metric_class,
+            sample_class,
+            strings: HashMap::new(),
+            samples_made: 0,
+        })
     }
 
     /// A merged family.
     pub(super) fn family(&mut self, family: &Family<'_>) -> PyResult<Bound<'py, PyAny>> {
         let samples = PyList::empty(self.py());
         for sample in &family.samples {
-            let fields = (self.name(&sample.name), self.labels(&sample.labels)?, sample.value);
-            self.add_sample(&samples, fields)?;
+            let labels = self.labels(&sample.labels)?.into_any();
+            self.add_sample(&samples, &sample.name, labels, sample.value, None)?;
         }
         self.metric(
             &family.name,
@@ -53,12 +73,9 @@ impl<'py> Maker<'py> {
             let own = sample.key.labels.iter().map(|(name, value)| (&**name, &**value));
             let pid = sample.pid.as_deref().map(|pid| (PID_LABEL, pid));
             let labels = PyTuple::new(py, own.chain(pid).collect::<Vec<_>>())?;
-            let name = self.name(&sample.key.sample);
-            if sample.pid.is_some() {
-                self.add_sample(&samples, (name, labels, sample.value, sample.timestamp))?;
-            } else {
-                self.add_sample(&samples, (name, labels, sample.value))?;
-            }
+            let timestamp = sample.pid.as_ref().map(|_| sample.timestamp);
+            let name = &sample.key.sample;
+            self.add_sample(&samples, name, labels.into_any(), sample.value, timestamp)?;
         }
         self.metric(
             &family.name,
@@ -96,29 +113,37 @@ impl<'py> Maker<'py> {
     fn add_sample(
         &mut self,
         samples: &Bound<'py, PyList>,
-        fields: impl pyo3::call::PyCallArgs<'py>,
+        name: &str,
+        labels: Bound<'py, PyAny>,
+        value: f64,
+        timestamp: Option<f64>,
     ) -> PyResult<()> {
+        let py = self.py();
         self.samples_made += 1;
         if self.samples_made.is_multiple_of(SAMPLES_A_TURN) {
-            self.py().detach(|| ());
+            py.detach(|| ());
         }
-        samples.append(self.sample_class.call1(fields)?)
+        let given = [self.string(name).into_any(), labels, PyFloat::new(py, value).into_any()];
+        let timestamp = timestamp.map(|timestamp| PyFloat::new(py, timestamp).into_any());
+        let defaults = self.defaults.iter().skip(usize::from(timestamp.is_some())).cloned();
+        let fields: Vec<_> = given.into_iter().chain(timestamp).chain(defaults).collect();
+        samples.append(self.new_tuple.call1((&self.sample_class, PyTuple::new(py, fields)?))?)
     }
 
     fn labels(&mut self, labels: &Labels<'_>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(self.py());
         for (name, value) in labels.iter() {
-            dict.set_item(self.name(name), value)?;
+            dict.set_item(self.string(name), self.string(value))?;
         }
         Ok(dict)
     }
 
-    fn name(&mut self, name: &str) -> Bound<'py, PyString> {
-        if let Some(known) = self.names.get(name) {
+    fn string(&mut self, text: &str) -> Bound<'py, PyString> {
+        if let Some(known) = self.strings.get(text) {
             return known.clone();
         }
-        let text = PyString::new(self.py(), name);
-        self.names.insert(name.to_owned(), text.clone());
-        text
+        let string = PyString::new(self.py(), text);
+        self.strings.insert(text.to_owned(), string.clone());
+        string
     }
 }

@@ -1,0 +1,210 @@
+//! Reads files into tables, with several threads where there are many files.
+//!
+//! What comes out does not depend on the number of threads: sums are exact, so they may be added
+//! up in parts, and where the order of files counts, one thread reads them all.
+
+use std::num::NonZero;
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use crate::error::{Damage, Result};
+use crate::filename::FileName;
+use crate::left_out::LeftOut;
+use crate::metric::{Kind, Rule};
+use crate::reader::Reader;
+use crate::table::Table;
+
+/// A thread takes some 50 µs to start and has to learn the keys anew: below so many files for
+/// each it does not pay.
+const FILES_A_THREAD: usize = 64;
+/// A scrape shall not take the processors from the service that it watches.
+const THREADS_MAX: usize = 4;
+
+/// A file, and its place among all.
+#[derive(Debug, Clone, Copy)]
+struct Source<'a> {
+    place: u32,
+    path: &'a Path,
+    pid: &'a str,
+}
+
+/// Files of one kind that one thread reads in their order.
+#[derive(Debug)]
+struct Job<'a> {
+    kind: Kind<'a>,
+    sources: Vec<Source<'a>>,
+}
+
+/// What a job gave.
+#[derive(Debug)]
+struct Done {
+    table: Table,
+    left_out: Vec<LeftOut>,
+}
+
+/// Reads `files`: a table for each kind, and what had to be left out.
+pub(crate) fn scan(files: &[PathBuf]) -> Result<(Vec<Table>, Vec<LeftOut>)> {
+    scan_with(files, thread_count(files.len()))
+}
+
+fn scan_with(files: &[PathBuf], threads: usize) -> Result<(Vec<Table>, Vec<LeftOut>)> {
+    let mut left_out = Vec::new();
+    let mut kinds: Vec<Job<'_>> = Vec::new();
+    for (place, path) in (0..).zip(files) {
+        let Some(FileName { kind, pid }) = FileName::of_path(path) else {
+            left_out.push(LeftOut::unopened(path, Damage::ForeignName));
+            continue;
+        };
+        let source = Source { place, path, pid };
+        match kinds.iter_mut().find(|job| job.kind == kind) {
+            Some(job) => job.sources.push(source),
+            None => kinds.push(Job { kind, sources: vec![source] }),
+        }
+    }
+    let mut tables: Vec<Table> = Vec::new();
+    for done in run(&hand_out(kinds, threads))? {
+        left_out.extend(done.left_out);
+        match tables.iter_mut().find(|table| table.kind() == done.table.kind()) {
+            Some(table) => table.absorb(&done.table),
+            None => tables.push(done.table),
+        }
+    }
+    Ok((tables, left_out))
+}
+
+fn thread_count(files: usize) -> usize {
+    match files / FILES_A_THREAD {
+        0 | 1 => 1,
+        wanted => {
+            let processors = thread::available_parallelism().map_or(1, NonZero::get);
+            wanted.min(processors).min(THREADS_MAX)
+        }
+    }
+}
+
+/// The jobs of each thread: of each kind that is summed a part, in order, of others the whole.
+fn hand_out(kinds: Vec<Job<'_>>, threads: usize) -> Vec<Vec<Job<'_>>> {
+    let mut jobs: Vec<Vec<Job<'_>>> = (0..threads).map(|_| Vec::new()).collect();
+    for (number, Job { kind, sources }) in kinds.into_iter().enumerate() {
+        if kind.rule() == Rule::Sum {
+            let parts = sources.chunks(sources.len().div_ceil(threads));
+            for (thread, part) in jobs.iter_mut().zip(parts) {
+                thread.push(Job { kind, sources: part.to_vec() });
+            }
+        } else {
+            jobs[number % threads].push(Job { kind, sources });
+        }
+    }
+    jobs
+}
+
+/// Does the jobs, each list in a thread of its own; results in the order of the lists.
+fn run(jobs: &[Vec<Job<'_>>]) -> Result<Vec<Done>> {
+    let Some((own, others)) = jobs.split_first() else { return Ok(Vec::new()) };
+    thread::scope(|scope| {
+        let others: Vec<_> = others
+            .iter()
+            .map(|jobs| {
+                let thread = thread::Builder::new().name("multiprom-scrape".to_owned());
+                // Where no thread is to be had this one does the work, afterwards.
+                thread.spawn_scoped(scope, || do_all(jobs)).map_err(|_| jobs)
+            })
+            .collect();
+        let mut done = do_all(own)?;
+        for other in others {
+            done.extend(match other {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?,
+                Err(jobs) => do_all(jobs)?,
+            });
+        }
+        Ok(done)
+    })
+}
+
+fn do_all(jobs: &[Job<'_>]) -> Result<Vec<Done>> {
+    let mut reader = Reader::default();
+    jobs.iter()
+        .map(|Job { kind, sources }| {
+            let mut table = Table::new(*kind);
+            let mut left_out = Vec::new();
+            for Source { place, path, pid } in sources {
+                let outcome = table.read(&mut reader, path, pid, *place)?;
+                left_out.extend(LeftOut::after_reading(path, outcome));
+            }
+            Ok(Done { table, left_out })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column::AnyColumn;
+    use crate::sum::Sum;
+    use std::fs;
+    use tempfile::TempDir;
+
+    fn entry(key: &str, value: f64) -> Vec<u8> {
+        let length = i32::try_from(key.len()).unwrap();
+        let padding = 8 - (key.len() + 4) % 8;
+        [
+            &length.to_ne_bytes()[..],
+            key.as_bytes(),
+            &b"        "[..padding],
+            &value.to_ne_bytes(),
+            &[0; 8],
+        ]
+        .concat()
+    }
+
+    /// Files of two kinds; each has a key of its own besides a common one.
+    fn files(directory: &TempDir) -> Vec<PathBuf> {
+        let write = |name: String, number: u32| {
+            let own = format!(r#"["own_{number}", "own_{number}", {{}}, ""]"#);
+            let value = f64::from(number) / 10.0;
+            let entries = [entry(&own, value), entry(r#"["all", "all", {}, ""]"#, value)].concat();
+            let used = i32::try_from(8 + entries.len()).unwrap();
+            let path = directory.path().join(name);
+            fs::write(&path, [&used.to_ne_bytes()[..], &[0; 4], &entries].concat()).unwrap();
+            path
+        };
+        (0..100)
+            .flat_map(|number| {
+                [
+                    write(format!("counter_{number}.db"), number),
+                    write(format!("gauge_max_{number}.db"), number),
+                ]
+            })
+            .collect()
+    }
+
+    /// All that a table knows, in the order in which its keys were first seen.
+    fn content(tables: &[Table]) -> Vec<(u64, String, f64)> {
+        let mut content = Vec::new();
+        for table in tables {
+            for (seen, number, key) in table.parse().keys {
+                let value = match &table.column {
+                    AnyColumn::Sums(sums) => sums.sums[number as usize].value(),
+                    AnyColumn::Maxima(maxima) => maxima.values[number as usize],
+                    other => panic!("{other:?}"),
+                };
+                content.push((seen, key.family.into_owned(), value));
+            }
+        }
+        content.sort_by_key(|(seen, ..)| *seen);
+        content
+    }
+
+    #[test]
+    fn threads_change_nothing() {
+        let directory = TempDir::new().unwrap();
+        let files = files(&directory);
+        let scan = |threads| content(&scan_with(&files, threads).unwrap().0);
+        let expected = scan(1);
+        assert_eq!(expected.len(), 202);
+        for threads in [2, 3, 7, 100, 150] {
+            assert_eq!(scan(threads), expected, "{threads} threads");
+        }
+    }
+}
