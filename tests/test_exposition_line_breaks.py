@@ -13,7 +13,10 @@ from prometheus_client import CollectorRegistry
 if TYPE_CHECKING:
     from pathlib import Path
 
-BREAKS = ["a\n", "a\nb", "\n", "a\n\n"] if stock.UTF8_NAMES else []
+BREAKS = ["a\nb", "\n", "a\n\n"] if stock.UTF8_NAMES else []
+if stock.ESCAPINGS:
+    # Before 0.23 OpenMetrics is printed by prometheus_client, which takes this one for plain.
+    BREAKS.append("a\n")
 
 
 @pytest.mark.parametrize("text", ["a\n", "a\nb", "\n", 'a\n# EOF\n"} 1\n'])
