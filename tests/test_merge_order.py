@@ -95,6 +95,17 @@ class TestTypeConflicts:
         (metric,) = multiprom.MultiProcessCollector.merge(files)
         assert metric.type == "counter"
 
+    def test_histogram_and_gauge(self, directory: Path) -> None:
+        """A `pid` label of the user's own keeps two series apart that end with equal labels."""
+        gauges = [Entry("n", "n", {"x": ""}), Entry("n", "n", {"x": "", "pid": "own"})]
+        files = [
+            str(write(directory / "histogram_1.db", [Entry("n", "n", value=1)])),
+            str(write(directory / "gauge_all_2.db", gauges)),
+        ]
+        for order in (files, files[::-1]):
+            expected = stock.MultiProcessCollector.merge(order)
+            assert plain(multiprom.MultiProcessCollector.merge(order)) == plain(expected)
+
     def test_histogram_and_summary(self, directory: Path) -> None:
         histogram = [
             Entry("n", "n_bucket", {"le": "1.0"}, value=1),
