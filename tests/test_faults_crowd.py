@@ -6,13 +6,14 @@ that a slow scrape and an impatient Prometheus bring the whole service down.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import struct
 import threading
 import time
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import multiprom
 import pytest
@@ -153,3 +154,38 @@ def test_another_thread_keeps_running(registry: CollectorRegistry) -> None:
         took, gap = longest_gap(lambda: multiprom.generate_latest(registry))
         shares.append(gap / took)
     assert min(shares) < 0.5
+
+
+def longest_silence(app: Any) -> float:
+    """Return the longest share of an ASGI scrape for which the event loop stood still."""
+    ticks: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            ticks.append(time.perf_counter())
+            await asyncio.sleep(0)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: dict[str, Any]) -> None:
+        assert message
+
+    async def scrape() -> tuple[float, float]:
+        ticker = asyncio.create_task(tick())
+        await asyncio.sleep(0.001)
+        begin = time.perf_counter()
+        await app({"type": "http", "headers": []}, receive, send)
+        end = time.perf_counter()
+        ticker.cancel()
+        return begin, end
+
+    begin, end = asyncio.run(scrape())
+    moments = [begin, *[moment for moment in ticks if begin < moment < end], end]
+    return max(later - earlier for earlier, later in pairwise(moments)) / (end - begin)
+
+
+def test_an_event_loop_keeps_running(registry: CollectorRegistry) -> None:
+    """A service under asyncio has one thread for all its requests."""
+    app = multiprom.make_asgi_app(registry)
+    assert min(longest_silence(app) for _ in range(10)) < 0.5
