@@ -15,8 +15,8 @@ use std::path::Path;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use multiprom::escaping::Escaping;
 use multiprom::exposition::{self, Format};
-use multiprom::family::SampleOrder;
-use multiprom::merge::{Merge, Options};
+use multiprom::family::{Options, SampleOrder};
+use multiprom::merge::Merge;
 use tempfile::TempDir;
 
 /// The upper bounds of `prometheus_client`'s default buckets.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashSet;
+
 use crate::metric::Rule;
 use crate::sum::{DoubleDouble, Sum};
 
@@ -145,6 +147,7 @@ pub(crate) struct PerProcess {
     /// place of the first, which these records do not show.
     pub repeated: bool,
     pids: Vec<Arc<str>>,
+    known_pids: HashSet<Arc<str>>,
     /// For each key the last process that had it, by number.
     last_pids: Vec<u32>,
 }
@@ -162,8 +165,9 @@ pub(crate) struct Record {
 impl PerProcess {
     /// Begins a file of process `pid`.
     pub(crate) fn begin(&mut self, pid: &str) {
-        self.repeated |= self.pids.iter().any(|other| **other == *pid);
-        self.pids.push(pid.into());
+        let pid: Arc<str> = pid.into();
+        self.repeated |= !self.known_pids.insert(Arc::clone(&pid));
+        self.pids.push(pid);
     }
 
     /// The process that holds a record.

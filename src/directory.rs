@@ -1,5 +1,6 @@
 //! Lists the metrics files of one directory, and removes those of live gauges.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ pub fn list(path: &Path) -> Result<Listing> {
         if !pattern.matches_with(&text, MATCH) {
             continue;
         }
-        let foreign = if name.to_str().and_then(FileName::parse).is_none() {
+        let foreign = if FileName::parse(&name).is_none() {
             Some(Damage::ForeignName)
         } else if entry.file_type().is_ok_and(|file_type| !file_type.is_file()) {
             Some(Damage::NotAFile)
@@ -65,7 +66,7 @@ pub fn list(path: &Path) -> Result<Listing> {
 }
 
 /// Deletes the files in which process `pid` keeps gauges of `modes`; those that exist.
-pub fn remove_gauge_files(path: &Path, pid: &str, modes: &[String]) -> Result<()> {
+pub fn remove_gauge_files(path: &Path, pid: &OsStr, modes: &[String]) -> Result<()> {
     for name in modes.iter().filter_map(|mode| filename::gauge_file(mode, pid)) {
         let file = path.join(name);
         match fs::remove_file(&file) {
@@ -128,8 +129,8 @@ mod tests {
             fs::write(directory.path().join(name), "").unwrap();
         }
         let modes = ["liveall".to_owned(), "livesum".to_owned()];
-        remove_gauge_files(directory.path(), "*", &modes).unwrap();
-        remove_gauge_files(&directory.path().join("gone"), "1", &modes).unwrap();
+        remove_gauge_files(directory.path(), OsStr::new("*"), &modes).unwrap();
+        remove_gauge_files(&directory.path().join("gone"), OsStr::new("1"), &modes).unwrap();
         assert_eq!(
             names(&list(directory.path()).unwrap().files),
             ["gauge_liveall_1.db", "gauge_liveall_a_*.db"]

@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::column::{AnyColumn, MostRecent, PerProcess, Record, Sums};
-use crate::family::{Family, LabelIndex, Labels, OwnLabels, Sample, SampleTable};
+use crate::family::{Family, LabelIndex, Labels, Options, OwnLabels, Sample, SampleTable};
 use crate::histogram::{BoundTexts, Buckets};
-use crate::key::{BOUND_LABEL, Key};
-use crate::merge::{Options, PID_LABEL};
+use crate::key::{BOUND_LABEL, Key, PID_LABEL};
 use crate::metric::MetricType;
 use crate::sum::{DoubleDouble, Sum};
 use crate::table::{ParsedTable, Table};
@@ -211,8 +210,7 @@ impl<'a> Draft<'a> {
             let key = *keys.get(&record.number)?;
             Some(Sample {
                 name: Cow::Borrowed(&*key.sample),
-                labels: Labels::new(OwnLabels::Borrowed(&key.labels))
-                    .with(PID_LABEL, column.pid(*record)),
+                labels: Labels::new(OwnLabels::Borrowed(&key.labels)).with_pid(column.pid(*record)),
                 value: record.value,
             })
         });

@@ -2,8 +2,14 @@
 //!
 //! Byte for byte what `prometheus_client` writes, its oddities included.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::error::Result;
 use crate::escaping::{self, Charset, Escaping};
-use crate::family::{Family, Labels, Sample};
+use crate::family::{Family, Labels, Options, Sample};
+use crate::left_out::LeftOut;
+use crate::merge::Merge;
 use crate::metric::MetricType;
 use crate::number;
 
@@ -20,6 +26,26 @@ pub enum Format {
     Prometheus,
     /// `OpenMetrics` 1.0, without the closing `# EOF`: other families may follow.
     OpenMetrics,
+}
+
+/// The text of the metrics files in the directory `path`, and what had to be left out; of the
+/// samples with one of `names` only, if there are any.
+pub fn directory_text(
+    path: &Path,
+    options: Options,
+    names: Option<&BTreeSet<String>>,
+    format: Format,
+    escaping: Escaping,
+) -> Result<(String, Vec<LeftOut>)> {
+    let merge = Merge::of_directory(path)?;
+    let merge = merge.parse()?;
+    let mut families = merge.families(options)?;
+    if let Some(names) = names {
+        families.retain_mut(|family| family.restrict(|name| names.contains(name)));
+    }
+    let text = text(&families, format, escaping);
+    drop(families);
+    Ok((text, merge.left_out))
 }
 
 /// The families as text.

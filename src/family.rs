@@ -6,7 +6,7 @@ use std::slice::SliceIndex;
 
 use hashbrown::HashMap;
 
-use crate::key::Label;
+use crate::key::{BOUND_LABEL, Label, PID_LABEL};
 use crate::metric::MetricType;
 
 /// A family and its merged samples.
@@ -55,15 +55,17 @@ impl Sample<'_> {
     }
 }
 
-/// A set of labels: those of a key, but perhaps one that merging hides and one that it adds.
+/// A set of labels: those of a key, but perhaps one that merging hides, and those that it adds.
 #[derive(Debug, Clone)]
 pub struct Labels<'a> {
     /// Labels of the key, sorted by name.
     own: OwnLabels<'a>,
-    /// The name of a label that is left out.
+    /// The name of an own label that is left out.
     hidden: Option<&'static str>,
-    /// `le` or `pid`.
-    added: Option<(&'static str, Cow<'a, str>)>,
+    /// An added `pid`; it overwrites an own one.
+    pid: Option<Cow<'a, str>>,
+    /// An added `le`; an own one is hidden.
+    bound: Option<Cow<'a, str>>,
 }
 
 /// The labels of a key, perhaps changed. Not a `Cow`, whose lifetimes cannot shrink.
@@ -86,7 +88,7 @@ impl<'a> Labels<'a> {
     /// The labels of a key, sorted by name, as they are.
     #[must_use]
     pub(crate) fn new(own: OwnLabels<'a>) -> Self {
-        Self { own, hidden: None, added: None }
+        Self { own, hidden: None, pid: None, bound: None }
     }
 
     /// The same without the label `name`.
@@ -96,10 +98,17 @@ impl<'a> Labels<'a> {
         self
     }
 
-    /// The same with the label `name`, which overwrites an own one of that name.
+    /// The same with a `pid`, which overwrites an own one.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl Into<Cow<'a, str>>) -> Self {
-        self.added = Some((name, value.into()));
+    pub fn with_pid(mut self, pid: impl Into<Cow<'a, str>>) -> Self {
+        self.pid = Some(pid.into());
+        self
+    }
+
+    /// The same with `le`; an own one must be hidden.
+    #[must_use]
+    pub fn with_bound(mut self, bound: impl Into<Cow<'a, str>>) -> Self {
+        self.bound = Some(bound.into());
         self
     }
 
@@ -113,35 +122,44 @@ impl<'a> Labels<'a> {
         Labels {
             own: OwnLabels::Owned(own.map(|(name, value)| (owned(name), owned(value))).collect()),
             hidden: self.hidden,
-            added: self.added.map(|(name, value)| (name, Cow::Owned(value.into_owned()))),
+            pid: self.pid.as_deref().map(owned),
+            bound: self.bound.as_deref().map(owned),
         }
     }
 
-    /// The labels as prometheus_client's samples have them: the added one last, or in the place
-    /// of the own one that it overwrites.
+    /// The labels as `prometheus_client`'s samples have them: the added ones last, but a `pid` in
+    /// the place of the own one that it overwrites.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let added = self.added();
-        let is_added = move |name: &str| added.is_some_and(|(added, _)| added == name);
-        let overwrites = self.visible(..).any(|(name, _)| is_added(name));
+        let pid = self.pid();
+        let overwrites = pid.is_some() && self.visible(..).any(|(name, _)| name == PID_LABEL);
         self.visible(..)
-            .map(move |label| added.filter(|(name, _)| *name == label.0).unwrap_or(label))
-            .chain(added.filter(|_| !overwrites))
+            .map(move |own| pid.filter(|(name, _)| *name == own.0).unwrap_or(own))
+            .chain(pid.filter(|_| !overwrites))
+            .chain(self.bound())
     }
 
     /// The labels sorted by name, as the text formats have them.
     pub fn sorted(&self) -> impl Iterator<Item = (&str, &str)> {
+        const { assert!(BOUND_LABEL.as_bytes()[0] < PID_LABEL.as_bytes()[0]) };
+        let (pid, bound) = (self.pid(), self.bound());
         let own = self.own.as_slice();
-        let added = self.added();
-        let place =
-            added.map_or(own.len(), |(added, _)| own.partition_point(|(name, _)| **name < *added));
-        let overwritten = move |name: &str| added.is_some_and(|(added, _)| added == name);
-        let after = self.visible(place..).filter(move |(name, _)| !overwritten(name));
-        self.visible(..place).chain(added).chain(after)
+        let place = |added: Option<(&str, &str)>| match added {
+            Some((added, _)) => own.partition_point(|(name, _)| **name < *added),
+            None => 0,
+        };
+        let (bound_place, pid_place) = (place(bound), place(pid).max(place(bound)));
+        let overwritten = move |name: &str| pid.is_some() && name == PID_LABEL;
+        let last = self.visible(pid_place..).filter(move |(name, _)| !overwritten(name));
+        self.visible(..bound_place)
+            .chain(bound)
+            .chain(self.visible(bound_place..pid_place))
+            .chain(pid)
+            .chain(last)
     }
 
     /// What tells samples apart, the overwritten label included.
     fn identity(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.visible(..).chain(self.added())
+        self.visible(..).chain(self.pid()).chain(self.bound())
     }
 
     fn visible(
@@ -152,8 +170,12 @@ impl<'a> Labels<'a> {
         own.filter(|(name, _)| self.hidden != Some(*name))
     }
 
-    fn added(&self) -> Option<(&str, &str)> {
-        self.added.as_ref().map(|(name, value)| (*name, value.as_ref()))
+    fn pid(&self) -> Option<(&str, &str)> {
+        self.pid.as_deref().map(|pid| (PID_LABEL, pid))
+    }
+
+    fn bound(&self) -> Option<(&str, &str)> {
+        self.bound.as_deref().map(|bound| (BOUND_LABEL, bound))
     }
 }
 
@@ -173,6 +195,15 @@ impl Hash for Labels<'_> {
     }
 }
 
+/// How to put families together.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Whether histogram buckets are made cumulative and counted, as the exposition wants it.
+    pub accumulate: bool,
+    /// The order of samples.
+    pub order: SampleOrder,
+}
+
 /// In which order a family's samples come; it changed in `prometheus_client` 0.24.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SampleOrder {
@@ -186,18 +217,11 @@ pub enum SampleOrder {
 #[derive(Debug, Default)]
 pub(crate) struct SampleTable<'a> {
     groups: LabelIndex<'a>,
-    /// For each group the sample that can be found again and was added last.
-    latest: Vec<Option<usize>>,
     samples: Vec<Sample<'a>>,
-    /// For each sample its place in its group.
-    places: Vec<Place>,
-}
-
-#[derive(Debug)]
-struct Place {
-    group: usize,
-    /// The sample of the same group that can be found again and was added before.
-    previous: Option<usize>,
+    /// For each sample its group.
+    group_of: Vec<usize>,
+    /// The samples that can be found again, by group and name.
+    named: HashMap<(usize, &'a str), usize>,
 }
 
 impl<'a> SampleTable<'a> {
@@ -205,7 +229,7 @@ impl<'a> SampleTable<'a> {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self {
             samples: Vec::with_capacity(capacity),
-            places: Vec::with_capacity(capacity),
+            group_of: Vec::with_capacity(capacity),
             ..Self::default()
         }
     }
@@ -213,11 +237,11 @@ impl<'a> SampleTable<'a> {
     /// The index of the sample, and whether it is new: then its value is 0.
     pub(crate) fn place(&mut self, labels: &Labels<'a>, name: &'a str) -> (usize, bool) {
         let group = self.group(labels);
-        if let Some(index) = self.find(group, name) {
+        if let Some(&index) = self.named.get(&(group, name)) {
             return (index, false);
         }
         let index = self.push(group, Cow::Borrowed(name), labels.clone(), 0.0);
-        self.places[index].previous = self.latest[group].replace(index);
+        self.named.insert((group, name), index);
         (index, true)
     }
 
@@ -229,8 +253,8 @@ impl<'a> SampleTable<'a> {
         labels: &Labels<'a>,
         value: f64,
     ) {
-        match self.find(group, name) {
-            Some(index) => self.set(index, value),
+        match self.named.get(&(group, name)) {
+            Some(&index) => self.set(index, value),
             None => {
                 self.push(group, Cow::Owned(name.to_owned()), labels.clone(), value);
             }
@@ -239,11 +263,7 @@ impl<'a> SampleTable<'a> {
 
     /// The group of samples with these labels; a new one if they are new.
     pub(crate) fn group(&mut self, labels: &Labels<'a>) -> usize {
-        let group = self.groups.index(labels);
-        if group == self.latest.len() {
-            self.latest.push(None);
-        }
-        group
+        self.groups.index(labels)
     }
 
     /// Adds a sample that will not be looked for again.
@@ -254,7 +274,7 @@ impl<'a> SampleTable<'a> {
         labels: Labels<'a>,
         value: f64,
     ) -> usize {
-        self.places.push(Place { group, previous: None });
+        self.group_of.push(group);
         self.samples.push(Sample { name, labels, value });
         self.samples.len() - 1
     }
@@ -271,24 +291,13 @@ impl<'a> SampleTable<'a> {
 
     /// The samples, in order.
     pub(crate) fn finish(self, order: SampleOrder) -> Vec<Sample<'a>> {
-        if order == SampleOrder::Flat || self.places.is_sorted_by_key(|place| place.group) {
+        if order == SampleOrder::Flat || self.group_of.is_sorted() {
             return self.samples;
         }
-        let mut samples: Vec<_> = self.places.into_iter().zip(self.samples).collect();
+        let mut samples: Vec<_> = self.group_of.into_iter().zip(self.samples).collect();
         // Stable: within a group the order stays.
-        samples.sort_by_key(|(place, _)| place.group);
+        samples.sort_by_key(|(group, _)| *group);
         samples.into_iter().map(|(_, sample)| sample).collect()
-    }
-
-    fn find(&self, group: usize, name: &str) -> Option<usize> {
-        let mut next = self.latest[group];
-        while let Some(index) = next {
-            if self.samples[index].name == name {
-                return Some(index);
-            }
-            next = self.places[index].previous;
-        }
-        None
     }
 }
 
@@ -356,7 +365,7 @@ mod tests {
     #[test]
     fn an_added_label_is_last_in_the_sample_and_sorted_in_the_text() {
         let own = own(&[("a", "1"), ("z", "2")]);
-        let labels = Labels::new(own.clone()).with("pid", "7");
+        let labels = Labels::new(own.clone()).with_pid("7");
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("z", "2"), ("pid", "7")]);
         assert_eq!(labels.sorted().collect::<Vec<_>>(), [("a", "1"), ("pid", "7"), ("z", "2")]);
     }
@@ -364,13 +373,23 @@ mod tests {
     #[test]
     fn an_added_label_overwrites_an_own_one() {
         let own = own(&[("a", "1"), ("pid", "mine"), ("z", "2")]);
-        let labels = Labels::new(own.clone()).with("pid", "7");
+        let labels = Labels::new(own.clone()).with_pid("7");
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("pid", "7"), ("z", "2")]);
         assert_eq!(labels.sorted().collect::<Vec<_>>(), [("a", "1"), ("pid", "7"), ("z", "2")]);
         assert_eq!(
             Labels::new(own).without("pid").sorted().collect::<Vec<_>>(),
             [("a", "1"), ("z", "2")]
         );
+    }
+
+    #[test]
+    fn le_and_pid_are_sorted_among_the_own() {
+        let own = own(&[("a", "1"), ("le", "mine"), ("m", "2"), ("pid", "mine"), ("z", "3")]);
+        let labels = Labels::new(own).without("le").with_pid("7").with_bound("+Inf");
+        let sorted = [("a", "1"), ("le", "+Inf"), ("m", "2"), ("pid", "7"), ("z", "3")];
+        assert_eq!(labels.sorted().collect::<Vec<_>>(), sorted);
+        let as_sample = [("a", "1"), ("m", "2"), ("pid", "7"), ("z", "3"), ("le", "+Inf")];
+        assert_eq!(labels.iter().collect::<Vec<_>>(), as_sample);
     }
 
     #[test]

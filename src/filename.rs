@@ -1,49 +1,63 @@
 //! The names of metrics files: `{type}_{pid}.db`, for gauges `gauge_{mode}_{pid}.db`.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::str;
 
 use crate::metric::{Kind, MetricType};
 
 /// How every metrics file ends.
-pub(crate) const EXTENSION: &str = ".db";
+const EXTENSION: &str = ".db";
 
 /// What the name of a metrics file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileName<'a> {
     /// The kind of the file's entries.
-    pub kind: Kind<'a>,
-    /// The process identifier of the writer: any text, also with underscores in it.
-    pub pid: &'a str,
+    pub(crate) kind: Kind<'a>,
+    /// The process identifier of the writer: any bytes, also with underscores in it.
+    pub(crate) pid: &'a OsStr,
 }
 
 impl<'a> FileName<'a> {
-    /// Parses the last component of `path`.
+    /// Parses the last component of `path`; none if no metrics file has such a name.
     #[must_use]
     pub(crate) fn of_path(path: &'a Path) -> Option<Self> {
-        path.file_name()?.to_str().and_then(Self::parse)
+        Self::parse(path.file_name()?)
     }
 
-    /// Parses `name`, the last component of a path; none if no metrics file has such a name.
+    /// Parses `name`; none if no metrics file has such a name.
     #[must_use]
-    pub(crate) fn parse(name: &'a str) -> Option<Self> {
-        let (type_name, rest) = name.strip_suffix(EXTENSION)?.split_once('_')?;
-        let metric_type = MetricType::from_name(type_name)?;
+    pub(crate) fn parse(name: &'a OsStr) -> Option<Self> {
+        let stem = name.as_bytes().strip_suffix(EXTENSION.as_bytes())?;
+        let (type_name, rest) = split_at_underscore(stem)?;
+        let metric_type = MetricType::from_name(str::from_utf8(type_name).ok()?)?;
         let (mode, pid) = match metric_type {
-            MetricType::Gauge => rest.split_once('_')?,
-            _ => ("", rest),
+            MetricType::Gauge => split_at_underscore(rest)?,
+            _ => (&[][..], rest),
         };
+        let mode = str::from_utf8(mode).ok()?;
         let complete = !pid.is_empty() && (!mode.is_empty() || metric_type != MetricType::Gauge);
+        let pid = OsStr::from_bytes(pid);
         complete.then_some(Self { kind: Kind { metric_type, mode }, pid })
     }
+}
+
+fn split_at_underscore(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let place = bytes.iter().position(|&byte| byte == b'_')?;
+    Some((&bytes[..place], &bytes[place + 1..]))
 }
 
 /// The name of the file in which process `pid` keeps its gauges of `mode`.
 ///
 /// None if `pid` could not be part of a file name, so that no such file exists.
 #[must_use]
-pub(crate) fn gauge_file(mode: &str, pid: &str) -> Option<String> {
-    let name = format!("gauge_{mode}_{pid}{EXTENSION}");
-    (!name.contains(['/', '\0'])).then_some(name)
+pub(crate) fn gauge_file(mode: &str, pid: &OsStr) -> Option<OsString> {
+    let mut name = OsString::from(format!("gauge_{mode}_"));
+    name.push(pid);
+    name.push(EXTENSION);
+    let is_name = !name.as_bytes().iter().any(|byte| matches!(byte, b'/' | b'\0'));
+    is_name.then_some(name)
 }
 
 #[cfg(test)]
@@ -59,9 +73,11 @@ mod tests {
             ("gauge_all_worker_a_1.db", MetricType::Gauge, "all", "worker_a_1"),
             ("summary__.db", MetricType::Summary, "", "_"),
         ] {
-            let expected = FileName { kind: Kind { metric_type, mode }, pid };
-            assert_eq!(FileName::parse(name), Some(expected), "{name}");
+            let expected = FileName { kind: Kind { metric_type, mode }, pid: OsStr::new(pid) };
+            assert_eq!(FileName::parse(OsStr::new(name)), Some(expected), "{name}");
         }
+        let name = FileName::parse(OsStr::from_bytes(b"counter_\xff.db")).unwrap();
+        assert_eq!(name.pid, OsStr::from_bytes(b"\xff"));
     }
 
     #[test]
@@ -79,14 +95,14 @@ mod tests {
             "",
             "cache_1.db",
         ] {
-            assert_eq!(FileName::parse(name), None, "{name}");
+            assert_eq!(FileName::parse(OsStr::new(name)), None, "{name}");
         }
     }
 
     #[test]
     fn a_pid_cannot_lead_out_of_the_directory() {
-        assert_eq!(gauge_file("liveall", "../1"), None);
-        assert_eq!(gauge_file("liveall", "1\0"), None);
-        assert_eq!(gauge_file("liveall", "*").as_deref(), Some("gauge_liveall_*.db"));
+        assert_eq!(gauge_file("liveall", OsStr::new("../1")), None);
+        assert_eq!(gauge_file("liveall", OsStr::new("1\0")), None);
+        assert_eq!(gauge_file("liveall", OsStr::new("*")), Some("gauge_liveall_*.db".into()));
     }
 }

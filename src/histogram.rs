@@ -1,11 +1,12 @@
 //! Histogram buckets: put together by their bound, and accumulated.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use hashbrown::HashMap;
 
 use crate::family::{LabelIndex, Labels, SampleTable};
-use crate::key::{BOUND_LABEL, Key};
+use crate::key::Key;
 use crate::number;
 use crate::sum::Sum;
 
@@ -19,6 +20,7 @@ pub(crate) struct Buckets<'a, S> {
 #[derive(Debug)]
 struct BucketSet<'a, S> {
     labels: Labels<'a>,
+    /// By bound.
     buckets: Vec<Bucket<'a, S>>,
 }
 
@@ -45,13 +47,14 @@ impl<'a, S: Sum> Buckets<'a, S> {
             self.sets.push(BucketSet { labels: labels.clone(), buckets: Vec::new() });
         }
         let buckets = &mut self.sets[number].buckets;
-        // NaN is no bound that a histogram can have; as a key it shall equal itself.
-        #[allow(clippy::float_cmp)]
-        let same = |other: f64| other == bound || (other.is_nan() && bound.is_nan());
-        let place = buckets.iter().position(|bucket| same(bucket.bound)).unwrap_or_else(|| {
-            buckets.push(Bucket { bound, key, sum: S::default() });
-            buckets.len() - 1
-        });
+        // They mostly come in order, so that this appends.
+        let place = match buckets.binary_search_by(|bucket| compare(bucket.bound, bound)) {
+            Ok(place) => place,
+            Err(place) => {
+                buckets.insert(place, Bucket { bound, key, sum: S::default() });
+                place
+            }
+        };
         &mut buckets[place].sum
     }
 
@@ -68,11 +71,7 @@ impl<'a, S: Sum> Buckets<'a, S> {
         let bucket_name = format!("{family}_bucket");
         let count_name = format!("{family}_count");
         let mut exact = true;
-        for BucketSet { labels, mut buckets } in self.sets {
-            // Stable, and NaN last.
-            buckets.sort_by(|Bucket { bound: a, .. }, Bucket { bound: b, .. }| {
-                a.partial_cmp(b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
-            });
+        for BucketSet { labels, buckets } in self.sets {
             let group = samples.group(&labels);
             let mut total = S::default();
             for Bucket { bound, key, sum } in buckets {
@@ -82,7 +81,7 @@ impl<'a, S: Sum> Buckets<'a, S> {
                 exact &= total.add_sum(&sum);
                 let name = reuse(&key.sample, &bucket_name);
                 let le = reuse(key.bound_text().unwrap_or_default(), texts.of(bound));
-                let labels = labels.clone().with(BOUND_LABEL, le);
+                let labels = labels.clone().with_bound(le);
                 samples.push(group, name, labels, total.value());
             }
             if accumulate {
@@ -103,6 +102,11 @@ impl BoundTexts {
     fn of(&mut self, bound: f64) -> &str {
         self.texts.entry(bound.to_bits()).or_insert_with(|| number::float_to_string(bound))
     }
+}
+
+/// The order of bounds. NaN is no bound that a histogram can have; it comes last.
+fn compare(a: f64, b: f64) -> Ordering {
+    a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
 
 /// `wanted`, borrowed from `known` if that is the same text.

@@ -10,6 +10,9 @@ use crate::metric::MetricType;
 /// The label that carries a histogram bucket's upper bound.
 pub(crate) const BOUND_LABEL: &str = "le";
 
+/// The label that tells processes apart.
+pub(crate) const PID_LABEL: &str = "pid";
+
 /// A label's name and value.
 pub(crate) type Label<'a> = (Cow<'a, str>, Cow<'a, str>);
 

@@ -1,6 +1,7 @@
 //! Prometheus metrics of many processes, merged from the files that they share.
 //!
-//! The modules are floors, and each imports only from floors below it:
+//! The modules are floors: each imports only from its own floor and those below, and never in a
+//! circle.
 //!
 //! | floor | modules | what lives there |
 //! | --- | --- | --- |

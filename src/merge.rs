@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::directory;
 use crate::draft;
 use crate::error::Result;
-use crate::family::{Family, SampleOrder};
+use crate::family::{Family, Options};
 use crate::filename::FileName;
 use crate::histogram::BoundTexts;
 use crate::left_out::{LeftOut, Skipped};
@@ -20,18 +20,6 @@ use crate::replay;
 use crate::scan;
 use crate::table::{ParsedTable, Table};
 use crate::unmerged;
-
-/// The label that tells processes apart.
-pub const PID_LABEL: &str = "pid";
-
-/// How to put families together.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// Whether histogram buckets are made cumulative and counted, as the exposition wants it.
-    pub accumulate: bool,
-    /// The order of samples.
-    pub order: SampleOrder,
-}
 
 /// The merged entries of a set of files.
 #[derive(Debug, Default)]

@@ -148,15 +148,24 @@ fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 /// What an I/O error means for the file: gone, left out, or the end of the scrape.
 fn refused(path: &Path, error: io::Error) -> Result<Outcome> {
     match error.raw_os_error() {
-        Some(libc::ENOENT) => Ok(Outcome::Vanished),
-        // These pass, and say nothing about this file: a total without it would be wrong.
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EIO) | None => {
-            Err(Error::Io { path: path.to_owned(), source: error })
-        }
-        Some(_) => {
+        // NFS says ESTALE of a file that another machine removed.
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ESTALE) => Ok(Outcome::Vanished),
+        // These last.
+        Some(
+            libc::EACCES
+            | libc::EPERM
+            | libc::ELOOP
+            | libc::ENXIO
+            | libc::EISDIR
+            | libc::EOVERFLOW
+            | libc::ENAMETOOLONG,
+        ) => {
             let damage = Damage::Unreadable { message: error.to_string() };
             Ok(Outcome::Damaged { offset: None, damage })
         }
+        // The others pass, and say nothing about this file, such as too many open files: a total
+        // without it would be wrong.
+        _ => Err(Error::Io { path: path.to_owned(), source: error }),
     }
 }
 

@@ -7,10 +7,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::family::{Family, Labels, OwnLabels, Sample, SampleTable};
+use crate::family::{Family, Labels, Options, OwnLabels, Sample, SampleTable};
 use crate::histogram::{BoundTexts, Buckets};
-use crate::key::{BOUND_LABEL, Label};
-use crate::merge::{Options, PID_LABEL};
+use crate::key::{BOUND_LABEL, PID_LABEL};
 use crate::metric::{Kind, MetricType, Rule};
 use crate::sum::{ExactSum, Sum};
 use crate::unmerged::{UnmergedFamily, UnmergedSample};
@@ -46,7 +45,7 @@ fn merge_samples(family: &UnmergedFamily, rule: Rule) -> SampleTable<'_> {
         let labels = Labels::new(OwnLabels::Borrowed(&key.labels));
         let labels = match pid {
             _ if drops_pid => labels.without(PID_LABEL),
-            Some(pid) => labels.with(PID_LABEL, &**pid),
+            Some(pid) => labels.with_pid(&**pid),
             None => labels,
         };
         if rule == Rule::MostRecent {
@@ -90,11 +89,11 @@ fn merge_histogram<'a>(
     let mut sums: Vec<ExactSum> = Vec::new();
     let mut buckets: Buckets<'a, ExactSum> = Buckets::default();
     for UnmergedSample { key, pid, value, .. } in &family.samples {
-        let own = match pid {
-            Some(pid) => OwnLabels::Owned(with_pid(&key.labels, pid)),
-            None => OwnLabels::Borrowed(&key.labels),
+        let labels = Labels::new(OwnLabels::Borrowed(&key.labels));
+        let labels = match pid {
+            Some(pid) => labels.with_pid(&**pid),
+            None => labels,
         };
-        let labels = Labels::new(own);
         if let Some(bound) = key.bound {
             buckets.bucket(&labels.without(BOUND_LABEL), bound, key).add(*value);
             continue;
@@ -108,13 +107,4 @@ fn merge_histogram<'a>(
     sums.iter().enumerate().for_each(|(index, sum)| table.set(index, sum.value()));
     let _always_exact = buckets.finish(&family.name, accumulate, texts, &mut table);
     table
-}
-
-/// The labels of a gauge's entry in a family that began as a histogram.
-fn with_pid<'a>(labels: &[Label<'a>], pid: &'a str) -> Vec<Label<'a>> {
-    let own = labels.iter().filter(|(name, _)| name != PID_LABEL);
-    let mut labels: Vec<_> = own.cloned().collect();
-    let place = labels.partition_point(|(name, _)| **name < *PID_LABEL);
-    labels.insert(place, (PID_LABEL.into(), pid.into()));
-    labels
 }

@@ -3,6 +3,7 @@
 //! What comes out does not depend on the number of threads: sums are exact, so they may be added
 //! up in parts, and where the order of files counts, one thread reads them all.
 
+use std::ffi::OsStr;
 use std::num::NonZero;
 use std::panic;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ const THREADS_MAX: usize = 4;
 struct Source<'a> {
     place: u32,
     path: &'a Path,
-    pid: &'a str,
+    pid: &'a OsStr,
 }
 
 /// Files of one kind that one thread reads in their order.

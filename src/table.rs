@@ -1,6 +1,7 @@
 //! The merged entries of all files of one kind.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::column::{AnyColumn, Column};
@@ -64,7 +65,7 @@ impl Table {
         &mut self,
         reader: &mut Reader,
         path: &Path,
-        pid: &str,
+        pid: &OsStr,
         place: u32,
     ) -> Result<Outcome> {
         let Self { keys, first_seen, column, .. } = self;
@@ -75,7 +76,7 @@ impl Table {
             AnyColumn::Maxima(column) => pass.read(column),
             AnyColumn::MostRecent(column) => pass.read(column),
             AnyColumn::PerProcess(column) => {
-                column.begin(pid);
+                column.begin(&pid.to_string_lossy());
                 pass.read(column)
             }
         }

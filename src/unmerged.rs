@@ -62,7 +62,7 @@ pub(crate) fn read(
             continue;
         };
         let is_gauge = kind.metric_type == MetricType::Gauge;
-        let pid: Option<Arc<str>> = is_gauge.then(|| pid.into());
+        let pid: Option<Arc<str>> = is_gauge.then(|| pid.to_string_lossy().into());
         let mode: Option<Arc<str>> = is_gauge.then(|| kind.mode.into());
         let mut skipped = Skipped::default();
         let outcome = reader.read(path, |offset, entry| {

@@ -66,7 +66,6 @@ FOREIGN: list[tuple[str, Callable[[Path], object]]] = [
     ("counter_dangling.db", dangling),
     ("counter_fifo.db", os.mkfifo),
     ("gauge_livesum_fifo.db", os.mkfifo),
-    ("counter_\udcff.db", metrics),
     ("é_1.db", metrics),
 ]
 

@@ -72,9 +72,10 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    importlib.import_module("multiprom.stock").refresh()
+    if _HOMES[name] != "reports":
+        importlib.import_module("multiprom.stock").refresh()
     return getattr(importlib.import_module(f"multiprom.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

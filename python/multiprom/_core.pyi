@@ -11,6 +11,7 @@ from multiprom.reports import Report
 __all__ = [
     "__version__",
     "directory_text",
+    "list_directory",
     "merge_directory",
     "merge_files",
     "read_files",
@@ -18,6 +19,13 @@ __all__ = [
 ]
 
 __version__: str
+
+def list_directory(path: str) -> tuple[list[str], list[Report]]:
+    """List the metrics files of the directory `path`, in name order, and what else is in it.
+
+    Raises:
+        OSError: The directory could not be read. One that does not exist has no files.
+    """
 
 def merge_files(
     files: Sequence[str],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import prometheus_client
@@ -20,18 +21,34 @@ if TYPE_CHECKING:
     from prometheus_client.multiprocess import MultiProcessCollector as StockCollector
 else:
     StockCollector = original(multiprocess.MultiProcessCollector)
+    if not isinstance(StockCollector, type):
+        raise TypeError(
+            "prometheus_client.multiprocess.MultiProcessCollector is patched just now, "
+            f"and not by a class: {StockCollector!r}; use multiprom before or after that"
+        )
+
+PROMETHEUS_CLIENT = prometheus_client
+"""The prometheus_client that this module is bound to: see `multiprom.stock.refresh`."""
 
 # What a program may override or patch; then its own code has to run.
 _METHODS = ("collect", "merge", "_read_metrics", "_accumulate_metrics")
-_STOCK_METHODS = {name: getattr(StockCollector, name) for name in _METHODS}
+
+
+def _is_stock(method: object, name: str) -> bool:
+    """Say whether `method` is prometheus_client's own, of any import of it."""
+    found = (getattr(method, "__module__", None), getattr(method, "__qualname__", None))
+    return found == ("prometheus_client.multiprocess", f"MultiProcessCollector.{name}")
 
 
 def _groups_samples() -> bool:
     """Say whether this prometheus_client groups samples by labels, as since 0.24."""
+    accumulate: Any = StockCollector._accumulate_metrics  # noqa: SLF001
+    if not _is_stock(accumulate, "_accumulate_metrics"):
+        major, minor = importlib.metadata.version("prometheus_client").split(".")[:2]
+        return (int(major), int(minor)) >= (0, 24)
     metric = Metric("m", "", "summary")
     for name, value in (("m_sum", "a"), ("m_sum", "b"), ("m_count", "a")):
         metric.add_sample(name, cast("Any", (("l", value),)), 0.0)
-    accumulate = _STOCK_METHODS["_accumulate_metrics"]
     (merged,) = accumulate({"m": metric}, accumulate=True)
     return [sample.name for sample in merged.samples] == ["m_sum", "m_count", "m_sum"]
 
@@ -60,7 +77,8 @@ class MultiProcessCollector(StockCollector):
             lower-case form, which is deprecated.
 
     Raises:
-        ValueError: The directory is not set or not a directory.
+        ValueError: The directory, given or set, is not a directory. The message is
+            prometheus_client's, which speaks of the variable only.
 
     """
 
@@ -78,22 +96,23 @@ class MultiProcessCollector(StockCollector):
             Families and samples in prometheus_client's order.
 
         Raises:
+            TypeError: `files` is one path, or holds something that is no path.
+            ValueError: A path has a NUL in it.
             OSError: Reading failed for a reason that will pass, such as too many open files.
 
         """
         if _has_own_steps(MultiProcessCollector):
             return _merge_in_steps(MultiProcessCollector, files, accumulate=accumulate)
-        metrics, left_out = _core.merge_files(
-            [os.fsdecode(file) for file in files], accumulate, GROUPED, Metric, Sample
-        )
-        reports.report(left_out)
+        paths = _paths(files)
+        metrics, left_out = _core.merge_files(paths, bool(accumulate), GROUPED, Metric, Sample)
+        reports.report(left_out, files=paths)
         return metrics
 
     @staticmethod
     def _read_metrics(files: Iterable[Any]) -> dict[str, Metric]:
-        paths = [os.fsdecode(file) for file in files]
+        paths = _paths(files)
         metrics, left_out = _core.read_files(paths, Metric, Sample)
-        reports.report(left_out)
+        reports.report(left_out, files=paths)
         return metrics
 
     def collect(self) -> list[Metric]:
@@ -103,16 +122,23 @@ class MultiProcessCollector(StockCollector):
             OSError: Reading failed for a reason that will pass, such as too many open files.
 
         """
+        path = os.fsdecode(self._path)
         if reads_directory(self, calling="collect"):
-            path = os.fsdecode(self._path)
             metrics, left_out = _core.merge_directory(path, GROUPED, Metric, Sample)
             reports.report(left_out, directory=path)
             return metrics
-        files = sorted(str(file) for file in Path(os.fsdecode(self._path)).glob("[!.]*.db"))
+        files, left_out = _core.list_directory(path)
+        reports.report(left_out, directory=path)
         if _is_ours_or_stock(self, "merge"):
             return _merge_in_steps(self, files, accumulate=True)
         return self.merge(files, accumulate=True)
 
+
+for _name in _METHODS:
+    if not _is_stock(getattr(StockCollector, _name), _name):
+        # Patched before multiprom was imported: what the program put there shall be used.
+        with contextlib.suppress(AttributeError):
+            delattr(MultiProcessCollector, _name)
 
 _OUR_METHODS = {name: getattr(MultiProcessCollector, name) for name in _METHODS}
 
@@ -120,7 +146,14 @@ _OUR_METHODS = {name: getattr(MultiProcessCollector, name) for name in _METHODS}
 def _is_ours_or_stock(collector: Any, name: str) -> bool:
     method = getattr(collector, name)
     method = getattr(method, "__func__", method)
-    return method is _OUR_METHODS[name] or method is _STOCK_METHODS[name]
+    is_ours = method is _OUR_METHODS[name] and getattr(method, "__module__", None) == __name__
+    return is_ours or _is_stock(method, name)
+
+
+def _paths(files: Iterable[Any]) -> list[str]:
+    if isinstance(files, (str, bytes, os.PathLike)):
+        raise TypeError(f"files must be several paths, not one: {files!r}")
+    return [os.fsdecode(file) for file in files]
 
 
 def _has_own_steps(collector: Any) -> bool:
@@ -172,4 +205,4 @@ def mark_process_dead(pid: int | str, path: str | os.PathLike[str] | None = None
 replaces(MultiProcessCollector, StockCollector)
 replaces(mark_process_dead, original(multiprocess.mark_process_dead))
 
-__all__ = ("MultiProcessCollector", "mark_process_dead", "prometheus_client", "reads_directory")
+__all__ = ("GROUPED", "MultiProcessCollector", "mark_process_dead", "reads_directory")

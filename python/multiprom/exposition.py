@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gzip
+import inspect
 import itertools
 import os
 from typing import TYPE_CHECKING, Any, cast
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector
 
+PROMETHEUS_CLIENT = prometheus_client
+"""The prometheus_client that this module is bound to: see `multiprom.stock.refresh`."""
+
 CONTENT_TYPE_LATEST: str = stock_exposition.CONTENT_TYPE_LATEST
 """Content type of the latest text format, as prometheus_client's."""
 
@@ -49,6 +53,7 @@ _GZIP_LEVEL = 6
 # Before 0.23 names were not escaped, at most quoted. OpenMetrics quoted them in a way of its own
 # then, which is left to prometheus_client's code.
 _HAS_ESCAPING = has_parameter(_STOCK_TEXT, "escaping")
+_HAS_VERSION = has_parameter(_STOCK_OPENMETRICS, "version")
 
 
 def generate_latest(registry: Collector = REGISTRY, escaping: str = _UNDERSCORES) -> bytes:
@@ -95,7 +100,7 @@ def openmetrics_latest(
     if not _HAS_ESCAPING:
         return cast("bytes", _STOCK_OPENMETRICS(registry))
     keywords = {"escaping": escaping}
-    if has_parameter(_STOCK_OPENMETRICS, "version"):
+    if _HAS_VERSION:
         keywords["version"] = version
     encoder = functools.partial(_STOCK_OPENMETRICS, **keywords)
     return _text(registry, encoder, escaping=escaping, openmetrics=True)
@@ -160,23 +165,28 @@ class _Content:
                 yield kept
 
 
+def _has_stock_collect(
+    registry: object, kind: type[CollectorRegistry] | type[RestrictedRegistry]
+) -> bool:
+    if not isinstance(registry, kind) or "collect" in getattr(registry, "__dict__", {}):
+        return False
+    return getattr(type(registry), "collect", None) is _STOCK_COLLECTS[kind]
+
+
 def _content(registry: Any) -> _Content | None:
     """Give the content of a registry; None if only its own `collect` knows it.
 
     As the two `collect` methods of prometheus_client's registries, but without their lock, in
     which a signal handler or a fork could come in: copying a dictionary or set is atomic.
     """
-    kind = type(registry)
-    if kind not in _STOCK_COLLECTS or kind.collect is not _STOCK_COLLECTS[kind]:
-        return None
-    if "collect" in vars(registry):
-        return None
-    if kind is CollectorRegistry:
+    if _has_stock_collect(registry, CollectorRegistry):
         first = [registry._target_info_metric()] if registry._target_info else []  # noqa: SLF001
         return _Content(first, list(registry._collector_to_names))  # noqa: SLF001
+    if not _has_stock_collect(registry, RestrictedRegistry):
+        return None
     names: AbstractSet[str] = registry._name_set  # noqa: SLF001
     inner = registry._registry  # noqa: SLF001
-    if type(inner) is not CollectorRegistry:
+    if not _has_stock_collect(inner, CollectorRegistry):
         return None
     is_wanted = "target_info" in names and inner._target_info  # noqa: SLF001
     # Built step by step as prometheus_client does: the order of a set depends on it.
@@ -326,7 +336,6 @@ async def _in_thread(function: Callable[[], Any]) -> Any:
     return await asyncio.to_thread(function)
 
 
-@functools.wraps(original(stock_exposition.start_http_server))
 def start_http_server(
     port: int,
     addr: str = "0.0.0.0",  # noqa: S104
@@ -364,6 +373,10 @@ replaces(_bake_output, _STOCK_BAKE)
 replaces(make_wsgi_app, original(stock_exposition.make_wsgi_app))
 replaces(make_asgi_app, original(asgi.make_asgi_app))
 replaces(start_http_server, original(stock_exposition.start_http_server))
+# The arguments for TLS are those of the installed version.
+start_http_server.__signature__ = inspect.signature(  # type: ignore[attr-defined]
+    original(stock_exposition.start_http_server)
+)
 
 __all__ = (
     "CONTENT_TYPE_LATEST",
@@ -371,6 +384,5 @@ __all__ = (
     "make_asgi_app",
     "make_wsgi_app",
     "openmetrics_latest",
-    "prometheus_client",
     "start_http_server",
 )

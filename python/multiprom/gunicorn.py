@@ -66,7 +66,7 @@ def child_exit(server: Any, worker: Any) -> None:
 
     gunicorn calls it in the master, whichever way the worker went (``max_requests``, timeout,
     SIGKILL, out of memory). Before gunicorn 24 that is inside the handler of SIGCHLD, between any
-    two bytecodes of the master, so nothing here takes a lock.
+    two bytecodes of the master, so nothing here takes a lock, but logging its re-entrant ones.
 
     ``server`` is the ``gunicorn.arbiter.Arbiter``, whose ``log`` is used if it has one, else the
     ``multiprom`` logger. ``worker`` is the ``gunicorn.workers.base.Worker`` that exited, whose

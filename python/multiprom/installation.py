@@ -6,9 +6,12 @@ import importlib
 import os
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multiprom.stock import original, refresh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Our names that replace prometheus_client's, by the modules here that hold them.
 _REPLACEMENTS = {
@@ -30,8 +33,9 @@ def install() -> None:
     Replaces `MultiProcessCollector`, `mark_process_dead`, both `generate_latest` (Prometheus text
     and OpenMetrics), `make_wsgi_app`, `make_asgi_app` and `start_http_server` (also named
     `start_wsgi_server`) in prometheus_client and in every imported module that had them as a
-    global, such as by `from prometheus_client import generate_latest`. Applications and handlers
-    of prometheus_client, and collectors of its class that exist already, are fast from then on.
+    global, such as by `from prometheus_client import generate_latest`. The text of collectors of
+    prometheus_client's class that exist already is made in Rust from then on, also by applications
+    and handlers that exist already; their `collect()` stays prometheus_client's.
 
     What cannot be reached: a function that was put elsewhere before, such as into a default
     argument, a closure, a `functools.partial`, or an attribute of a class or object. Such a place
@@ -46,7 +50,7 @@ def install() -> None:
     importlib.import_module("prometheus_client")
     refresh()
     replacements = {id(original(ours)): ours for ours in _ours()}
-    _replace(replacements)
+    _replace(lambda value: replacements.get(id(value), value))
     values: Any = importlib.import_module("prometheus_client.values")
     is_set = {"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"} & os.environ.keys()
     if is_set and values.ValueClass is values.MutexValue:
@@ -59,10 +63,10 @@ def uninstall() -> None:
 
     Metrics that were made meanwhile stay as they are.
     """
-    refresh()
     if "prometheus_client" not in sys.modules:
         return
-    _replace({id(ours): original(ours) for ours in _ours()})
+    # By their marks: those that replaced an earlier import of prometheus_client go as well.
+    _replace(original)
     values: Any = sys.modules.get("prometheus_client.values")
     if values is not None:
         # If it was replaced once more, it is not ours to undo.
@@ -79,12 +83,13 @@ def _ours() -> list[Any]:
     ]
 
 
-def _replace(replacements: dict[int, Any]) -> None:
-    """Replace objects, given by id, wherever an imported module has them as a global."""
+def _replace(replacement_of: Callable[[Any], Any]) -> None:
+    """Replace objects wherever an imported module has them as a global."""
     for module_name, module in list(sys.modules.items()):
         if not isinstance(module, ModuleType) or module_name.partition(".")[0] == "multiprom":
             continue
         # vars, not getattr: a lazy module would import things.
         for name, value in list(vars(module).items()):
-            if id(value) in replacements:
-                setattr(module, name, replacements[id(value)])
+            replacement = replacement_of(value)
+            if replacement is not value:
+                setattr(module, name, replacement)

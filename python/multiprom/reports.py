@@ -42,30 +42,34 @@ _logged: dict[str, object] = {}
 def left_out() -> tuple[LeftOut, ...]:
     """Give what the latest scrapes of this process had to leave out, by path.
 
-    One item for each file and reason. A scrape of a directory forgets what was wrong with its
-    files before, so an item goes when its file is repaired or removed.
+    One item for each file and reason. A scrape forgets what was wrong before with the files that
+    it reads, so an item goes when its file was repaired or removed.
     """
     # A list first: other threads may change the dictionary while it is sorted.
     return tuple(sorted(list(_left_out.values()), key=lambda item: (item.path, item.reason)))  # noqa: C414
 
 
-def report(reports: Iterable[Report], directory: str | None = None) -> None:
+def report(
+    reports: Iterable[Report], directory: str | None = None, files: Iterable[str] = ()
+) -> None:
     """Keep what a scrape left out, and log each damaged file once in this process.
 
     Args:
         reports: What the scrape left out.
         directory: The directory, if the scrape was of a whole one.
+        files: The files, if it was of these.
 
     """
     found = {
         (path, reason): (LeftOut(path, offset, reason, entries), is_foreign)
         for path, offset, reason, entries, is_foreign in reports
     }
-    if directory is not None:
-        directory = os.path.normpath(directory)
+    if _left_out:
+        read = set(files)
+        home = None if directory is None else os.path.normpath(directory)
         for path, reason in list(_left_out):
-            is_here = os.path.normpath(os.path.dirname(path)) == directory  # noqa: PTH120
-            if is_here and (path, reason) not in found:
+            was_read = path in read or os.path.normpath(os.path.dirname(path)) == home  # noqa: PTH120
+            if was_read and (path, reason) not in found:
                 _left_out.pop((path, reason), None)
     for key, (item, is_foreign) in found.items():
         _left_out[key] = item
@@ -78,12 +82,12 @@ def report(reports: Iterable[Report], directory: str | None = None) -> None:
 def _log(item: LeftOut, *, is_foreign: bool) -> None:
     if is_foreign:
         # Other programs may keep files there; nothing is lost.
-        logger.info("left out %s: %s", item.path, item.reason)
+        logger.info("left out %r: %s", item.path, item.reason)
     elif item.offset is None:
-        logger.warning("left out %s: %s", item.path, item.reason)
+        logger.warning("left out %r: %s", item.path, item.reason)
     elif item.entries:
         logger.warning(
-            "left out %d entries of %s, the first at offset %d: %s",
+            "left out %d entries of %r, the first at offset %d: %s",
             item.entries,
             item.path,
             item.offset,
@@ -91,5 +95,5 @@ def _log(item: LeftOut, *, is_foreign: bool) -> None:
         )
     else:
         logger.warning(
-            "left out the rest of %s from offset %d: %s", item.path, item.offset, item.reason
+            "left out the rest of %r from offset %d: %s", item.path, item.offset, item.reason
         )

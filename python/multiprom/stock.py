@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,24 +25,28 @@ _BOUND = ("multiprom.collector", "multiprom.exposition")
 
 def original(name: T) -> T:
     """Give what `name` replaces, if it is one of multiprom's; else `name` itself."""
-    # Not getattr: a mock has every attribute, and a subclass of ours replaces nothing.
+    # Not getattr: a mock has every attribute, and a subclass of ours replaces nothing. And with
+    # its id: functools.wraps copies attributes to functions that are not ours.
     attributes: dict[str, Any] = getattr(name, "__dict__", {})
-    replaced: T = attributes.get(_ORIGINAL, name)
-    return replaced
+    owner, replaced = attributes.get(_ORIGINAL, (None, None))
+    return cast("T", replaced) if owner == id(name) else name
 
 
 def replaces(replacement: T, stock: object) -> T:
     """Note on `replacement` that it stands for prometheus_client's `stock`; give it back."""
-    setattr(replacement, _ORIGINAL, stock)
+    setattr(replacement, _ORIGINAL, (id(replacement), stock))
     return replacement
 
 
 def refresh() -> None:
     """Bind multiprom anew if prometheus_client was imported anew."""
     current = sys.modules.get("prometheus_client")
+    if current is None:
+        # Importing it now would decide how metrics count before the program wants it decided.
+        return
     for name in _BOUND:
         module = sys.modules.get(name)
-        if module is not None and module.prometheus_client is not current:
+        if module is not None and module.PROMETHEUS_CLIENT is not current:
             importlib.reload(module)
 
 

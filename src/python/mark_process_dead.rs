@@ -1,5 +1,6 @@
 //! `mark_process_dead`
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
@@ -11,8 +12,8 @@ use crate::directory;
 pub(super) fn remove_gauge_files(
     py: Python<'_>,
     path: PathBuf,
-    pid: &str,
+    pid: OsString,
     modes: Vec<String>,
 ) -> PyResult<()> {
-    Ok(py.detach(|| directory::remove_gauge_files(&path, pid, &modes))?)
+    Ok(py.detach(|| directory::remove_gauge_files(&path, &pid, &modes))?)
 }

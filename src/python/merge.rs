@@ -1,5 +1,6 @@
 //! Files to `prometheus_client`'s `Metric` objects.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
@@ -7,9 +8,10 @@ use pyo3::types::{PyDict, PyList};
 
 use super::left_out::{self, Report};
 use super::metrics::Maker;
+use crate::directory;
 use crate::error::Result;
-use crate::family::SampleOrder;
-use crate::merge::{Merge, Options};
+use crate::family::{Options, SampleOrder};
+use crate::merge::Merge;
 use crate::unmerged;
 
 /// Merges `files`, in this order.
@@ -52,6 +54,17 @@ pub(super) fn read_files<'py>(
         metrics.set_item(&*family.name, maker.unmerged(family)?)?;
     }
     Ok((metrics, left_out::reports(&left_out)))
+}
+
+/// The metrics files of the directory `path`, in name order.
+#[pyfunction]
+pub(super) fn list_directory(
+    py: Python<'_>,
+    path: PathBuf,
+) -> PyResult<(Vec<OsString>, Vec<Report>)> {
+    let listing = py.detach(|| directory::list(&path))?;
+    let files = listing.files.into_iter().map(PathBuf::into_os_string).collect();
+    Ok((files, left_out::reports(&listing.left_out)))
 }
 
 fn merge(

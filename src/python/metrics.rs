@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
 
 use crate::family::{Family, Labels};
-use crate::merge::PID_LABEL;
+use crate::key::PID_LABEL;
 use crate::metric::MetricType;
 use crate::unmerged::UnmergedFamily;
 

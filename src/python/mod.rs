@@ -20,6 +20,7 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(mark_process_dead::remove_gauge_files, module)?)?;
+    module.add_function(wrap_pyfunction!(merge::list_directory, module)?)?;
     module.add_function(wrap_pyfunction!(merge::merge_directory, module)?)?;
     module.add_function(wrap_pyfunction!(merge::merge_files, module)?)?;
     module.add_function(wrap_pyfunction!(merge::read_files, module)?)?;

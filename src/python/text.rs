@@ -1,6 +1,6 @@
 //! A directory to exposition text.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use pyo3::exceptions::PyValueError;
@@ -9,11 +9,9 @@ use pyo3::types::PyBytes;
 
 use super::left_out::{self, Report};
 use super::merge::order;
-use crate::error::Result;
 use crate::escaping::Escaping;
 use crate::exposition::{self, Format};
-use crate::left_out::LeftOut;
-use crate::merge::{Merge, Options};
+use crate::family::Options;
 
 /// The text of the directory `path`; of the samples with these names only, if there are any.
 #[pyfunction]
@@ -23,21 +21,13 @@ pub(super) fn directory_text<'py>(
     openmetrics: bool,
     escaping: &str,
     grouped: bool,
-    names: Option<HashSet<String>>,
+    names: Option<BTreeSet<String>>,
 ) -> PyResult<(Bound<'py, PyBytes>, Vec<Report>)> {
     let escaping = Escaping::from_name(escaping)
         .ok_or_else(|| PyValueError::new_err(format!("unknown escaping scheme: {escaping}")))?;
     let format = if openmetrics { Format::OpenMetrics } else { Format::Prometheus };
     let options = Options { accumulate: true, order: order(grouped) };
-    let (text, left_out) = py.detach(|| -> Result<(String, Vec<LeftOut>)> {
-        let merge = Merge::of_directory(&path)?;
-        let mut merge = merge.parse()?;
-        let left_out = std::mem::take(&mut merge.left_out);
-        let mut families = merge.families(options)?;
-        if let Some(names) = &names {
-            families.retain_mut(|family| family.restrict(|name| names.contains(name)));
-        }
-        Ok((exposition::text(&families, format, escaping), left_out))
-    })?;
+    let (text, left_out) =
+        py.detach(|| exposition::directory_text(&path, options, names.as_ref(), format, escaping))?;
     Ok((PyBytes::new(py, text.as_bytes()), left_out::reports(&left_out)))
 }
