@@ -15,7 +15,7 @@ use std::path::Path;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use multiprom::escaping::Escaping;
 use multiprom::exposition::{self, Format};
-use multiprom::family::{Options, SampleOrder};
+use multiprom::family::{ExponentStyle, Options, SampleOrder};
 use multiprom::merge::Merge;
 use tempfile::TempDir;
 
@@ -62,11 +62,15 @@ fn scrape(criterion: &mut Criterion) {
 
 /// What one scrape does: lists, reads, merges and prints.
 fn directory_to_text(directory: &Path) -> String {
-    let options = Options { accumulate: true, order: SampleOrder::Grouped };
+    let options = Options {
+        accumulate: true,
+        order: SampleOrder::Grouped,
+        exponents: ExponentStyle::TwoDigits,
+    };
     let merge = Merge::of_directory(directory).expect("the directory is ours");
     let merge = merge.parse().expect("its files are there");
     let families = merge.families(options).expect("its files are there");
-    exposition::text(&families, Format::Prometheus, Escaping::Underscores)
+    exposition::text(&families, Format::Prometheus, Escaping::Underscores, options.exponents)
 }
 
 /// Reads every used byte, and returns how many there are.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::escaping::{self, Charset, Escaping};
-use crate::family::{Family, Labels, Options, Sample};
+use crate::family::{ExponentStyle, Family, Labels, Options, Sample};
 use crate::left_out::LeftOut;
 use crate::merge::Merge;
 use crate::metric::MetricType;
@@ -43,16 +43,21 @@ pub fn directory_text(
     if let Some(names) = names {
         families.retain_mut(|family| family.restrict(|name| names.contains(name)));
     }
-    let text = text(&families, format, escaping);
+    let text = text(&families, format, escaping, options.exponents);
     drop(families);
     Ok((text, merge.left_out))
 }
 
 /// The families as text.
 #[must_use]
-pub fn text(families: &[Family<'_>], format: Format, escaping: Escaping) -> String {
+pub fn text(
+    families: &[Family<'_>],
+    format: Format,
+    escaping: Escaping,
+    exponents: ExponentStyle,
+) -> String {
     let lines: usize = families.iter().map(|family| family.samples.len() + 2).sum();
-    let mut writer = Writer { out: String::with_capacity(lines * LINE_SIZE), escaping };
+    let mut writer = Writer { out: String::with_capacity(lines * LINE_SIZE), escaping, exponents };
     for family in families {
         match format {
             Format::Prometheus => writer.prometheus(family),
@@ -65,6 +70,7 @@ pub fn text(families: &[Family<'_>], format: Format, escaping: Escaping) -> Stri
 struct Writer {
     out: String,
     escaping: Escaping,
+    exponents: ExponentStyle,
 }
 
 impl Writer {
@@ -164,7 +170,7 @@ impl Writer {
 
     fn value(&mut self, value: f64) {
         self.out.push(' ');
-        number::write_float(&mut self.out, value);
+        number::write_float(&mut self.out, value, self.exponents);
         self.out.push('\n');
     }
 }

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 
 use crate::key::{BOUND_LABEL, Label, PID_LABEL};
 use crate::metric::MetricType;
+pub use crate::number::ExponentStyle;
 
 /// A family and its merged samples.
 #[derive(Debug, Clone, PartialEq)]
@@ -202,6 +203,8 @@ pub struct Options {
     pub accumulate: bool,
     /// The order of samples.
     pub order: SampleOrder,
+    /// How bounds of buckets and values are written.
+    pub exponents: ExponentStyle,
 }
 
 /// In which order a family's samples come; it changed in `prometheus_client` 0.24.

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use crate::family::{LabelIndex, Labels, SampleTable};
 use crate::key::Key;
-use crate::number;
+use crate::number::{self, ExponentStyle};
 use crate::sum::Sum;
 
 /// The buckets of one histogram family.
@@ -93,14 +93,22 @@ impl<'a, S: Sum> Buckets<'a, S> {
 }
 
 /// Bounds as text. Most histograms have the same.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct BoundTexts {
+    style: ExponentStyle,
     texts: HashMap<u64, String>,
 }
 
 impl BoundTexts {
+    /// Bounds written in this style.
+    pub(crate) fn new(style: ExponentStyle) -> Self {
+        Self { style, texts: HashMap::new() }
+    }
+
     fn of(&mut self, bound: f64) -> &str {
-        self.texts.entry(bound.to_bits()).or_insert_with(|| number::float_to_string(bound))
+        let style = self.style;
+        let text = || number::float_to_string(bound, style);
+        self.texts.entry(bound.to_bits()).or_insert_with(text)
     }
 }
 

@@ -88,7 +88,7 @@ impl ParsedMerge<'_> {
     /// The families, in the order in which the files first name them.
     pub fn families(&self, options: Options) -> Result<Vec<Family<'_>>> {
         let drafts = draft::drafts(&self.tables);
-        let mut texts = BoundTexts::default();
+        let mut texts = BoundTexts::new(options.exponents);
         let built: Vec<_> =
             drafts.iter().map(|draft| (draft.name, draft.build(options, &mut texts))).collect();
         let tangled: HashSet<&str> =

@@ -11,8 +11,17 @@ const GO_POINT_MAX: i32 = 6;
 /// Integers below this are written without an exponent, so plain digits will do.
 const SHORT_INTEGER_END: f64 = 1e6;
 
+/// How Go's exponent is written, which changed in `prometheus_client` 0.26.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExponentStyle {
+    /// As Go does: `1e+06`, `1e+10`.
+    TwoDigits,
+    /// With a zero before any number of digits: `1e+06`, `1e+010`.
+    ZeroPrefixed,
+}
+
 /// Appends `value`: the shortest digits that read back as it, `1e+06` from a million on.
-pub(crate) fn write_float(out: &mut String, value: f64) {
+pub(crate) fn write_float(out: &mut String, value: f64, style: ExponentStyle) {
     if value.is_nan() {
         out.push_str("NaN");
     } else if value.is_infinite() {
@@ -20,15 +29,15 @@ pub(crate) fn write_float(out: &mut String, value: f64) {
     } else if value.fract() == 0.0 && value.abs() < SHORT_INTEGER_END {
         write_short_integer(out, value);
     } else {
-        write_shortest(out, value);
+        write_shortest(out, value, style);
     }
 }
 
 /// As [`write_float`], into a string of its own.
 #[must_use]
-pub(crate) fn float_to_string(value: f64) -> String {
+pub(crate) fn float_to_string(value: f64, style: ExponentStyle) -> String {
     let mut text = String::new();
-    write_float(&mut text, value);
+    write_float(&mut text, value, style);
     text
 }
 
@@ -56,7 +65,7 @@ fn write_short_integer(out: &mut String, value: f64) {
     out.push_str(".0");
 }
 
-fn write_shortest(out: &mut String, value: f64) {
+fn write_shortest(out: &mut String, value: f64, style: ExponentStyle) {
     // Rust's `{:e}` gives the shortest digits, as Python's repr does, in the form d.dddde-7.
     let mut scientific = ShortText::default();
     // The longest, such as 2.2250738585072014e-308, fit.
@@ -72,9 +81,14 @@ fn write_shortest(out: &mut String, value: f64) {
     let go_exponent = value > 0.0 && point > GO_POINT_MAX;
     if go_exponent || point > REPR_POINT_MAX || point <= REPR_POINT_MIN {
         out.push_str(mantissa);
+        // Python's own exponents, from 1e16 on, never had the zero.
+        let is_prefixed = style == ExponentStyle::ZeroPrefixed && point <= REPR_POINT_MAX;
         let sign = if exponent < 0 { '-' } else { '+' };
         // Writing to a String cannot fail.
-        let _ = write!(out, "e{sign}{:02}", exponent.abs());
+        let _ = match (is_prefixed && go_exponent, exponent.abs()) {
+            (true, digits) => write!(out, "e{sign}0{digits}"),
+            (false, digits) => write!(out, "e{sign}{digits:02}"),
+        };
         return;
     }
     let digits = mantissa.chars().filter(|&c| c != '.');
@@ -159,7 +173,21 @@ mod tests {
             (f64::NEG_INFINITY, "-Inf"),
             (f64::NAN, "NaN"),
         ] {
-            assert_eq!(float_to_string(value), expected);
+            assert_eq!(float_to_string(value, ExponentStyle::TwoDigits), expected);
+        }
+    }
+
+    #[test]
+    fn exponents_before_0_26() {
+        for (value, expected) in [
+            (1e6, "1e+06"),
+            (1e10, "1e+010"),
+            (1.5e15, "1.5e+015"),
+            (1e16, "1e+16"),
+            (1e-10, "1e-10"),
+            (-1e10, "-10000000000.0"),
+        ] {
+            assert_eq!(float_to_string(value, ExponentStyle::ZeroPrefixed), expected);
         }
     }
 
@@ -168,7 +196,7 @@ mod tests {
         fn reads_back_as_the_same_number(bits: u64) {
             let value = f64::from_bits(bits);
             prop_assume!(value.is_finite());
-            let parsed: f64 = float_to_string(value).parse().unwrap();
+            let parsed: f64 = float_to_string(value, ExponentStyle::TwoDigits).parse().unwrap();
             prop_assert_eq!(parsed.to_bits(), value.to_bits());
         }
 
@@ -176,8 +204,8 @@ mod tests {
         fn short_integers_agree_with_the_general_way(integer in -999_999_i32..1_000_000) {
             prop_assume!(integer != 0);
             let mut general = String::new();
-            write_shortest(&mut general, f64::from(integer));
-            prop_assert_eq!(float_to_string(f64::from(integer)), general);
+            write_shortest(&mut general, f64::from(integer), ExponentStyle::TwoDigits);
+            prop_assert_eq!(float_to_string(f64::from(integer), ExponentStyle::TwoDigits), general);
         }
     }
 }

@@ -30,7 +30,7 @@ def list_directory(path: str) -> tuple[list[str], list[Report]]:
 def merge_files(
     files: Sequence[str],
     accumulate: bool,
-    grouped: bool,
+    dialect: tuple[bool, bool],
     metric_class: type[Metric],
     sample_class: type[Sample],
 ) -> tuple[list[Metric], list[Report]]:
@@ -39,7 +39,8 @@ def merge_files(
     Args:
         files: Paths. One that does not exist counts as empty.
         accumulate: Whether to make histogram buckets cumulative and count them.
-        grouped: Whether samples are in the order of prometheus_client 0.24 and later.
+        dialect: Whether prometheus_client groups samples by labels (0.24 and later), and whether
+            it writes exponents with a zero before them (before 0.26).
         metric_class: prometheus_client's `Metric`.
         sample_class: prometheus_client's `Sample`.
 
@@ -48,7 +49,7 @@ def merge_files(
     """
 
 def merge_directory(
-    path: str, grouped: bool, metric_class: type[Metric], sample_class: type[Sample]
+    path: str, dialect: tuple[bool, bool], metric_class: type[Metric], sample_class: type[Sample]
 ) -> tuple[list[Metric], list[Report]]:
     """Merge the files of the directory `path`, in name order; else as `merge_files`."""
 
@@ -65,7 +66,11 @@ def read_files(
     """
 
 def directory_text(
-    path: str, openmetrics: bool, escaping: str, grouped: bool, names: AbstractSet[str] | None
+    path: str,
+    openmetrics: bool,
+    escaping: str,
+    dialect: tuple[bool, bool],
+    names: AbstractSet[str] | None,
 ) -> tuple[bytes, list[Report]]:
     """Merge the files of the directory `path` into text, with the GIL released.
 
@@ -73,7 +78,8 @@ def directory_text(
         path: The directory. One that does not exist has no files.
         openmetrics: OpenMetrics without `# EOF`, instead of the Prometheus text format.
         escaping: `allow-utf-8`, `underscores`, `dots` or `values`.
-        grouped: Whether samples are in the order of prometheus_client 0.24 and later.
+        dialect: Whether prometheus_client groups samples by labels (0.24 and later), and whether
+            it writes exponents with a zero before them (before 0.26).
         names: The names of the samples to give; None for all.
 
     Raises:

@@ -11,6 +11,7 @@ import prometheus_client
 from prometheus_client import multiprocess
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
 
 from multiprom import _core, reports
 from multiprom.stock import original, replaces
@@ -53,7 +54,8 @@ def _groups_samples() -> bool:
     return [sample.name for sample in merged.samples] == ["m_sum", "m_count", "m_sum"]
 
 
-GROUPED = _groups_samples()
+DIALECT = (_groups_samples(), floatToGoString(1e10) == "1e+010")
+"""What differs between versions of prometheus_client: see `_core.pyi`."""
 
 
 class MultiProcessCollector(StockCollector):
@@ -104,7 +106,7 @@ class MultiProcessCollector(StockCollector):
         if _has_own_steps(MultiProcessCollector):
             return _merge_in_steps(MultiProcessCollector, files, accumulate=accumulate)
         paths = _paths(files)
-        metrics, left_out = _core.merge_files(paths, bool(accumulate), GROUPED, Metric, Sample)
+        metrics, left_out = _core.merge_files(paths, bool(accumulate), DIALECT, Metric, Sample)
         reports.report(left_out, files=paths)
         return metrics
 
@@ -124,7 +126,7 @@ class MultiProcessCollector(StockCollector):
         """
         path = os.fsdecode(self._path)
         if reads_directory(self, calling="collect"):
-            metrics, left_out = _core.merge_directory(path, GROUPED, Metric, Sample)
+            metrics, left_out = _core.merge_directory(path, DIALECT, Metric, Sample)
             reports.report(left_out, directory=path)
             return metrics
         files, left_out = _core.list_directory(path)
@@ -205,4 +207,4 @@ def mark_process_dead(pid: int | str, path: str | os.PathLike[str] | None = None
 replaces(MultiProcessCollector, StockCollector)
 replaces(mark_process_dead, original(multiprocess.mark_process_dead))
 
-__all__ = ("GROUPED", "MultiProcessCollector", "mark_process_dead", "reads_directory")
+__all__ = ("DIALECT", "MultiProcessCollector", "mark_process_dead", "reads_directory")

@@ -18,7 +18,7 @@ from prometheus_client.openmetrics import exposition as stock_openmetrics
 from prometheus_client.registry import REGISTRY, CollectorRegistry, RestrictedRegistry
 
 from multiprom import _core, reports
-from multiprom.collector import GROUPED, reads_directory
+from multiprom.collector import DIALECT, reads_directory
 from multiprom.stock import has_parameter, original, replaces
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _text(
         for collector in collectors:
             path = os.fsdecode(collector._path)  # noqa: SLF001
             text, left_out = _core.directory_text(
-                path, openmetrics, escaping, GROUPED, content.names
+                path, openmetrics, escaping, DIALECT, content.names
             )
             reports.report(left_out, directory=path)
             parts.append(text)
@@ -166,7 +166,7 @@ class _Content:
 
 
 def _has_stock_collect(
-    registry: object, kind: type[CollectorRegistry] | type[RestrictedRegistry]
+    registry: object, kind: type[CollectorRegistry | RestrictedRegistry]
 ) -> bool:
     if not isinstance(registry, kind) or "collect" in getattr(registry, "__dict__", {}):
         return False

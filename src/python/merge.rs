@@ -10,7 +10,7 @@ use super::left_out::{self, Report};
 use super::metrics::Maker;
 use crate::directory;
 use crate::error::Result;
-use crate::family::{Options, SampleOrder};
+use crate::family::{ExponentStyle, Options, SampleOrder};
 use crate::merge::Merge;
 use crate::unmerged;
 
@@ -19,11 +19,11 @@ use crate::unmerged;
 pub(super) fn merge_files<'py>(
     files: Vec<PathBuf>,
     accumulate: bool,
-    grouped: bool,
+    dialect: Dialect,
     metric_class: Bound<'py, PyAny>,
     sample_class: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyList>, Vec<Report>)> {
-    let options = Options { accumulate, order: order(grouped) };
+    let options = options(accumulate, dialect);
     merge(|| Merge::of_files(files), options, Maker::new(metric_class, sample_class)?)
 }
 
@@ -31,11 +31,11 @@ pub(super) fn merge_files<'py>(
 #[pyfunction]
 pub(super) fn merge_directory<'py>(
     path: PathBuf,
-    grouped: bool,
+    dialect: Dialect,
     metric_class: Bound<'py, PyAny>,
     sample_class: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyList>, Vec<Report>)> {
-    let options = Options { accumulate: true, order: order(grouped) };
+    let options = options(true, dialect);
     merge(|| Merge::of_directory(&path), options, Maker::new(metric_class, sample_class)?)
 }
 
@@ -83,7 +83,18 @@ fn merge(
     Ok((metrics, left_out::reports(&merge.left_out)))
 }
 
-/// The order of samples in `prometheus_client`: grouped by labels since 0.24.
-pub(super) fn order(grouped: bool) -> SampleOrder {
-    if grouped { SampleOrder::Grouped } else { SampleOrder::Flat }
+/// Whether the installed `prometheus_client` groups samples by labels (0.24 and later), and whether
+/// it writes exponents with a zero before them (before 0.26).
+pub(super) type Dialect = (bool, bool);
+
+pub(super) fn options(accumulate: bool, (grouped, zero_prefixed): Dialect) -> Options {
+    Options {
+        accumulate,
+        order: if grouped { SampleOrder::Grouped } else { SampleOrder::Flat },
+        exponents: if zero_prefixed {
+            ExponentStyle::ZeroPrefixed
+        } else {
+            ExponentStyle::TwoDigits
+        },
+    }
 }

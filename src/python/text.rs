@@ -8,10 +8,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::left_out::{self, Report};
-use super::merge::order;
+use super::merge::{Dialect, options};
 use crate::escaping::Escaping;
 use crate::exposition::{self, Format};
-use crate::family::Options;
 
 /// The text of the directory `path`; of the samples with these names only, if there are any.
 #[pyfunction]
@@ -20,13 +19,13 @@ pub(super) fn directory_text<'py>(
     path: PathBuf,
     openmetrics: bool,
     escaping: &str,
-    grouped: bool,
+    dialect: Dialect,
     names: Option<BTreeSet<String>>,
 ) -> PyResult<(Bound<'py, PyBytes>, Vec<Report>)> {
     let escaping = Escaping::from_name(escaping)
         .ok_or_else(|| PyValueError::new_err(format!("unknown escaping scheme: {escaping}")))?;
     let format = if openmetrics { Format::OpenMetrics } else { Format::Prometheus };
-    let options = Options { accumulate: true, order: order(grouped) };
+    let options = options(true, dialect);
     let (text, left_out) =
         py.detach(|| exposition::directory_text(&path, options, names.as_ref(), format, escaping))?;
     Ok((PyBytes::new(py, text.as_bytes()), left_out::reports(&left_out)))
