@@ -35,7 +35,16 @@ settings.register_profile(
     max_examples=3000,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
+settings.load_profile(PROFILE)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give hypothesis the time to make a failure small, which takes it up to five minutes."""
+    seconds = 600 if PROFILE == "quick" else 24 * 60 * 60
+    for item in items:
+        if item.path.name.startswith("test_properties_"):
+            item.add_marker(pytest.mark.timeout(seconds))
 
 
 @pytest.fixture(autouse=True)
