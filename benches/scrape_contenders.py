@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import importlib.metadata
+import os
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,9 @@ from prometheus_client.samples import Sample
 STOCK = "prometheus_client"
 SPEEDUPS = "prometheus-client-python-speedups"
 MULTIPROM = "multiprom"
-LIBRARIES = (STOCK, SPEEDUPS, MULTIPROM)
+# In a process that may use one core only, multiprom starts no threads.
+ONE_THREAD = "multiprom, one core"
+LIBRARIES = (STOCK, SPEEDUPS, MULTIPROM, ONE_THREAD)
 
 
 class Collector(Protocol):
@@ -80,12 +84,20 @@ def contender(library: str, directory: Path) -> Contender:
         import prometheus_client_python_speedups  # noqa: F401 -- fail now, not at the scrape
 
         return Contender(lambda registry: _SpeedupsCollector(registry, path), generate_latest)
+    if library == ONE_THREAD:
+        _stay_on_one_core()
     import multiprom
 
     return Contender(
         lambda registry: multiprom.MultiProcessCollector(registry, path),
         multiprom.generate_latest,
     )
+
+
+def _stay_on_one_core() -> None:
+    if sys.platform != "linux":
+        raise ImportError("a process can be kept on one core on Linux only")
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def stock_by_name(directory: Path) -> Contender:

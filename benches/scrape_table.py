@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scrape_contenders import LIBRARIES, MULTIPROM, SPEEDUPS, STOCK, version
+from scrape_contenders import LIBRARIES, MULTIPROM, ONE_THREAD, SPEEDUPS, STOCK, version
 from scrape_directories import SIZES, Size, write
 from scrape_probe import Probe, cores, idle_stall
 
@@ -144,14 +144,16 @@ def _in_fresh_processes(directory: Path, result: Result) -> None:
     result.missing = probe.missing
     if not result.missing:
         result.memory = probe.memory()
-        result.stall = min(probe.stall(STALL_SECONDS) for _ in range(STALL_WINDOWS))
+        # On one core the scrape and the other thread wait for each other, whatever the library.
+        if result.library != ONE_THREAD:
+            result.stall = min(probe.stall(STALL_SECONDS) for _ in range(STALL_WINDOWS))
     probe.close()
 
 
 def _compare(directory: Path, size: Size) -> None:
     """Stop unless multiprom's text is stock's, byte for byte; tell if the speedups' is not."""
     texts: dict[str, bytes] = {}
-    for library in LIBRARIES:
+    for library in (STOCK, SPEEDUPS, MULTIPROM):
         probe = Probe(library, directory)
         if not probe.missing:
             texts[library] = probe.text_of_stock() if library == STOCK else probe.text()
@@ -221,7 +223,7 @@ def _ratio(numerator: list[float], denominator: list[float]) -> str:
 
 def _about(directory: Path) -> str:
     """Return the lines that say where this was measured."""
-    libraries = ", ".join(version(library) for library in LIBRARIES)
+    libraries = ", ".join(version(library) for library in (STOCK, SPEEDUPS, MULTIPROM))
     return (
         f"{_processor()}, {cores()} cores, {platform.system()} {platform.release()}, "
         f"{platform.python_implementation()} {platform.python_version()}; "
