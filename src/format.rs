@@ -101,18 +101,33 @@ fn parse_f64(bytes: &[u8]) -> f64 {
     bytes.first_chunk().copied().map_or(f64::NAN, f64::from_ne_bytes)
 }
 
+/// Files as tests want them.
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
 
-    fn entry(key: &[u8], value: f64, timestamp: f64) -> Vec<u8> {
+    /// The bytes of one entry.
+    pub(crate) fn entry(key: &str, value: f64, timestamp: f64) -> Vec<u8> {
         let mut bytes = i32::try_from(key.len()).unwrap().to_ne_bytes().to_vec();
-        bytes.extend_from_slice(key);
+        bytes.extend_from_slice(key.as_bytes());
         bytes.resize(value_offset(key.len()), b' ');
         bytes.extend_from_slice(&value.to_ne_bytes());
         bytes.extend_from_slice(&timestamp.to_ne_bytes());
         bytes
     }
+
+    /// The bytes of a file whose header gives `used`; the truth if there is none.
+    pub(crate) fn file(used: Option<i32>, entries: &[Vec<u8>]) -> Vec<u8> {
+        let entries = entries.concat();
+        let used = used.unwrap_or(i32::try_from(HEADER_SIZE + entries.len()).unwrap());
+        [&used.to_ne_bytes()[..], &[0; HEADER_PADDING_SIZE], &entries].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::entry;
+    use super::*;
 
     #[test]
     fn padding_is_one_to_eight_spaces() {
@@ -123,7 +138,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_read_back() {
-        let bytes = entry(b"[1, 2]", 1.5, 2.5);
+        let bytes = entry("[1, 2]", 1.5, 2.5);
         let expected = Entry { key: b"[1, 2]", value: 1.5, timestamp: 2.5 };
         assert_eq!(parse_entry(&bytes, bytes.len()), Parsed::Entry(expected, bytes.len()));
     }
@@ -141,7 +156,7 @@ mod tests {
 
     #[test]
     fn an_entry_must_end_within_the_used_part() {
-        let bytes = entry(b"key", 1.0, 0.0);
+        let bytes = entry("key", 1.0, 0.0);
         let remaining = bytes.len() - 1;
         assert_eq!(
             parse_entry(&bytes, remaining),
@@ -155,7 +170,7 @@ mod tests {
 
     #[test]
     fn missing_bytes_are_asked_for() {
-        let bytes = entry(b"key", 1.0, 0.0);
+        let bytes = entry("key", 1.0, 0.0);
         assert_eq!(parse_entry(&bytes[..2], bytes.len()), Parsed::Incomplete(KEY_LENGTH_SIZE));
         assert_eq!(parse_entry(&bytes[..9], bytes.len()), Parsed::Incomplete(bytes.len()));
     }

@@ -172,23 +172,9 @@ fn refused(path: &Path, error: io::Error) -> Result<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::testing::{entry, file};
     use std::fs;
     use tempfile::TempDir;
-
-    fn entry(key: &str, value: f64) -> Vec<u8> {
-        let mut bytes = i32::try_from(key.len()).unwrap().to_ne_bytes().to_vec();
-        bytes.extend_from_slice(key.as_bytes());
-        bytes.resize(format::entry_size(key.len()) - 16, b' ');
-        bytes.extend_from_slice(&value.to_ne_bytes());
-        bytes.extend_from_slice(&0f64.to_ne_bytes());
-        bytes
-    }
-
-    fn file(used: Option<i32>, entries: &[Vec<u8>]) -> Vec<u8> {
-        let size = HEADER_SIZE + entries.iter().map(Vec::len).sum::<usize>();
-        let used = used.unwrap_or(i32::try_from(size).unwrap());
-        [used.to_ne_bytes().to_vec(), vec![0; 4], entries.concat()].concat()
-    }
 
     fn read(content: &[u8]) -> (Vec<(String, f64)>, Outcome) {
         let directory = TempDir::new().unwrap();
@@ -210,8 +196,8 @@ mod tests {
             .collect();
         entries.push(("long".repeat(3 * CHUNK), 1.0));
         entries.push(("last".to_owned(), 2.0));
-        let mut content =
-            file(None, &entries.iter().map(|(key, value)| entry(key, *value)).collect::<Vec<_>>());
+        let raw: Vec<_> = entries.iter().map(|(key, value)| entry(key, *value, 0.0)).collect();
+        let mut content = file(None, &raw);
         content.resize(content.len() + 1000, 0);
         assert_eq!(read(&content), (entries, Outcome::Complete));
     }
@@ -225,7 +211,7 @@ mod tests {
 
     #[test]
     fn damage_leaves_the_valid_prefix() {
-        let first = entry("first", 1.0);
+        let first = entry("first", 1.0, 0.0);
         let offset = Some((HEADER_SIZE + first.len()) as u64);
         let cases = [
             (file(Some(1000), std::slice::from_ref(&first)), Damage::CutShort { used: 1000 }),
@@ -248,8 +234,8 @@ mod tests {
     fn headers_that_make_no_sense() {
         let cases = [
             (vec![1, 2, 3], Damage::ShortHeader { length: 3 }),
-            (file(Some(-1), &[entry("a", 1.0)]), Damage::BadUsed { used: -1 }),
-            (file(Some(7), &[entry("a", 1.0)]), Damage::BadUsed { used: 7 }),
+            (file(Some(-1), &[entry("a", 1.0, 0.0)]), Damage::BadUsed { used: -1 }),
+            (file(Some(7), &[entry("a", 1.0, 0.0)]), Damage::BadUsed { used: 7 }),
         ];
         for (content, damage) in cases {
             let expected = Outcome::Damaged { offset: Some(0), damage };

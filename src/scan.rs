@@ -142,32 +142,20 @@ fn do_all(jobs: &[Job<'_>]) -> Result<Vec<Done>> {
 mod tests {
     use super::*;
     use crate::column::AnyColumn;
+    use crate::format::testing::{entry, file};
     use crate::sum::Sum;
     use std::fs;
     use tempfile::TempDir;
-
-    fn entry(key: &str, value: f64) -> Vec<u8> {
-        let length = i32::try_from(key.len()).unwrap();
-        let padding = 8 - (key.len() + 4) % 8;
-        [
-            &length.to_ne_bytes()[..],
-            key.as_bytes(),
-            &b"        "[..padding],
-            &value.to_ne_bytes(),
-            &[0; 8],
-        ]
-        .concat()
-    }
 
     /// Files of two kinds; each has a key of its own besides a common one.
     fn files(directory: &TempDir) -> Vec<PathBuf> {
         let write = |name: String, number: u32| {
             let own = format!(r#"["own_{number}", "own_{number}", {{}}, ""]"#);
             let value = f64::from(number) / 10.0;
-            let entries = [entry(&own, value), entry(r#"["all", "all", {}, ""]"#, value)].concat();
-            let used = i32::try_from(8 + entries.len()).unwrap();
+            let common = r#"["all", "all", {}, ""]"#;
+            let content = file(None, &[entry(&own, value, 0.0), entry(common, value, 0.0)]);
             let path = directory.path().join(name);
-            fs::write(&path, [&used.to_ne_bytes()[..], &[0; 4], &entries].concat()).unwrap();
+            fs::write(&path, content).unwrap();
             path
         };
         (0..100)
