@@ -143,13 +143,13 @@ impl Column for MostRecent {
 pub(crate) struct PerProcess {
     /// Values, in the order of files and entries.
     pub records: Vec<Record>,
-    /// Whether some process has several values for one key: then the last one counts, but in the
-    /// place of the first, which these records do not show.
+    /// Whether some process has several files: then its last values count, but in the place of the
+    /// first, which these records do not show.
     pub repeated: bool,
     pids: Vec<Arc<str>>,
     known_pids: HashSet<Arc<str>>,
-    /// For each key the last process that had it, by number.
-    last_pids: Vec<u32>,
+    /// For each key its last record.
+    last: Vec<usize>,
 }
 
 /// A value of one key in one process.
@@ -183,10 +183,15 @@ impl Column for PerProcess {
         // CAST: one for each file of a directory.
         #[allow(clippy::cast_possible_truncation)]
         let pid = self.pids.len().saturating_sub(1) as u32;
-        match self.last_pids.get_mut(number as usize) {
-            Some(last) if *last == pid => self.repeated = true,
-            Some(last) => *last = pid,
-            None => self.last_pids.push(pid),
+        let next = self.records.len();
+        match self.last.get_mut(number as usize) {
+            // A key that stands twice in a file: the last value, in the place of the first.
+            Some(last) if self.records[*last].pid == pid => {
+                self.records[*last].value = value;
+                return;
+            }
+            Some(last) => *last = next,
+            None => self.last.push(next),
         }
         self.records.push(Record { number, pid, value });
     }

@@ -15,7 +15,8 @@ const EXTENSION: &str = ".db";
 pub(crate) struct FileName<'a> {
     /// The kind of the file's entries.
     pub(crate) kind: Kind<'a>,
-    /// The process identifier of the writer: any bytes, also with underscores in it.
+    /// The process identifier of the writer: any bytes, also none,
+    /// or with underscores among them.
     pub(crate) pid: &'a OsStr,
 }
 
@@ -37,9 +38,9 @@ impl<'a> FileName<'a> {
             _ => (&[][..], rest),
         };
         let mode = str::from_utf8(mode).ok()?;
-        let complete = !pid.is_empty() && (!mode.is_empty() || metric_type != MetricType::Gauge);
+        let has_mode = !mode.is_empty() || metric_type != MetricType::Gauge;
         let pid = OsStr::from_bytes(pid);
-        complete.then_some(Self { kind: Kind { metric_type, mode }, pid })
+        has_mode.then_some(Self { kind: Kind { metric_type, mode }, pid })
     }
 }
 
@@ -72,6 +73,8 @@ mod tests {
             ("gauge_liveall_7.db", MetricType::Gauge, "liveall", "7"),
             ("gauge_all_worker_a_1.db", MetricType::Gauge, "all", "worker_a_1"),
             ("summary__.db", MetricType::Summary, "", "_"),
+            ("counter_.db", MetricType::Counter, "", ""),
+            ("gauge_all_.db", MetricType::Gauge, "all", ""),
         ] {
             let expected = FileName { kind: Kind { metric_type, mode }, pid: OsStr::new(pid) };
             assert_eq!(FileName::parse(OsStr::new(name)), Some(expected), "{name}");
@@ -85,9 +88,7 @@ mod tests {
         for name in [
             "x.db",
             "counter.db",
-            "counter_.db",
             "gauge_all.db",
-            "gauge_all_.db",
             "gauge__1.db",
             "counter_1.db.tmp",
             "Counter_1.db",

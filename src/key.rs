@@ -13,6 +13,9 @@ pub(crate) const BOUND_LABEL: &str = "le";
 /// The label that tells processes apart.
 pub(crate) const PID_LABEL: &str = "pid";
 
+/// So many characters of a bad key are reported.
+const REASON_LENGTH: usize = 200;
+
 /// A label's name and value.
 pub(crate) type Label<'a> = (Cow<'a, str>, Cow<'a, str>);
 
@@ -46,7 +49,7 @@ impl<'a> Key<'a> {
             key.bound = match le.trim().parse() {
                 Ok(bound) => Some(bound),
                 Err(_) if metric_type != MetricType::Histogram => None,
-                Err(_) => return Err(Damage::BadBucket { le: le.to_owned() }),
+                Err(_) => return Err(Damage::BadBucket { le: shortened(le) }),
             };
         }
         Ok(key)
@@ -85,7 +88,7 @@ impl<'a> Key<'a> {
         // Of a label that stands twice the last value counts, as in Python's json.
         type Parts = (String, String, BTreeMap<String, String>, String);
         let (family, sample, labels, help): Parts = serde_json::from_str(text)
-            .map_err(|error| Damage::KeyNotJson { message: error.to_string() })?;
+            .map_err(|error| Damage::KeyNotJson { message: shortened(&error.to_string()) })?;
         let labels = labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         Ok(Self {
             family: family.into(),
@@ -115,6 +118,11 @@ impl<'a> Key<'a> {
     pub(crate) fn bound_text(&self) -> Option<&str> {
         self.labels.iter().find(|(name, _)| *name == BOUND_LABEL).map(|(_, le)| &**le)
     }
+}
+
+/// The beginning of a text that a file holds: reports must not be as long as a file.
+fn shortened(text: &str) -> String {
+    text.chars().take(REASON_LENGTH).collect()
 }
 
 /// What remains of a plain key.

@@ -7,6 +7,9 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 /// No guess which key comes next.
 const NO_GUESS: u32 = u32::MAX;
 
+/// Keys up to this length are kept without a look at them: parsing comes later.
+const BELIEVED_LENGTH: usize = 64 << 10;
+
 /// Keys, numbered by first sight.
 ///
 /// Workers of one application write the same keys in the same order. So the key that followed
@@ -45,13 +48,13 @@ impl Default for KeyIndex {
 
 impl KeyIndex {
     /// The number of `key`, which is the next that `cursor` meets; the next free number, if it is
-    /// new.
+    /// new. None if it is long and no key at all: a corrupt file must not fill the memory.
     #[inline]
-    pub(crate) fn number(&mut self, cursor: &mut Cursor, key: &[u8]) -> u32 {
+    pub(crate) fn number(&mut self, cursor: &mut Cursor, key: &[u8]) -> Option<u32> {
         let guess = self.next[cursor.position];
-        let number = if self.is(guess, key) { guess } else { self.look_up(*cursor, key) };
+        let number = if self.is(guess, key) { guess } else { self.look_up(*cursor, key)? };
         cursor.position = number as usize + 1;
-        number
+        Some(number)
     }
 
     /// The bytes of all keys, in the order of their numbers.
@@ -72,12 +75,16 @@ impl KeyIndex {
     }
 
     #[cold]
-    fn look_up(&mut self, cursor: Cursor, key: &[u8]) -> u32 {
+    fn look_up(&mut self, cursor: Cursor, key: &[u8]) -> Option<u32> {
+        let is_list = key.starts_with(b"[") && key.ends_with(b"]");
+        if key.len() > BELIEVED_LENGTH && !is_list {
+            return None;
+        }
         let hash = self.hasher.hash_one(key);
         let known = self.numbers.find(hash, |&number| self.is(number, key)).copied();
         let number = known.unwrap_or_else(|| self.insert(hash, key));
         self.next[cursor.position] = number;
-        number
+        Some(number)
     }
 
     fn insert(&mut self, hash: u64, key: &[u8]) -> u32 {
@@ -104,7 +111,7 @@ mod tests {
 
     fn numbers(index: &mut KeyIndex, keys: &[&str]) -> Vec<u32> {
         let mut cursor = Cursor::default();
-        keys.iter().map(|key| index.number(&mut cursor, key.as_bytes())).collect()
+        keys.iter().map(|key| index.number(&mut cursor, key.as_bytes()).unwrap()).collect()
     }
 
     #[test]
@@ -114,6 +121,19 @@ mod tests {
         assert_eq!(numbers(&mut index, &["a", "b", "ab", ""]), [0, 1, 2, 3]);
         assert_eq!(numbers(&mut index, &["", "ab", "new", "a", "a"]), [3, 2, 4, 0, 0]);
         assert_eq!(numbers(&mut index, &["a", "b", "new"]), [0, 1, 4]);
+    }
+
+    #[test]
+    fn long_garbage_is_not_kept() {
+        let mut index = KeyIndex::default();
+        let mut cursor = Cursor::default();
+        let garbage = vec![0; BELIEVED_LENGTH + 1];
+        assert_eq!(index.number(&mut cursor, &garbage), None);
+        let mut list = vec![b' '; BELIEVED_LENGTH];
+        list.insert(0, b'[');
+        list.push(b']');
+        assert_eq!(index.number(&mut cursor, &list), Some(0));
+        assert_eq!(index.keys().count(), 1);
     }
 
     #[test]

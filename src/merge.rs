@@ -17,22 +17,26 @@ use crate::histogram::BoundTexts;
 use crate::left_out::{LeftOut, Skipped};
 use crate::reader::Reader;
 use crate::replay;
-use crate::scan;
+use crate::scan::{self, Scan};
 use crate::table::{ParsedTable, Table};
 use crate::unmerged;
+
+/// So often files may vanish under a merge before it is taken as it is, counted from 0: a scrape
+/// must end, also where files come and go all the time.
+pub const LAST_ROUND: u32 = 9;
 
 /// The merged entries of a set of files.
 #[derive(Debug, Default)]
 pub struct Merge {
     files: Vec<PathBuf>,
-    tables: Vec<Table>,
-    left_out: Vec<LeftOut>,
+    scan: Scan,
 }
 
 /// The merged entries of a set of files, with their keys parsed.
 #[derive(Debug)]
 pub struct ParsedMerge<'a> {
     files: &'a [PathBuf],
+    vanished: &'a [u32],
     tables: Vec<ParsedTable<'a>>,
     /// What had to be left out.
     pub left_out: Vec<LeftOut>,
@@ -43,24 +47,24 @@ impl Merge {
     pub fn of_directory(path: &Path) -> Result<Self> {
         let listing = directory::list(path)?;
         let mut merge = Self::of_files(listing.files)?;
-        merge.left_out.extend(listing.left_out);
+        merge.scan.left_out.extend(listing.left_out);
         Ok(merge)
     }
 
     /// Merges `files`, in the order given. One that does not exist counts as empty.
     pub fn of_files(files: Vec<PathBuf>) -> Result<Self> {
-        let (tables, left_out) = scan::scan(&files)?;
-        Ok(Self { files, tables, left_out })
+        let scan = scan::scan(&files)?;
+        Ok(Self { files, scan })
     }
 
     /// Parses the keys.
     pub fn parse(&self) -> Result<ParsedMerge<'_>> {
-        let mut left_out = self.left_out.clone();
-        let tables: Vec<_> = self.tables.iter().map(Table::parse).collect();
+        let mut left_out = self.scan.left_out.clone();
+        let tables: Vec<_> = self.scan.tables.iter().map(Table::parse).collect();
         for table in tables.iter().filter(|table| !table.damaged.is_empty()) {
             left_out.extend(self.find_damaged(table)?);
         }
-        Ok(ParsedMerge { files: &self.files, tables, left_out })
+        Ok(ParsedMerge { files: &self.files, vanished: &self.scan.vanished, tables, left_out })
     }
 
     /// Reads the files of a table again, to say which of them hold damaged keys.
@@ -86,7 +90,11 @@ impl Merge {
 
 impl ParsedMerge<'_> {
     /// The families, in the order in which the files first name them.
-    pub fn families(&self, options: Options) -> Result<Vec<Family<'_>>> {
+    ///
+    /// None if some of them had to be read again, and other files were there by then: then all
+    /// must be merged anew, or a vanished file would be in some families and not in others. But
+    /// not in the round [`LAST_ROUND`].
+    pub fn families(&self, options: Options, round: u32) -> Result<Option<Vec<Family<'_>>>> {
         let drafts = draft::drafts(&self.tables);
         let mut texts = BoundTexts::new(options.exponents);
         let built: Vec<_> =
@@ -95,14 +103,18 @@ impl ParsedMerge<'_> {
             built.iter().filter(|(_, family)| family.is_none()).map(|(name, _)| *name).collect();
         let mut replayed: HashMap<String, Family<'static>> = HashMap::new();
         if !tangled.is_empty() {
-            let (families, _) = unmerged::read(self.files, |name| tangled.contains(name))?;
-            replayed.extend(families.iter().map(|family| {
+            let unmerged = unmerged::read(self.files, |name| tangled.contains(name))?;
+            if unmerged.vanished != self.vanished && round < LAST_ROUND {
+                return Ok(None);
+            }
+            replayed.extend(unmerged.families.iter().map(|family| {
                 let family = replay::merge(family, options, &mut texts);
                 (family.name.to_string(), family)
             }));
         }
-        // A tangled family that is not found again has lost its files meanwhile.
         let families = built.into_iter();
-        Ok(families.filter_map(|(name, family)| family.or_else(|| replayed.remove(name))).collect())
+        let families =
+            families.filter_map(|(name, family)| family.or_else(|| replayed.remove(name)));
+        Ok(Some(families.collect()))
     }
 }

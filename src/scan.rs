@@ -11,9 +11,9 @@ use std::thread;
 
 use crate::error::{Damage, Result};
 use crate::filename::FileName;
-use crate::left_out::LeftOut;
+use crate::left_out::{LeftOut, Skipped};
 use crate::metric::{Kind, Rule};
-use crate::reader::Reader;
+use crate::reader::{Outcome, Reader};
 use crate::table::Table;
 
 /// A thread takes some 50 µs to start and has to learn the keys anew: below so many files for
@@ -42,19 +42,31 @@ struct Job<'a> {
 struct Done {
     table: Table,
     left_out: Vec<LeftOut>,
+    vanished: Vec<u32>,
 }
 
-/// Reads `files`: a table for each kind, and what had to be left out.
-pub(crate) fn scan(files: &[PathBuf]) -> Result<(Vec<Table>, Vec<LeftOut>)> {
+/// The content of a set of files.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    /// A table for each kind.
+    pub(crate) tables: Vec<Table>,
+    /// What had to be left out.
+    pub(crate) left_out: Vec<LeftOut>,
+    /// The files that were gone, by their places, in order.
+    pub(crate) vanished: Vec<u32>,
+}
+
+/// Reads `files`.
+pub(crate) fn scan(files: &[PathBuf]) -> Result<Scan> {
     scan_with(files, thread_count(files.len()))
 }
 
-fn scan_with(files: &[PathBuf], threads: usize) -> Result<(Vec<Table>, Vec<LeftOut>)> {
-    let mut left_out = Vec::new();
+fn scan_with(files: &[PathBuf], threads: usize) -> Result<Scan> {
+    let mut scan = Scan::default();
     let mut kinds: Vec<Job<'_>> = Vec::new();
     for (place, path) in (0..).zip(files) {
         let Some(FileName { kind, pid }) = FileName::of_path(path) else {
-            left_out.push(LeftOut::unopened(path, Damage::ForeignName));
+            scan.left_out.push(LeftOut::unopened(path, Damage::ForeignName));
             continue;
         };
         let source = Source { place, path, pid };
@@ -63,15 +75,16 @@ fn scan_with(files: &[PathBuf], threads: usize) -> Result<(Vec<Table>, Vec<LeftO
             None => kinds.push(Job { kind, sources: vec![source] }),
         }
     }
-    let mut tables: Vec<Table> = Vec::new();
     for done in run(&hand_out(kinds, threads))? {
-        left_out.extend(done.left_out);
-        match tables.iter_mut().find(|table| table.kind() == done.table.kind()) {
+        scan.left_out.extend(done.left_out);
+        scan.vanished.extend(done.vanished);
+        match scan.tables.iter_mut().find(|table| table.kind() == done.table.kind()) {
             Some(table) => table.absorb(&done.table),
-            None => tables.push(done.table),
+            None => scan.tables.push(done.table),
         }
     }
-    Ok((tables, left_out))
+    scan.vanished.sort_unstable();
+    Ok(scan)
 }
 
 fn thread_count(files: usize) -> usize {
@@ -129,11 +142,17 @@ fn do_all(jobs: &[Job<'_>]) -> Result<Vec<Done>> {
         .map(|Job { kind, sources }| {
             let mut table = Table::new(*kind);
             let mut left_out = Vec::new();
+            let mut vanished = Vec::new();
             for Source { place, path, pid } in sources {
-                let outcome = table.read(&mut reader, path, pid, *place)?;
+                let mut skipped = Skipped::default();
+                let outcome = table.read(&mut reader, path, pid, *place, &mut skipped)?;
+                if outcome == Outcome::Vanished {
+                    vanished.push(*place);
+                }
+                left_out.extend(skipped.finish(path));
                 left_out.extend(LeftOut::after_reading(path, outcome));
             }
-            Ok(Done { table, left_out })
+            Ok(Done { table, left_out, vanished })
         })
         .collect()
 }
@@ -189,7 +208,7 @@ mod tests {
     fn threads_change_nothing() {
         let directory = TempDir::new().unwrap();
         let files = files(&directory);
-        let scan = |threads| content(&scan_with(&files, threads).unwrap().0);
+        let scan = |threads| content(&scan_with(&files, threads).unwrap().tables);
         let expected = scan(1);
         assert_eq!(expected.len(), 202);
         for threads in [2, 3, 7, 100, 150] {

@@ -8,6 +8,7 @@ use crate::column::{AnyColumn, Column};
 use crate::error::{Damage, Result};
 use crate::key::Key;
 use crate::key_index::{Cursor, KeyIndex};
+use crate::left_out::Skipped;
 use crate::metric::{Kind, MetricType};
 use crate::reader::{Outcome, Reader};
 
@@ -67,9 +68,11 @@ impl Table {
         path: &Path,
         pid: &OsStr,
         place: u32,
+        skipped: &mut Skipped,
     ) -> Result<Outcome> {
-        let Self { keys, first_seen, column, .. } = self;
-        let pass = Pass { reader, path, keys, first_seen, place };
+        let Self { keys, first_seen, column, metric_type, .. } = self;
+        let metric_type = *metric_type;
+        let pass = Pass { reader, path, keys, first_seen, place, metric_type, skipped };
         match column {
             AnyColumn::Sums(column) => pass.read(column),
             AnyColumn::Minima(column) => pass.read(column),
@@ -95,7 +98,7 @@ impl Table {
         for ((key, seen), (sum, lossy)) in
             other.keys.keys().zip(&other.first_seen).zip(added.sums.iter().zip(&added.lossy))
         {
-            let number = self.keys.number(&mut cursor, key);
+            let Some(number) = self.keys.number(&mut cursor, key) else { continue };
             if number as usize == self.first_seen.len() {
                 self.first_seen.push(*seen);
             }
@@ -111,16 +114,23 @@ struct Pass<'a> {
     keys: &'a mut KeyIndex,
     first_seen: &'a mut Vec<u64>,
     place: u32,
+    metric_type: MetricType,
+    skipped: &'a mut Skipped,
 }
 
 impl Pass<'_> {
     /// Compiled once for each column type, so that an entry costs no dispatch.
     fn read(self, column: &mut impl Column) -> Result<Outcome> {
-        let Self { reader, path, keys, first_seen, place } = self;
+        let Self { reader, path, keys, first_seen, place, metric_type, skipped } = self;
         let mut cursor = Cursor::default();
         let mut clock = u64::from(place) << u32::BITS;
-        reader.read(path, |_, entry| {
-            let number = keys.number(&mut cursor, entry.key);
+        reader.read(path, |offset, entry| {
+            let Some(number) = keys.number(&mut cursor, entry.key) else {
+                if let Err(damage) = Key::parse(entry.key, metric_type) {
+                    skipped.add(offset, &damage);
+                }
+                return;
+            };
             if number as usize == first_seen.len() {
                 clock += 1;
                 first_seen.push(clock);

@@ -9,7 +9,7 @@ use crate::filename::FileName;
 use crate::key::Key;
 use crate::left_out::{LeftOut, Skipped};
 use crate::metric::MetricType;
-use crate::reader::Reader;
+use crate::reader::{Outcome, Reader};
 
 /// A family and every entry that names it, in the order of files and entries.
 #[derive(Debug, Clone)]
@@ -39,6 +39,17 @@ pub(crate) struct UnmergedSample {
     pub(crate) timestamp: f64,
 }
 
+/// The entries of a set of files.
+#[derive(Debug, Default)]
+pub(crate) struct Unmerged {
+    /// The families, in the order in which the files first name them.
+    pub(crate) families: Vec<UnmergedFamily>,
+    /// What had to be left out.
+    pub(crate) left_out: Vec<LeftOut>,
+    /// The files that were gone, by their places, in order.
+    pub(crate) vanished: Vec<u32>,
+}
+
 /// A key whose bytes were seen before.
 enum Known {
     /// An entry of the family with this index.
@@ -47,20 +58,18 @@ enum Known {
 }
 
 /// Reads the families that are `wanted`, by name, from the files in the order given.
-pub(crate) fn read(
-    files: &[PathBuf],
-    wanted: impl Fn(&str) -> bool,
-) -> Result<(Vec<UnmergedFamily>, Vec<LeftOut>)> {
-    let mut families: Vec<UnmergedFamily> = Vec::new();
+pub(crate) fn read(files: &[PathBuf], wanted: impl Fn(&str) -> bool) -> Result<Unmerged> {
+    let Unmerged { mut families, mut left_out, mut vanished } = Unmerged::default();
     let mut places: HashMap<Box<str>, usize> = HashMap::new();
-    let mut known: HashMap<Box<[u8]>, Known> = HashMap::new();
-    let mut left_out = Vec::new();
+    // Apart for histograms: there `le` must be a number.
+    let mut known: [HashMap<Box<[u8]>, Known>; 2] = Default::default();
     let mut reader = Reader::default();
-    for path in files {
+    for (place, path) in (0..).zip(files) {
         let Some(FileName { kind, pid }) = FileName::of_path(path) else {
             left_out.push(LeftOut::unopened(path, Damage::ForeignName));
             continue;
         };
+        let known = &mut known[usize::from(kind.metric_type == MetricType::Histogram)];
         let is_gauge = kind.metric_type == MetricType::Gauge;
         let pid: Option<Arc<str>> = is_gauge.then(|| pid.to_string_lossy().into());
         let mode: Option<Arc<str>> = is_gauge.then(|| kind.mode.into());
@@ -101,8 +110,11 @@ pub(crate) fn read(
                 timestamp: if is_gauge { entry.timestamp } else { 0.0 },
             });
         })?;
+        if outcome == Outcome::Vanished {
+            vanished.push(place);
+        }
         left_out.extend(skipped.finish(path));
         left_out.extend(LeftOut::after_reading(path, outcome));
     }
-    Ok((families, left_out))
+    Ok(Unmerged { families, left_out, vanished })
 }

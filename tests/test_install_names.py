@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import multiprom
 import prometheus_client
@@ -70,18 +70,35 @@ def test_names_imported_before(consumer: Any) -> None:
     assert dict(vars(consumer)) == before
 
 
-def test_names_imported_while_installed() -> None:
-    """They were ours when they were imported; who uninstalls has them go back all the same."""
+@pytest.mark.parametrize("source", ["prometheus_client", "multiprom"])
+def test_names_imported_while_installed(source: str) -> None:
+    """Nobody can tell whose they were meant to be: they stay ours, and work."""
     multiprom.install()
     module: Any = types.ModuleType("a_late_application")
     sys.modules[module.__name__] = module
     try:
-        exec("from prometheus_client import generate_latest", module.__dict__)
-        assert module.generate_latest is multiprom.generate_latest
+        exec(f"from {source} import generate_latest", module.__dict__)
         multiprom.uninstall()
-        assert module.generate_latest is stock.generate_latest
+        assert module.generate_latest is multiprom.generate_latest
+        assert module.generate_latest(CollectorRegistry()) == b""
     finally:
         del sys.modules[module.__name__]
+
+
+def test_modules_that_refuse_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ReadOnly(types.ModuleType):
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(name)
+
+    module = ReadOnly("a_read_only_module")
+    theirs = exposition.generate_latest
+    module.__dict__["generate_latest"] = theirs
+    module.__dict__[cast("str", 1)] = theirs
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    multiprom.install()
+    assert module.__dict__["generate_latest"] is theirs
+    assert prometheus_client.generate_latest is multiprom.generate_latest
+    multiprom.uninstall()
 
 
 def test_multiprom_keeps_its_own_names() -> None:

@@ -14,7 +14,7 @@ from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
 from multiprom import _core, reports
-from multiprom.stock import original, replaces
+from multiprom.stock import is_genuine, original, replaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,17 +28,13 @@ else:
             f"and not by a class: {StockCollector!r}; use multiprom before or after that"
         )
 
-PROMETHEUS_CLIENT = prometheus_client
-"""The prometheus_client that this module is bound to: see `multiprom.stock.refresh`."""
-
 # What a program may override or patch; then its own code has to run.
 _METHODS = ("collect", "merge", "_read_metrics", "_accumulate_metrics")
 
 
 def _is_stock(method: object, name: str) -> bool:
     """Say whether `method` is prometheus_client's own, of any import of it."""
-    found = (getattr(method, "__module__", None), getattr(method, "__qualname__", None))
-    return found == ("prometheus_client.multiprocess", f"MultiProcessCollector.{name}")
+    return is_genuine(method, "prometheus_client.multiprocess", f"MultiProcessCollector.{name}")
 
 
 def _groups_samples() -> bool:
@@ -175,7 +171,8 @@ def reads_directory(collector: object, *, calling: str | None = None) -> bool:
     That is so for a MultiProcessCollector, prometheus_client's or ours, of which nothing is
     overridden or patched. `calling` names a method that is known to be ours.
     """
-    return isinstance(collector, StockCollector) and all(
+    # Not isinstance, which asks the object.
+    return issubclass(type(collector), StockCollector) and all(
         name == calling or _is_ours_or_stock(collector, name) for name in _METHODS
     )
 
@@ -199,12 +196,24 @@ def mark_process_dead(pid: int | str, path: str | os.PathLike[str] | None = None
         path = os.environ.get("PROMETHEUS_MULTIPROC_DIR", lower_case)
     if path is None:
         raise ValueError("env PROMETHEUS_MULTIPROC_DIR is not set")
+    try:
+        os.fsencode(str(pid))
+    except UnicodeEncodeError:
+        return  # No file can have such a name.
     # Looked up now: programs add modes of their own.
     modes = multiprocess._LIVE_GAUGE_MULTIPROCESS_MODES  # noqa: SLF001
     _core.remove_gauge_files(os.fsdecode(path), str(pid), sorted(modes))
 
 
+_stock_mark = original(multiprocess.mark_process_dead)
+_is_bound = is_genuine(_stock_mark, "prometheus_client.multiprocess", "mark_process_dead")
+
 replaces(MultiProcessCollector, StockCollector)
-replaces(mark_process_dead, original(multiprocess.mark_process_dead))
+if _is_bound:
+    replaces(mark_process_dead, _stock_mark)
+
+PROMETHEUS_CLIENT = prometheus_client if _is_bound else None
+"""The prometheus_client that this module is bound to; None if it is patched just now, so that it
+is bound once more later: see `multiprom.stock.refresh`."""
 
 __all__ = ("DIALECT", "MultiProcessCollector", "mark_process_dead", "reads_directory")

@@ -19,7 +19,7 @@ from prometheus_client.registry import REGISTRY, CollectorRegistry, RestrictedRe
 
 from multiprom import _core, reports
 from multiprom.collector import DIALECT, reads_directory
-from multiprom.stock import has_parameter, original, replaces
+from multiprom.stock import has_parameter, is_genuine, original, replaces
 
 if TYPE_CHECKING:
     import threading
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector
-
-PROMETHEUS_CLIENT = prometheus_client
-"""The prometheus_client that this module is bound to: see `multiprom.stock.refresh`."""
 
 CONTENT_TYPE_LATEST: str = stock_exposition.CONTENT_TYPE_LATEST
 """Content type of the latest text format, as prometheus_client's."""
@@ -198,9 +195,13 @@ def _content(registry: Any) -> _Content | None:
     return _Content([inner._target_info_metric()] if is_wanted else [], collectors, names)  # noqa: SLF001
 
 
-def _reads_files(registry: Any) -> bool:
+def _only_reads_files(registry: Any) -> bool:
     content = _content(registry)
-    return content is not None and content.reads_files()
+    return (
+        content is not None
+        and bool(content.collectors)
+        and all(map(reads_directory, content.collectors))
+    )
 
 
 def _bake_output(
@@ -277,9 +278,10 @@ def make_asgi_app(
 ) -> Callable[..., Awaitable[None]]:
     """Make an ASGI application that serves the metrics of `registry`.
 
-    As prometheus_client's `make_asgi_app`, but under asyncio a scrape that reads files runs in a
-    thread, so that the event loop goes on meanwhile. Other scrapes, and those under another event
-    loop, run in the loop, as there.
+    As prometheus_client's `make_asgi_app`, but under asyncio the scrape of a registry that holds
+    multiprocess collectors only runs in a thread, so that the event loop goes on meanwhile. Other
+    collectors may need the loop or its thread: with them, and under another event loop, it runs in
+    the loop, as there.
 
     Args:
         registry: A registry.
@@ -307,7 +309,7 @@ def make_asgi_app(
             parse_qs(scope.get("query_string", b"").decode("utf8")),
             disable_compression,
         )
-        run = _in_thread if _reads_files(registry) else _at_once
+        run = _in_thread if _only_reads_files(registry) else _at_once
         status, headers, output = await run(bake)
         payload = await receive()
         if payload.get("type") != "http.request":
@@ -367,12 +369,29 @@ def start_http_server(
     return server, thread
 
 
-replaces(generate_latest, _STOCK_TEXT)
-replaces(openmetrics_latest, _STOCK_OPENMETRICS)
-replaces(_bake_output, _STOCK_BAKE)
-replaces(make_wsgi_app, original(stock_exposition.make_wsgi_app))
-replaces(make_asgi_app, original(asgi.make_asgi_app))
-replaces(start_http_server, original(stock_exposition.start_http_server))
+_REPLACED = (
+    (generate_latest, _STOCK_TEXT, "exposition", "generate_latest"),
+    (openmetrics_latest, _STOCK_OPENMETRICS, "openmetrics.exposition", "generate_latest"),
+    (_bake_output, _STOCK_BAKE, "exposition", "_bake_output"),
+    (make_wsgi_app, original(stock_exposition.make_wsgi_app), "exposition", "make_wsgi_app"),
+    (make_asgi_app, original(asgi.make_asgi_app), "asgi", "make_asgi_app"),
+    (
+        start_http_server,
+        original(stock_exposition.start_wsgi_server),
+        "exposition",
+        "start_wsgi_server",
+    ),
+)
+PROMETHEUS_CLIENT: object = prometheus_client
+"""The prometheus_client that this module is bound to; None if it is patched just now, so that it
+is bound once more later: see `multiprom.stock.refresh`."""
+
+for _ours, _stock, _module, _name in _REPLACED:
+    if is_genuine(_stock, f"prometheus_client.{_module}", _name):
+        replaces(_ours, _stock)
+    else:
+        PROMETHEUS_CLIENT = None
+
 # The arguments for TLS are those of the installed version.
 start_http_server.__signature__ = inspect.signature(  # type: ignore[attr-defined]
     original(stock_exposition.start_http_server)

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from multiprom.stock import original, refresh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
+
+# Where install() replaced something: module and name. A list, since appending is atomic.
+_replaced: list[tuple[str, str]] = []
 
 # Our names that replace prometheus_client's, by the modules here that hold them.
 _REPLACEMENTS = {
@@ -49,8 +52,10 @@ def install() -> None:
     """
     importlib.import_module("prometheus_client")
     refresh()
-    replacements = {id(original(ours)): ours for ours in _ours()}
-    _replace(lambda value: replacements.get(id(value), value))
+    replacements = {id(original(ours)): ours for ours in _ours() if original(ours) is not ours}
+    for module_name, name, value in _globals():
+        if id(value) in replacements and _set(module_name, name, replacements[id(value)]):
+            _replaced.append((module_name, name))
     values: Any = importlib.import_module("prometheus_client.values")
     is_set = {"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"} & os.environ.keys()
     if is_set and values.ValueClass is values.MutexValue:
@@ -61,12 +66,15 @@ def install() -> None:
 def uninstall() -> None:
     """Undo `install`: put prometheus_client's own code behind its names again.
 
-    Metrics that were made meanwhile stay as they are.
+    Metrics that were made meanwhile stay as they are, and so does what other modules imported
+    meanwhile: they go on with multiprom's code.
     """
-    if "prometheus_client" not in sys.modules:
-        return
-    # By their marks: those that replaced an earlier import of prometheus_client go as well.
-    _replace(original)
+    places = set(_replaced)
+    _replaced.clear()
+    for module_name, name, value in _globals():
+        is_stock = module_name.partition(".")[0] == "prometheus_client"
+        if original(value) is not value and (is_stock or (module_name, name) in places):
+            _set(module_name, name, original(value))
     values: Any = sys.modules.get("prometheus_client.values")
     if values is not None:
         # If it was replaced once more, it is not ours to undo.
@@ -83,13 +91,20 @@ def _ours() -> list[Any]:
     ]
 
 
-def _replace(replacement_of: Callable[[Any], Any]) -> None:
-    """Replace objects wherever an imported module has them as a global."""
+def _globals() -> Iterator[tuple[str, str, Any]]:
+    """Give module, name and value of every global of the imported modules, but our own."""
     for module_name, module in list(sys.modules.items()):
         if not isinstance(module, ModuleType) or module_name.partition(".")[0] == "multiprom":
             continue
-        # vars, not getattr: a lazy module would import things.
-        for name, value in list(vars(module).items()):
-            replacement = replacement_of(value)
-            if replacement is not value:
-                setattr(module, name, replacement)
+        # Not getattr: a lazy module would import things. Nor vars, which a module may refuse.
+        for name, value in list(ModuleType.__getattribute__(module, "__dict__").items()):
+            yield module_name, name, value
+
+
+def _set(module_name: str, name: str, value: object) -> bool:
+    """Set a global; False if the module does not let us, or is gone: then it stays as it is."""
+    try:
+        setattr(sys.modules[module_name], name, value)
+    except Exception:  # noqa: BLE001 - a module may be of any class
+        return False
+    return True

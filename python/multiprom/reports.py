@@ -38,6 +38,9 @@ class LeftOut(NamedTuple):
 _left_out: dict[tuple[str, str], LeftOut] = {}
 _logged: dict[str, object] = {}
 
+# Files that were reported are forgotten beyond this number, and may be reported once more.
+_LOGGED_MAX = 10_000
+
 
 def left_out() -> tuple[LeftOut, ...]:
     """Give what the latest scrapes of this process had to leave out, by path.
@@ -73,6 +76,8 @@ def report(
                 _left_out.pop((path, reason), None)
     for key, (item, is_foreign) in found.items():
         _left_out[key] = item
+        if len(_logged) >= _LOGGED_MAX:
+            _logged.clear()
         token = object()
         # setdefault is atomic: of several threads one logs.
         if _logged.setdefault(item.path, token) is token:

@@ -38,16 +38,23 @@ def replaces(replacement: T, stock: object) -> T:
     return replacement
 
 
+def is_genuine(name: object, module: str, qualified_name: str) -> bool:
+    """Say whether `name` is prometheus_client's own, and no mock or other replacement of it."""
+    found = (getattr(name, "__module__", None), getattr(name, "__qualname__", None))
+    return found == (module, qualified_name)
+
+
 def refresh() -> None:
-    """Bind multiprom anew if prometheus_client was imported anew."""
+    """Bind multiprom anew if prometheus_client was imported anew, or was patched when bound."""
     current = sys.modules.get("prometheus_client")
     if current is None:
         # Importing it now would decide how metrics count before the program wants it decided.
         return
     for name in _BOUND:
-        module = sys.modules.get(name)
-        if module is not None and module.PROMETHEUS_CLIENT is not current:
-            importlib.reload(module)
+        # In another thread the module may just be on its way in; then it binds itself.
+        bound = getattr(sys.modules.get(name), "PROMETHEUS_CLIENT", current)
+        if bound is not current:
+            importlib.reload(sys.modules[name])
 
 
 def has_parameter(function: Callable[..., object], name: str) -> bool:

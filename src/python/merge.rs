@@ -12,7 +12,7 @@ use crate::directory;
 use crate::error::Result;
 use crate::family::{ExponentStyle, Options, SampleOrder};
 use crate::merge::Merge;
-use crate::unmerged;
+use crate::unmerged::{self, Unmerged};
 
 /// Merges `files`, in this order.
 #[pyfunction]
@@ -24,7 +24,7 @@ pub(super) fn merge_files<'py>(
     sample_class: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyList>, Vec<Report>)> {
     let options = options(accumulate, dialect);
-    merge(|| Merge::of_files(files), options, Maker::new(metric_class, sample_class)?)
+    merge(|| Merge::of_files(files.clone()), options, Maker::new(metric_class, sample_class)?)
 }
 
 /// Merges the files of the directory `path`, in name order.
@@ -47,7 +47,7 @@ pub(super) fn read_files<'py>(
     metric_class: Bound<'py, PyAny>,
     sample_class: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyDict>, Vec<Report>)> {
-    let (families, left_out) = py.detach(|| unmerged::read(&files, |_| true))?;
+    let Unmerged { families, left_out, .. } = py.detach(|| unmerged::read(&files, |_| true))?;
     let mut maker = Maker::new(metric_class, sample_class)?;
     let metrics = PyDict::new(py);
     for family in &families {
@@ -68,19 +68,30 @@ pub(super) fn list_directory(
 }
 
 fn merge(
-    read: impl FnOnce() -> Result<Merge> + Send,
+    read: impl Fn() -> Result<Merge> + Sync,
     options: Options,
     mut maker: Maker<'_>,
 ) -> PyResult<(Bound<'_, PyList>, Vec<Report>)> {
     let py = maker.py();
-    let merge = py.detach(read)?;
-    let merge = py.detach(|| merge.parse())?;
-    let families = py.detach(|| merge.families(options))?;
-    let metrics = PyList::empty(py);
-    for family in &families {
-        metrics.append(maker.family(family)?)?;
+    let mut round = 0;
+    loop {
+        let merge = py.detach(&read)?;
+        let parsed = py.detach(|| merge.parse())?;
+        let Some(families) = py.detach(|| parsed.families(options, round))? else {
+            round += 1;
+            continue;
+        };
+        let metrics = PyList::empty(py);
+        for family in &families {
+            metrics.append(maker.family(family)?)?;
+        }
+        let reports = left_out::reports(&parsed.left_out);
+        // Freeing hundreds of thousands of samples takes its time too.
+        py.detach(|| drop(families));
+        py.detach(|| drop(parsed));
+        py.detach(|| drop(merge));
+        return Ok((metrics, reports));
     }
-    Ok((metrics, left_out::reports(&merge.left_out)))
 }
 
 /// Whether the installed `prometheus_client` groups samples by labels (0.24 and later), and whether
