@@ -12,15 +12,20 @@ prometheus_client::
 Importing the module does three things, in this order:
 
 1. It makes sure of the directory. If ``PROMETHEUS_MULTIPROC_DIR`` (or
-   ``prometheus_multiproc_dir``) names one, it is created where it is missing. Otherwise the server
-   gets a private temporary directory, and ``PROMETHEUS_MULTIPROC_DIR`` is set to it for this
-   process and its children. The last process of the server to leave removes it.
+   ``prometheus_multiproc_dir``) names one, in the environment or in gunicorn's ``raw_env`` setting
+   (``--env``), it is created where it is missing. Otherwise the server gets a private temporary
+   directory, and ``PROMETHEUS_MULTIPROC_DIR`` is set to it for this process and its children. The
+   last process of the server to leave removes it.
 2. It calls :func:`multiprom.install`.
 3. It imports ``prometheus_client.multiprocess``, so that the hooks need not.
 
 A private directory belongs to the user who starts gunicorn and to nobody else. A server that starts
 as root and gives its rights up (gunicorn's ``user`` setting) must therefore name a directory that
 its workers can write to.
+
+A configuration file that names the directory itself must do so before it imports this module,
+better in ``os.environ`` than in ``raw_env``: what it assigns to ``raw_env`` afterwards cannot be
+seen here, and gunicorn would send the workers to a directory that nobody has made.
 
 gunicorn applies every global of a configuration that is named like one of its settings. Apart from
 the two hooks no global here may have such a name; a test holds them against gunicorn's list.
@@ -44,6 +49,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +213,7 @@ def _prepare_directory() -> _PrivateDirectory | None:
     Returns the private directory, or None if the user has named one. Raises OSError if it cannot
     be created; gunicorn prints the message and ends.
     """
+    os.environ.update(_variables_in_raw_env())
     path = _directory_in_environment()
     private_path = os.environ.get(_PRIVATE_VARIABLE, "")
     if path and path != private_path:
@@ -233,25 +240,62 @@ def _create_directory(path: str) -> None:
         raise OSError(error.errno, reason, path) from None
 
 
+def _variables_in_raw_env() -> dict[str, str]:
+    """Return the variables for the directory that gunicorn's ``raw_env`` setting has.
+
+    gunicorn puts them into the environment only after it has read its configuration. The command
+    line wins over ``GUNICORN_CMD_ARGS``, that over the configuration file, and that over the
+    application's defaults; lists are not joined.
+    """
+    configuration, *loading = _loading_frames()
+    if not loading:
+        return {}
+    sources = [names.get(name) for names in loading for name in ("args", "env_args")]
+    found = [getattr(source, "raw_env", None) for source in sources]
+    found.append(configuration.get("raw_env"))
+    found += [getattr(settings, "raw_env", None) for settings in _settings_in(loading)]
+    raw_env = next((value for value in found if value is not None), ())
+    pairs = [raw_env] if isinstance(raw_env, str) else raw_env
+    split = (str(pair).strip().partition("=") for pair in pairs)
+    return {name: value for name, _, value in split if name in (_VARIABLE, _OLD_VARIABLE)}
+
+
 def _tell_next_master(path: str) -> None:
     """Put the private directory into the environment that a USR2 upgrade starts from.
 
     gunicorn executes the new master with ``Config.env_orig``, a copy of the environment from before
     it read its configuration, which lacks what this module has exported since. Old and new workers
     answer on one socket for a while, and from two directories they would give totals that jump to
-    and fro. The only way to that copy from a configuration file is through the frames of the
-    gunicorn that is just loading it. Where this finds nothing, the new master makes a private
-    directory of its own and counts from zero, as after a restart.
+    and fro. Where that copy is not found, the new master makes a private directory of its own and
+    counts from zero, as after a restart.
     """
-    frame = inspect.currentframe()
-    while frame is not None:
+    for settings in _settings_in(_loading_frames()):
+        environment = getattr(settings, "env_orig", None)
+        if isinstance(environment, dict):
+            environment[_PRIVATE_VARIABLE] = path
+            return
+
+
+def _loading_frames() -> list[dict[str, Any]]:
+    """Return the names in the configuration that is just loaded, then in gunicorn's own frames.
+
+    They are the only way from a configuration to the gunicorn that loads it; innermost first. If
+    nobody loads a configuration, there are no frames of gunicorn's.
+    """
+    configuration: dict[str, Any] = {}
+    loading: list[dict[str, Any]] = []
+    for frame, _ in traceback.walk_stack(inspect.currentframe()):
         if frame.f_globals.get("__name__") == "gunicorn.app.base":
-            settings = getattr(frame.f_locals.get("self"), "cfg", None)
-            environment = getattr(settings, "env_orig", None)
-            if isinstance(environment, dict):
-                environment[_PRIVATE_VARIABLE] = path
-                return
-        frame = frame.f_back
+            loading.append(frame.f_locals)
+        elif not loading and frame.f_code.co_name == "<module>":
+            configuration = frame.f_globals
+    return [configuration, *loading]
+
+
+def _settings_in(frames: list[dict[str, Any]]) -> list[Any]:
+    """Return the ``gunicorn.config.Config`` of each frame that is a method of an application."""
+    settings = (getattr(names.get("self"), "cfg", None) for names in frames)
+    return [found for found in settings if found is not None]
 
 
 # The order matters: prometheus_client chooses its value class by the variable when it is imported.
