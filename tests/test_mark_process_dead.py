@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,3 +163,11 @@ def test_a_link_is_deleted_but_not_what_it_names(directory: Path, tmp_path: Path
     multiprom.mark_process_dead(12)
     assert names(directory) == set()
     assert target.read_text() == "kept"
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such file names")
+def test_a_pid_that_is_not_utf8(directory: Path) -> None:
+    kept = touch(directory, "gauge_liveall_w.db", os.fsdecode(b"gauge_liveall_w\xfe.db"))
+    touch(directory, os.fsdecode(b"gauge_liveall_w\xff.db"))
+    multiprom.mark_process_dead(os.fsdecode(b"w\xff"))
+    assert names(directory) == kept

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import multiprom
 import pytest
+import stock
 from equality import samples
 from files import Entry, counter, write
 from processes import Instrument, Process, Series
 from processes import write as write_processes
+from prometheus_client import CollectorRegistry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,3 +65,34 @@ def test_without_pid_label(directory: Path, prefix: str) -> None:
         write(directory / f"{prefix}_{identifier}.db", [entry])
     found = samples(multiprom.MultiProcessCollector(None, str(directory)).collect())
     assert found == {("requests_total", ()): 6}
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such file names")
+@pytest.mark.parametrize("identifier", [b"w\xff", b"\xc3", b"a_\x80_1"])
+def test_identifiers_that_are_not_utf8(directory: Path, identifier: bytes) -> None:
+    """Not one count is lost; a label must be text, so there the bytes in question are replaced."""
+    series = (Series((), (3.0,)),)
+    instruments = tuple(
+        Instrument(kind, kind, "Help", (), series, mode=mode, buckets=(1.0, 5.0))
+        for kind, mode in (("counter", ""), ("summary", ""), ("histogram", ""), ("gauge", "all"))
+    )
+    write_processes(directory, [Process(os.fsdecode(identifier), instruments)])
+    assert len(stock.files_of(directory)) == 4
+    registry = CollectorRegistry()
+    collector = multiprom.MultiProcessCollector(registry, directory)
+    expected = {
+        ("counter_total", ()): 3,
+        ("summary_count", ()): 1,
+        ("summary_sum", ()): 3,
+        ("histogram_bucket", (("le", "1.0"),)): 0,
+        ("histogram_bucket", (("le", "5.0"),)): 1,
+        ("histogram_bucket", (("le", "+Inf"),)): 1,
+        ("histogram_count", ()): 1,
+        ("histogram_sum", ()): 3,
+        ("gauge", (("pid", identifier.decode(errors="replace")),)): 3,
+    }
+    assert samples(collector.collect()) == expected
+    assert samples(collector.merge(stock.files_of(directory))) == expected
+    read = multiprom.MultiProcessCollector._read_metrics(stock.files_of(directory))
+    assert samples(collector._accumulate_metrics(read, accumulate=True)) == expected
+    assert b"\ncounter_total 3.0\n" in multiprom.generate_latest(registry)
