@@ -205,3 +205,23 @@ def test_a_mode_of_ones_own(directory: Path) -> None:
             return self._accumulate_metrics(self._read_metrics(files), accumulate=True)
 
     assert scraped(Collector) == "jobs 6.0"
+
+
+def test_who_overrides_merge_is_given_the_files_that_count(directory: Path) -> None:
+    """The same as are read where nothing is overridden: no links, no foreign names, in order."""
+    (directory / "counter_3.db").symlink_to("counter_1.db")
+    (directory / "gauge_sum_4.db").mkdir()
+    write(directory / "cache_5.db", [counter(100)])
+    write(directory / ".counter_6.db", [counter(100)])
+    write(directory / "counter_10.db", [counter(10)])
+    given: list[str] = []
+
+    class Collector(multiprom.MultiProcessCollector):
+        @staticmethod
+        def merge(files: Iterable[Any], accumulate: bool = True) -> list[Metric]:
+            paths = list(files)
+            given[:] = paths
+            return multiprom.MultiProcessCollector.merge(paths, accumulate)
+
+    assert scraped(Collector) == scraped(multiprom.MultiProcessCollector) == "requests_total 13.0"
+    assert given == [str(directory / f"counter_{pid}.db") for pid in (1, 10, 2)]

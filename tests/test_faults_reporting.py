@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import files
 import multiprom
@@ -15,6 +16,9 @@ from equality import samples
 from files import counter, entry_bytes, file_bytes, write
 from interpreters import run
 from prometheus_client import CollectorRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FIRST = entry_bytes(counter(1).key(), 1)
 BEHIND_FIRST = files.HEADER + len(FIRST)
@@ -130,6 +134,53 @@ def test_a_repaired_file_is_reported_no_more(directory: Path, damaged: Path, end
     write(damaged, [counter(2)])
     assert samples(collector.collect()) == {("requests_total", ()): 2}
     assert reports(directory) == []
+
+
+def repair(path: Path) -> None:
+    write(path, [counter(2)])
+
+
+class OwnMerge(multiprom.MultiProcessCollector):
+    """Its merge is its own, so that collect() must list the files for it."""
+
+    @staticmethod
+    def merge(files: Any, accumulate: bool = True) -> Any:
+        return multiprom.MultiProcessCollector.merge(files, accumulate)
+
+
+class OwnSteps(multiprom.MultiProcessCollector):
+    """One half of its merge is its own."""
+
+    @staticmethod
+    def _accumulate_metrics(metrics: Any, accumulate: bool) -> Any:
+        return multiprom.MultiProcessCollector._accumulate_metrics(metrics, accumulate)
+
+
+@pytest.mark.parametrize("end", [repair, Path.unlink])
+@pytest.mark.parametrize(
+    "scrape",
+    [
+        lambda path: multiprom.MultiProcessCollector.merge([path]),
+        lambda path: multiprom.MultiProcessCollector.merge([str(path)], accumulate=False),
+        lambda path: multiprom.MultiProcessCollector._read_metrics([path]),
+        lambda path: OwnMerge(None, path.parent).collect(),
+        lambda path: OwnSteps(None, path.parent).collect(),
+    ],
+    ids=["merge", "merge of str", "_read_metrics", "own merge", "own steps"],
+)
+def test_whoever_reads_a_file_again_forgets_its_damage(
+    directory: Path,
+    damaged: Path,
+    scrape: Callable[[Path], object],
+    end: Callable[[Path], object],
+) -> None:
+    other = directory / "counter_2.db"
+    other.write_bytes(TRUNCATED)
+    multiprom.MultiProcessCollector(None).collect()
+    assert [report.path for report in reports(directory)] == [str(damaged), str(other)]
+    end(damaged)
+    scrape(damaged)
+    assert [report.path for report in reports(directory)] == [str(other)]
 
 
 @pytest.mark.usefixtures("damaged")
