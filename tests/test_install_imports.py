@@ -173,3 +173,49 @@ print(scrape())
         str(["busy 5.0", *lines]),
         str(lines),
     ]
+
+
+def test_uninstall_reaches_modules_of_an_earlier_import(directory: Path) -> None:
+    """Who had its names before the first install() has its own prometheus_client's again.
+
+    Who took them meanwhile goes on with multiprom's, which work with the new import.
+    """
+    script = """
+import sys, types
+module = sys.modules["application"] = types.ModuleType("application")
+exec("from prometheus_client import generate_latest", vars(module))
+stock = module.generate_latest
+
+import multiprom
+multiprom.install()
+print(module.generate_latest is multiprom.generate_latest)
+from prometheus_client import generate_latest as taken_meanwhile
+forget()
+import prometheus_client
+multiprom.install()
+multiprom.uninstall()
+print(module.generate_latest is stock)
+print(prometheus_client.generate_latest.__module__)
+registry = prometheus_client.CollectorRegistry()
+multiprom.MultiProcessCollector(registry)
+print(taken_meanwhile(registry).decode().splitlines()[-1])
+"""
+    assert run(USE + script, PROMETHEUS_MULTIPROC_DIR=directory).splitlines() == [
+        "True",
+        "True",
+        "prometheus_client.exposition",
+        'jobs{pid="a_1"} 2.0',
+    ]
+
+
+def test_asking_for_reports_imports_nothing(directory: Path) -> None:
+    """It would decide how metrics count before the program wants it decided."""
+    script = """
+import sys
+import multiprom
+multiprom.install()
+text()
+forget()
+print(multiprom.left_out(), multiprom.LeftOut.__name__, "prometheus_client" in sys.modules)
+"""
+    assert run(USE + script, PROMETHEUS_MULTIPROC_DIR=directory) == "() LeftOut False\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import types
 from typing import TYPE_CHECKING, Any, cast
@@ -138,6 +139,8 @@ def test_again_and_again() -> None:
 
 def test_what_somebody_else_replaced_meanwhile_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """uninstall() gives back what install() took, not what another patch put there since."""
+    # What is there now comes back when the test ends.
+    monkeypatch.setattr(exposition, "generate_latest", stock.generate_latest)
     multiprom.install()
 
     def another(registry: Any) -> bytes:
@@ -146,7 +149,21 @@ def test_what_somebody_else_replaced_meanwhile_stays(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(exposition, "generate_latest", another)
     multiprom.uninstall()
     assert exposition.generate_latest is another
+
+
+def test_a_wrapper_around_ours_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """functools.wraps makes it look like ours, but it is somebody else's."""
+    # What is there now comes back when the test ends.
     monkeypatch.setattr(exposition, "generate_latest", stock.generate_latest)
+    multiprom.install()
+
+    @functools.wraps(multiprom.generate_latest)
+    def traced(*arguments: Any) -> bytes:
+        return multiprom.generate_latest(*arguments)
+
+    monkeypatch.setattr(exposition, "generate_latest", traced)
+    multiprom.uninstall()
+    assert exposition.generate_latest is traced
 
 
 def test_modules_with_strange_attributes_are_no_obstacle() -> None:
@@ -199,11 +216,12 @@ class TestVariableSetLate:
             assert values.ValueClass is own
             multiprom.uninstall()
             assert values.ValueClass is own
+        # What is there now comes back when the test ends.
+        monkeypatch.setattr(values, "ValueClass", values.MutexValue)
         multiprom.install()
         monkeypatch.setattr(values, "ValueClass", own)
         multiprom.uninstall()
         assert values.ValueClass is own
-        monkeypatch.setattr(values, "ValueClass", values.MutexValue)
 
 
 @pytest.fixture
