@@ -10,6 +10,7 @@ import pytest
 import stock
 from files import Entry, write
 from prometheus_client import CollectorRegistry
+from prometheus_client.utils import floatToGoString
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,11 +79,13 @@ def test_powers_of_ten(directory: Path, exponent: int) -> None:
     )
 
 
-@pytest.mark.parametrize("value", [10.0**exponent for exponent in (5, 6, 7, 15, 16)])
+@pytest.mark.parametrize("value", [10.0**exponent for exponent in (-5, 5, 6, 7, 9, 10, 15, 16)])
 def test_bounds_of_buckets(directory: Path, value: float) -> None:
-    write(
-        directory / "histogram_1.db", [Entry("took", "took_bucket", {"le": repr(value)}, value=1)]
-    )
+    """As in prometheus_client, they are numbers between the file and the label."""
+    entry = Entry("took", "took_bucket", {"le": repr(value)}, value=1)
+    files = [str(write(directory / "histogram_1.db", [entry]))]
+    (metric,) = multiprom.MultiProcessCollector.merge(files)
+    assert metric.samples[0].labels == {"le": floatToGoString(value)}
     registries = CollectorRegistry(), CollectorRegistry()
     multiprom.MultiProcessCollector(registries[0])
     stock.MultiProcessCollector(registries[1])

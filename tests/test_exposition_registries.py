@@ -199,6 +199,25 @@ class TestForeignRegistry:
         assert_same(ours, theirs)
         assert b"m_total" not in multiprom.generate_latest(ours)
 
+    def test_a_subclass_that_inherits_collect(self, directory: Path) -> None:
+        class Registry(CollectorRegistry):
+            """Knows who registered what, or suchlike."""
+
+        ours, theirs = Registry(auto_describe=True), Registry(auto_describe=True)
+        multiprom.MultiProcessCollector(ours)
+        stock.SortedCollector(theirs)
+        assert_same(ours, theirs)
+        assert_same(ours.restricted_registry(["jobs"]), theirs.restricted_registry(["jobs"]))
+        # prometheus_client's own collector gives whole pids only where its files are read in Rust.
+        write(directory / "gauge_all_a_1.db", [Entry("jobs", "jobs", value=2)])
+        registry = Registry(auto_describe=True)
+        stock.MultiProcessCollector(registry)
+        for source in (registry, registry.restricted_registry(["jobs"])):
+            assert b'\njobs{pid="a_1"} 2.0\n' in multiprom.generate_latest(source)
+            if stock.ESCAPINGS:
+                # Before 0.23 OpenMetrics is left to prometheus_client.
+                assert b'\njobs{pid="a_1"} 2.0\n' in multiprom.openmetrics_latest(source)
+
     def test_an_instance_that_is_patched(self, monkeypatch: pytest.MonkeyPatch) -> None:
         registry = CollectorRegistry()
         multiprom.MultiProcessCollector(registry)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import multiprom
 import pytest
+import stock
 from equality import plain, samples
 from files import Entry, counter, write
 from prometheus_client.metrics_core import Metric
@@ -15,7 +18,6 @@ from prometheus_client.samples import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -68,6 +70,45 @@ def test_a_file_named_twice_counts_twice(files: list[Path]) -> None:
     assert samples(multiprom.MultiProcessCollector.merge([files[0], files[0]])) == {
         ("requests_total", ()): 2
     }
+
+
+@pytest.mark.parametrize("accumulate", [1, 0, "yes", "", None, [0]])
+def test_accumulate_is_true_or_false_as_anything_in_python(
+    directory: Path, accumulate: Any
+) -> None:
+    bounds = ("1.0", "+Inf")
+    buckets = [Entry("took", "took_bucket", {"le": bound}, value=1) for bound in bounds]
+    files = [str(write(directory / "histogram_1.db", buckets))]
+    expected = stock.MultiProcessCollector.merge(files, accumulate=accumulate)
+    merged = multiprom.MultiProcessCollector.merge(files, accumulate=accumulate)
+    assert plain(merged) == plain(expected)
+
+
+@pytest.mark.parametrize("make", [str, Path, os.fsencode])
+def test_one_path_is_no_list_of_paths(files: list[Path], make: Callable[[Path], Any]) -> None:
+    """Each character of a string would be taken for a name, and all of them for missing files."""
+    for function in (
+        multiprom.MultiProcessCollector.merge,
+        multiprom.MultiProcessCollector._read_metrics,
+    ):
+        with pytest.raises(TypeError, match="several paths"):
+            function(make(files[0]))
+
+
+@pytest.mark.parametrize("file", [None, 1, ["counter_1.db"]])
+def test_what_is_no_path(file: Any) -> None:
+    with pytest.raises(TypeError):
+        multiprom.MultiProcessCollector.merge([file])
+
+
+def test_no_path_has_a_nul(files: list[Path]) -> None:
+    """As with open(): no such file can exist, so it cannot have vanished either."""
+    for function in (
+        multiprom.MultiProcessCollector.merge,
+        multiprom.MultiProcessCollector._read_metrics,
+    ):
+        with pytest.raises(ValueError, match=r"(?i)\bnul\b"):
+            function([*files, f"{files[0].parent}\0/counter_1.db"])
 
 
 class TestResult:
