@@ -29,12 +29,12 @@ pub struct Listing {
 
 /// Lists the metrics files in the directory `path`, which is taken literally.
 ///
-/// A directory that is not there holds no files.
+/// A directory that is not there, or no directory any more, holds no files.
 pub fn list(path: &Path) -> Result<Listing> {
     let io_error = |source| Error::Io { path: path.to_owned(), source };
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Listing::default()),
+        Err(error) if is_absence(&error) => return Ok(Listing::default()),
         Err(error) => return Err(io_error(error)),
     };
     let Ok(pattern) = Pattern::new("*.db") else { return Ok(Listing::default()) };
@@ -119,6 +119,9 @@ mod tests {
         let parent = TempDir::new().unwrap();
         let listing = list(&parent.path().join("gone")).unwrap();
         assert!(listing.files.is_empty() && listing.left_out.is_empty());
+        let file = parent.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(list(&file).unwrap().files.is_empty());
     }
 
     #[test]

@@ -28,12 +28,46 @@ pub enum Charset {
     Label,
 }
 
+/// What a byte is in names and in quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Byte {
+    /// A letter or `_`.
+    Letter,
+    Digit,
+    Colon,
+    /// Needs a backslash.
+    Special,
+    Plain,
+}
+
+/// Looking a byte up is quicker than comparing it: all names and values of a scrape are checked.
+const BYTES: [Byte; 256] = {
+    let mut bytes = [Byte::Plain; 256];
+    let mut byte = 0;
+    while byte < bytes.len() {
+        // CAST: below 256.
+        #[allow(clippy::cast_possible_truncation)]
+        let ascii = byte as u8;
+        bytes[byte] = match ascii {
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => Byte::Letter,
+            b'0'..=b'9' => Byte::Digit,
+            b':' => Byte::Colon,
+            b'\\' | b'\n' | b'"' => Byte::Special,
+            _ => Byte::Plain,
+        };
+        byte += 1;
+    }
+    bytes
+};
+
 impl Charset {
     fn allows(self, byte: u8, is_first: bool) -> bool {
-        byte.is_ascii_alphabetic()
-            || byte == b'_'
-            || (byte.is_ascii_digit() && !is_first)
-            || (byte == b':' && self == Self::Metric)
+        match BYTES[usize::from(byte)] {
+            Byte::Letter => true,
+            Byte::Digit => !is_first,
+            Byte::Colon => self == Self::Metric,
+            Byte::Plain | Byte::Special => false,
+        }
     }
 
     fn allows_all(self, name: &str) -> bool {
@@ -128,7 +162,7 @@ fn is_legacy_label_name(name: &str) -> bool {
 /// `text` within quotes: a label value, a quoted name, OpenMetrics' help.
 #[must_use]
 pub fn quoted(text: &str) -> Cow<'_, str> {
-    backslashed(text, |byte| matches!(byte, b'\\' | b'\n' | b'"'))
+    backslashed(text, |byte| BYTES[usize::from(byte)] == Byte::Special)
 }
 
 /// `text` at the end of a line: the Prometheus text format's help.

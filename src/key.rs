@@ -66,7 +66,7 @@ impl<'a> Key<'a> {
         let family = plain.string()?;
         let sample = plain.after(", ")?.string()?;
         plain.after(", {")?;
-        let mut labels: Vec<Label<'a>> = Vec::new();
+        let mut labels: Vec<Label<'a>> = Vec::with_capacity(4);
         while !plain.rest.starts_with('}') {
             if !labels.is_empty() {
                 plain.after(", ")?;

@@ -7,6 +7,10 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 /// No guess which key comes next.
 const NO_GUESS: u32 = u32::MAX;
 
+/// So many keys of this length find room at first: growing costs as much as finding them.
+const KEYS_EXPECTED: usize = 448;
+const KEY_LENGTH_EXPECTED: usize = 128;
+
 /// Keys up to this length are kept without a look at them: parsing comes later.
 const BELIEVED_LENGTH: usize = 64 << 10;
 
@@ -37,10 +41,10 @@ pub(crate) struct Cursor {
 impl Default for KeyIndex {
     fn default() -> Self {
         Self {
-            arena: Vec::new(),
+            arena: Vec::with_capacity(KEYS_EXPECTED * KEY_LENGTH_EXPECTED),
             ends: Vec::new(),
             next: vec![NO_GUESS],
-            numbers: HashTable::new(),
+            numbers: HashTable::with_capacity(KEYS_EXPECTED),
             hasher: DefaultHashBuilder::default(),
         }
     }

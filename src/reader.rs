@@ -12,8 +12,10 @@ use std::path::Path;
 use crate::error::{Damage, Error, Result};
 use crate::format::{self, Entry, HEADER_SIZE, Parsed};
 
-/// What the first read asks for: most files of a small service fit in.
+/// What the first read asks for: a page has the header, and small files as a whole.
 const FIRST_READ: usize = 4 << 10;
+/// What the buffer holds at first: the files of a small service fit in.
+const FIRST_CHUNK: usize = 64 << 10;
 /// What later reads ask for: few system calls, and small enough for the processor's cache.
 const CHUNK: usize = 256 << 10;
 
@@ -41,7 +43,7 @@ pub(crate) struct Reader {
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { buffer: vec![0; CHUNK] }
+        Self { buffer: vec![0; FIRST_CHUNK] }
     }
 }
 
@@ -104,11 +106,9 @@ impl Reader {
                     start = 0;
                     // A key longer than the buffer: grow only as the bytes really come, since a
                     // corrupt length may promise more than the file has.
-                    if size > self.buffer.len() {
-                        let room = (end + CHUNK).min(size);
-                        if room > self.buffer.len() {
-                            self.buffer.resize(room, 0);
-                        }
+                    let room = (end + CHUNK).min(size.max(CHUNK)).min(used_size - offset);
+                    if room > self.buffer.len() {
+                        self.buffer.resize(room, 0);
                     }
                     let wanted = self.buffer.len().min(used_size - offset);
                     let count = read_full(&mut file, &mut self.buffer[end..wanted])?;
