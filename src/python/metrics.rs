@@ -16,6 +16,14 @@ const SAMPLES_A_TURN: usize = 1000;
 /// The fields of a sample that are always given: name, labels, value. The timestamp is next.
 const GIVEN_FIELDS: usize = 3;
 
+/// What a family says of itself.
+struct Header<'a> {
+    name: &'a str,
+    help: &'a str,
+    metric_type: MetricType,
+    mode: Option<&'a str>,
+}
+
 /// Makes `Metric`s and `Sample`s.
 pub(super) struct Maker<'py> {
     metric_class: Bound<'py, PyAny>,
@@ -56,11 +64,9 @@ impl<'py> Maker<'py> {
             let labels = self.labels(&sample.labels)?.into_any();
             self.add_sample(&samples, &sample.name, labels, sample.value, None)?;
         }
+        let Family { name, help, metric_type, mode, .. } = family;
         self.metric(
-            &family.name,
-            &family.help,
-            family.metric_type,
-            family.mode.as_deref(),
+            Header { name, help, metric_type: *metric_type, mode: mode.as_deref() },
             &samples,
         )
     }
@@ -77,11 +83,9 @@ impl<'py> Maker<'py> {
             let name = &sample.key.sample;
             self.add_sample(&samples, name, labels.into_any(), sample.value, timestamp)?;
         }
+        let UnmergedFamily { name, help, metric_type, mode, .. } = family;
         self.metric(
-            &family.name,
-            &family.help,
-            family.metric_type,
-            family.mode.as_deref(),
+            Header { name, help, metric_type: *metric_type, mode: mode.as_deref() },
             &samples,
         )
     }
@@ -92,19 +96,17 @@ impl<'py> Maker<'py> {
 
     fn metric(
         &self,
-        name: &str,
-        help: &str,
-        metric_type: MetricType,
-        mode: Option<&str>,
+        header: Header<'_>,
         samples: &Bound<'py, PyList>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py();
         // The name is set afterwards: what an old file holds may not be a name that the
         // constructor takes, and must not fail a scrape.
-        let metric = self.metric_class.call1(("multiprom", help, metric_type.name()))?;
-        metric.setattr(intern!(py, "name"), name)?;
+        let metric =
+            self.metric_class.call1(("multiprom", header.help, header.metric_type.name()))?;
+        metric.setattr(intern!(py, "name"), header.name)?;
         metric.setattr(intern!(py, "samples"), samples)?;
-        if let Some(mode) = mode {
+        if let Some(mode) = header.mode {
             metric.setattr(intern!(py, "_multiprocess_mode"), mode)?;
         }
         Ok(metric)
