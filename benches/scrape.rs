@@ -16,7 +16,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use multiprom::escaping::Escaping;
 use multiprom::exposition::{self, Format};
 use multiprom::family::{ExponentStyle, Options, SampleOrder};
-use multiprom::merge::{LAST_ROUND, Merge};
+use multiprom::merge::Merge;
 use tempfile::TempDir;
 
 /// The upper bounds of `prometheus_client`'s default buckets.
@@ -69,8 +69,7 @@ fn directory_to_text(directory: &Path) -> String {
     };
     let merge = Merge::of_directory(directory).expect("the directory is ours");
     let merge = merge.parse().expect("its files are there");
-    let families =
-        merge.families(options, LAST_ROUND).expect("its files are there").expect("they stay");
+    let families = merge.families(options).expect("its files are there");
     exposition::text(&families, Format::Prometheus, Escaping::Underscores, options.exponents)
 }
 

@@ -37,21 +37,15 @@ pub fn directory_text(
     format: Format,
     escaping: Escaping,
 ) -> Result<(String, Vec<LeftOut>)> {
-    let mut round = 0;
-    loop {
-        let merge = Merge::of_directory(path)?;
-        let merge = merge.parse()?;
-        let Some(mut families) = merge.families(options, round)? else {
-            round += 1;
-            continue;
-        };
-        if let Some(names) = names {
-            families.retain_mut(|family| family.restrict(|name| names.contains(name)));
-        }
-        let text = text(&families, format, escaping, options.exponents);
-        drop(families);
-        return Ok((text, merge.left_out));
+    let merge = Merge::of_directory(path)?;
+    let merge = merge.parse()?;
+    let mut families = merge.families(options)?;
+    if let Some(names) = names {
+        families.retain_mut(|family| family.restrict(|name| names.contains(name)));
     }
+    let text = text(&families, format, escaping, options.exponents);
+    drop(families);
+    Ok((text, merge.left_out))
 }
 
 /// The families as text.

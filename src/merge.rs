@@ -21,10 +21,6 @@ use crate::scan::{self, Scan};
 use crate::table::{ParsedTable, Table};
 use crate::unmerged;
 
-/// So often files may vanish under a merge before it is taken as it is, counted from 0: a scrape
-/// must end, also where files come and go all the time.
-pub const LAST_ROUND: u32 = 9;
-
 /// The merged entries of a set of files.
 #[derive(Debug, Default)]
 pub struct Merge {
@@ -90,11 +86,7 @@ impl Merge {
 
 impl ParsedMerge<'_> {
     /// The families, in the order in which the files first name them.
-    ///
-    /// None if some of them had to be read again, and other files were there by then: then all
-    /// must be merged anew, or a vanished file would be in some families and not in others. But
-    /// not in the round [`LAST_ROUND`].
-    pub fn families(&self, options: Options, round: u32) -> Result<Option<Vec<Family<'_>>>> {
+    pub fn families(&self, options: Options) -> Result<Vec<Family<'_>>> {
         let drafts = draft::drafts(&self.tables);
         let mut texts = BoundTexts::new(options.exponents);
         let built: Vec<_> =
@@ -103,18 +95,21 @@ impl ParsedMerge<'_> {
             built.iter().filter(|(_, family)| family.is_none()).map(|(name, _)| *name).collect();
         let mut replayed: HashMap<String, Family<'static>> = HashMap::new();
         if !tangled.is_empty() {
-            let unmerged = unmerged::read(self.files, |name| tangled.contains(name))?;
-            if unmerged.vanished != self.vanished && round < LAST_ROUND {
-                return Ok(None);
+            let mut unmerged = unmerged::read(self.files, |name| tangled.contains(name))?;
+            let has_changed = unmerged.vanished != self.vanished;
+            if has_changed {
+                // A file that vanished in between would be in some families and not in others:
+                // one reading for all of them.
+                unmerged = unmerged::read(self.files, |_| true)?;
             }
-            replayed.extend(unmerged.families.iter().map(|family| {
-                let family = replay::merge(family, options, &mut texts);
-                (family.name.to_string(), family)
-            }));
+            let mut families =
+                unmerged.families.iter().map(|family| replay::merge(family, options, &mut texts));
+            if has_changed {
+                return Ok(families.collect());
+            }
+            replayed.extend(families.by_ref().map(|family| (family.name.to_string(), family)));
         }
         let families = built.into_iter();
-        let families =
-            families.filter_map(|(name, family)| family.or_else(|| replayed.remove(name)));
-        Ok(Some(families.collect()))
+        Ok(families.filter_map(|(name, family)| family.or_else(|| replayed.remove(name))).collect())
     }
 }

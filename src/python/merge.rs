@@ -24,7 +24,7 @@ pub(super) fn merge_files<'py>(
     sample_class: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyList>, Vec<Report>)> {
     let options = options(accumulate, dialect);
-    merge(|| Merge::of_files(files.clone()), options, Maker::new(metric_class, sample_class)?)
+    merge(|| Merge::of_files(files), options, Maker::new(metric_class, sample_class)?)
 }
 
 /// Merges the files of the directory `path`, in name order.
@@ -68,30 +68,24 @@ pub(super) fn list_directory(
 }
 
 fn merge(
-    read: impl Fn() -> Result<Merge> + Sync,
+    read: impl FnOnce() -> Result<Merge> + Send,
     options: Options,
     mut maker: Maker<'_>,
 ) -> PyResult<(Bound<'_, PyList>, Vec<Report>)> {
     let py = maker.py();
-    let mut round = 0;
-    loop {
-        let merge = py.detach(&read)?;
-        let parsed = py.detach(|| merge.parse())?;
-        let Some(families) = py.detach(|| parsed.families(options, round))? else {
-            round += 1;
-            continue;
-        };
-        let metrics = PyList::empty(py);
-        for family in &families {
-            metrics.append(maker.family(family)?)?;
-        }
-        let reports = left_out::reports(&parsed.left_out);
-        // Freeing hundreds of thousands of samples takes its time too.
-        py.detach(|| drop(families));
-        py.detach(|| drop(parsed));
-        py.detach(|| drop(merge));
-        return Ok((metrics, reports));
+    let merge = py.detach(read)?;
+    let parsed = py.detach(|| merge.parse())?;
+    let families = py.detach(|| parsed.families(options))?;
+    let metrics = PyList::empty(py);
+    for family in &families {
+        metrics.append(maker.family(family)?)?;
     }
+    let reports = left_out::reports(&parsed.left_out);
+    // Freeing hundreds of thousands of samples takes its time too.
+    py.detach(|| drop(families));
+    py.detach(|| drop(parsed));
+    py.detach(|| drop(merge));
+    Ok((metrics, reports))
 }
 
 /// Whether the installed `prometheus_client` groups samples by labels (0.24 and later), and whether
