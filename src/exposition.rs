@@ -2,7 +2,6 @@
 //!
 //! Byte for byte what `prometheus_client` writes, its oddities included.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -18,7 +17,7 @@ use crate::number;
 /// their family. In this order.
 const OPENMETRICS_SUFFIXES: [&str; 3] = ["_created", "_gcount", "_gsum"];
 /// A guess at the size of a sample's line, to spare the output from growing often.
-const LINE_SIZE: usize = 96;
+const LINE_SIZE: usize = 128;
 
 /// A text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,17 +90,8 @@ impl Writer {
             let suffix = sample.name.strip_prefix(&*family.name);
             suffix.is_some_and(|suffix| OPENMETRICS_SUFFIXES.contains(&suffix))
         };
-        // Samples that follow each other mostly have one name: it is escaped once.
-        let mut last = ("", Cow::Borrowed(""));
         for sample in family.samples.iter().filter(|sample| !is_openmetrics_only(sample)) {
-            if self.is_quoting() {
-                self.prometheus_sample(sample);
-                continue;
-            }
-            if last.0 != sample.name {
-                last = (&sample.name, self.escaping.metric_name(&sample.name));
-            }
-            self.sample(&last.1, sample);
+            self.prometheus_sample(sample);
         }
         for suffix in OPENMETRICS_SUFFIXES {
             let name = format!("{}{suffix}", family.name);
@@ -144,11 +134,7 @@ impl Writer {
     }
 
     fn is_quoted(&self, name: &str) -> bool {
-        self.is_quoting() && !escaping::is_legacy_metric_name(name)
-    }
-
-    fn is_quoting(&self) -> bool {
-        self.escaping == Escaping::AllowUtf8
+        self.escaping == Escaping::AllowUtf8 && !escaping::is_legacy_metric_name(name)
     }
 
     fn sample(&mut self, name: &str, sample: &Sample<'_>) {

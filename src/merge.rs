@@ -1,7 +1,7 @@
 //! Merges the files of many processes into one set of families.
 //!
-//! Entries are merged by the raw bytes of their keys, apart for each kind of file; a key is parsed
-//! once, when it is first seen. Only then, with thousands of keys instead of millions of entries,
+//! Entries are merged by the raw bytes of their keys, apart for each kind of file; each key is parsed
+//! once, after all files are read. Only then, with thousands of keys instead of millions of entries,
 //! series are put together by name and labels. What that order of things cannot do exactly as
 //! `prometheus_client` does is left to [`crate::replay`].
 
