@@ -17,6 +17,18 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A value has no directory that it could be counted in.
+    #[error("PROMETHEUS_MULTIPROC_DIR is not set")]
+    NoDirectory,
+    /// The process itself has said that it is dead, so its live gauges need no file.
+    #[error("this process was marked as dead")]
+    ToldDead,
+    /// Other processes hold every name that a file could have.
+    #[error("{}: other processes hold this file and all of its other names", path.display())]
+    NoName {
+        /// The first name.
+        path: PathBuf,
+    },
 }
 
 /// The result of an operation on files.

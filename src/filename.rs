@@ -49,14 +49,34 @@ fn split_at_underscore(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&bytes[..place], &bytes[place + 1..]))
 }
 
+/// The kind of the files whose names begin with `prefix`, such as `gauge_livesum`.
+///
+/// A type that nobody knows is summed, as `prometheus_client` does.
+#[must_use]
+pub(crate) fn kind_of(prefix: &str) -> Kind<'_> {
+    let (type_name, mode) = prefix.split_once('_').unwrap_or((prefix, ""));
+    Kind { metric_type: MetricType::from_name(type_name).unwrap_or(MetricType::Unknown), mode }
+}
+
+/// The name of a file of process `pid`; with a number, if the process is not the first of that name.
+#[must_use]
+pub(crate) fn file(prefix: &str, pid: &OsStr, number: u32) -> OsString {
+    let mut name = OsString::from(format!("{prefix}_"));
+    name.push(pid);
+    if number > 0 {
+        // A hyphen: prometheus_client's reader cuts the pid of a gauge at an underscore.
+        name.push(format!("-{number}"));
+    }
+    name.push(EXTENSION);
+    name
+}
+
 /// The name of the file in which process `pid` keeps its gauges of `mode`.
 ///
 /// None if `pid` could not be part of a file name, so that no such file exists.
 #[must_use]
 pub(crate) fn gauge_file(mode: &str, pid: &OsStr) -> Option<OsString> {
-    let mut name = OsString::from(format!("gauge_{mode}_"));
-    name.push(pid);
-    name.push(EXTENSION);
+    let name = file(&format!("gauge_{mode}"), pid, 0);
     let is_name = !name.as_bytes().iter().any(|byte| matches!(byte, b'/' | b'\0'));
     is_name.then_some(name)
 }

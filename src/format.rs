@@ -9,6 +9,10 @@ use crate::error::Damage;
 pub(crate) const USED_SIZE: usize = size_of::<i32>();
 /// Size of the padding behind `used`.
 pub(crate) const HEADER_PADDING_SIZE: usize = 4;
+/// What the padding holds in `prometheus_client`'s files.
+pub(crate) const MAGIC_STOCK: [u8; HEADER_PADDING_SIZE] = [0; HEADER_PADDING_SIZE];
+/// The padding of a file written by multiprom, whose writer holds its lock while it lives.
+pub(crate) const MAGIC_WRITER: [u8; HEADER_PADDING_SIZE] = *b"MPw1";
 /// Size of the header; the first entry begins here.
 pub(crate) const HEADER_SIZE: usize = USED_SIZE + HEADER_PADDING_SIZE;
 /// Size of an entry's key length, an i32.
@@ -19,6 +23,8 @@ pub(crate) const ALIGNMENT: usize = 8;
 pub(crate) const VALUE_SIZE: usize = size_of::<f64>();
 /// Size of an entry's timestamp, an f64 behind the value: Unix time in seconds.
 pub(crate) const TIMESTAMP_SIZE: usize = size_of::<f64>();
+/// Size of a file at first; it doubles when it is full.
+pub(crate) const INITIAL_SIZE: usize = 1 << 16;
 /// The longest key that is believed: a corrupt length must not make a scrape allocate gigabytes.
 pub(crate) const KEY_LENGTH_MAX: usize = 16 << 20;
 
@@ -54,6 +60,30 @@ pub(crate) const fn entry_size(key_length: usize) -> usize {
 const fn value_offset(key_length: usize) -> usize {
     let end = KEY_LENGTH_SIZE + key_length;
     end + ALIGNMENT - end % ALIGNMENT
+}
+
+/// The header: `used` and the magic, in one word so that one store publishes both.
+#[must_use]
+pub(crate) fn header_word(used: i32, magic: [u8; HEADER_PADDING_SIZE]) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (used.to_ne_bytes(), magic);
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// The magic in the header, or none if `bytes` end within it.
+#[must_use]
+pub(crate) fn parse_magic(bytes: &[u8]) -> Option<[u8; HEADER_PADDING_SIZE]> {
+    bytes.get(USED_SIZE..)?.first_chunk().copied()
+}
+
+/// An entry up to its value: key length, key and spaces; none for a key longer than is believed.
+#[must_use]
+pub(crate) fn entry_head(key: &[u8]) -> Option<Box<[u8]>> {
+    let length = i32::try_from(key.len()).ok().filter(|_| key.len() <= KEY_LENGTH_MAX)?;
+    let mut head = Vec::with_capacity(value_offset(key.len()));
+    head.extend_from_slice(&length.to_ne_bytes());
+    head.extend_from_slice(key);
+    head.resize(value_offset(key.len()), b' ');
+    Some(head.into())
 }
 
 /// The header's `used`, or none if `bytes` end within it.
@@ -108,9 +138,7 @@ pub(crate) mod testing {
 
     /// The bytes of one entry.
     pub(crate) fn entry(key: &str, value: f64, timestamp: f64) -> Vec<u8> {
-        let mut bytes = i32::try_from(key.len()).unwrap().to_ne_bytes().to_vec();
-        bytes.extend_from_slice(key.as_bytes());
-        bytes.resize(value_offset(key.len()), b' ');
+        let mut bytes = entry_head(key.as_bytes()).unwrap().into_vec();
         bytes.extend_from_slice(&value.to_ne_bytes());
         bytes.extend_from_slice(&timestamp.to_ne_bytes());
         bytes

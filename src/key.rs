@@ -124,6 +124,72 @@ impl<'a> Key<'a> {
     }
 }
 
+/// Writes the key of a series, as `prometheus_client.mmap_dict.mmap_key` does.
+///
+/// `labels` in any order; of a name that stands twice the last value counts.
+pub(crate) fn write(family: &str, sample: &str, labels: &mut [(&str, &str)], help: &str) -> String {
+    let texts = labels.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>();
+    let mut key = String::with_capacity(family.len() + sample.len() + help.len() + texts + 16);
+    key.push('[');
+    write_string(&mut key, family);
+    key.push_str(", ");
+    write_string(&mut key, sample);
+    key.push_str(", {");
+    // Stable, so that the last of a name stays the last. By bytes, which is by code point.
+    labels.sort_by_key(|(name, _)| *name);
+    let last = |index: usize| labels.get(index + 1).is_none_or(|next| next.0 != labels[index].0);
+    let mut separator = "";
+    for (_, (name, value)) in labels.iter().enumerate().filter(|(index, _)| last(*index)) {
+        key.push_str(separator);
+        write_string(&mut key, name);
+        key.push_str(": ");
+        write_string(&mut key, value);
+        separator = ", ";
+    }
+    key.push_str("}, ");
+    write_string(&mut key, help);
+    key.push(']');
+    key
+}
+
+/// Writes a JSON string in ASCII, as Python's json does.
+fn write_string(json: &mut String, text: &str) {
+    json.push('"');
+    let mut rest = text;
+    while let Some(place) = rest.bytes().position(|byte| !is_plain(byte)) {
+        let (plain, special) = rest.split_at(place);
+        json.push_str(plain);
+        let mut characters = special.chars();
+        match characters.next() {
+            Some('"') => json.push_str("\\\""),
+            Some('\\') => json.push_str("\\\\"),
+            Some('\n') => json.push_str("\\n"),
+            Some('\r') => json.push_str("\\r"),
+            Some('\t') => json.push_str("\\t"),
+            Some('\u{8}') => json.push_str("\\b"),
+            Some('\u{c}') => json.push_str("\\f"),
+            Some(other) => {
+                for unit in other.encode_utf16(&mut [0; 2]) {
+                    json.push_str("\\u");
+                    for shift in [12, 8, 4, 0] {
+                        let digit = u32::from(*unit >> shift & 0xf);
+                        json.push(char::from_digit(digit, 16).unwrap_or('0'));
+                    }
+                }
+            }
+            None => {}
+        }
+        rest = characters.as_str();
+    }
+    json.push_str(rest);
+    json.push('"');
+}
+
+/// Whether a byte stands for itself in a JSON string in ASCII.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+}
+
 /// The beginning of a text that a file holds: reports must not be as long as a file.
 fn shortened(text: &str) -> String {
     text.chars().take(REASON_LENGTH).collect()
@@ -166,6 +232,18 @@ mod tests {
         assert_eq!(&*key.sample, "f_total");
         assert_eq!(&*key.help, "help\n");
         assert_eq!(key.labels, [("a".into(), "é\"".into()), ("b".into(), "".into())]);
+    }
+
+    #[test]
+    fn a_key_is_written_as_pythons_json_does() {
+        let labels = &mut [("b", "\u{7f}"), ("a", "1"), ("é", "😀"), ("a", "\"\\\n\u{1}")];
+        assert_eq!(
+            write("f", "f_total", labels, "Help, \u{8}\u{c}\r\t."),
+            r#"["f", "f_total", {"a": "\"\\\n\u0001", "b": "\u007f", "\u00e9": "\ud83d\ude00"}, "#
+                .to_owned()
+                + r#""Help, \b\f\r\t."]"#
+        );
+        assert_eq!(write("f", "f", &mut [], ""), r#"["f", "f", {}, ""]"#);
     }
 
     #[test]

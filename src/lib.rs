@@ -7,7 +7,8 @@
 //! | --- | --- | --- |
 //! | 0 | `error`, `metric` | what can go wrong; types, modes and rules |
 //! | 1 | `format`, `key`, `filename`, `number`, `sum`, `escaping` | pure bytes and text |
-//! | 2 | `reader`, `left_out`, `directory` | one file, one directory |
+//! | 2 | `reader`, `left_out`, `directory`, `gate`, `mapping`, `writer` | one file, one directory |
+//! | 3 | `notice`, `files`, `series`, `worker`, `values` | what an application counts in |
 //! | 3 | `family`, `histogram`, `key_index`, `column`, `table`, `scan`, `unmerged`, `replay`, `draft`, `merge` | many files to one set of families |
 //! | 4 | `exposition` | families to text |
 //! | 5 | `python` | the binding, with the `python` feature |
@@ -25,19 +26,27 @@ pub mod escaping;
 pub mod exposition;
 pub mod family;
 mod filename;
+mod files;
 mod format;
+mod gate;
 mod histogram;
 mod key;
 mod key_index;
 pub mod left_out;
+mod mapping;
 pub mod merge;
 pub mod metric;
+pub mod notice;
 mod number;
 #[cfg(feature = "python")]
 mod python;
 mod reader;
 mod replay;
 mod scan;
+mod series;
 mod sum;
 mod table;
 mod unmerged;
+pub mod values;
+mod worker;
+mod writer;

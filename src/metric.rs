@@ -54,6 +54,9 @@ impl MetricType {
     }
 }
 
+/// How the modes begin of gauges that count only while their process lives.
+const LIVE: &str = "live";
+
 /// How the values that several processes hold of one series become one value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
@@ -79,13 +82,19 @@ pub struct Kind<'a> {
 }
 
 impl Kind<'_> {
+    /// Whether it is of a gauge that counts only while its process lives.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        self.metric_type == MetricType::Gauge && self.mode.starts_with(LIVE)
+    }
+
     /// The rule for families of this kind; a gauge mode that is not known behaves as `all`.
     #[must_use]
     pub fn rule(self) -> Rule {
         if self.metric_type != MetricType::Gauge {
             return Rule::Sum;
         }
-        match self.mode.strip_prefix("live").unwrap_or(self.mode) {
+        match self.mode.strip_prefix(LIVE).unwrap_or(self.mode) {
             "sum" => Rule::Sum,
             "min" => Rule::Min,
             "max" => Rule::Max,

@@ -55,16 +55,17 @@ impl Reader {
         visit: impl FnMut(u64, Entry<'_>),
     ) -> Result<Outcome> {
         match open(path) {
-            Ok(Some(file)) => self.read_entries(file, visit),
+            Ok(Some(file)) => self.read_entries(&file, visit),
             Ok(None) => return Ok(Outcome::Damaged { offset: None, damage: Damage::NotAFile }),
             Err(error) => Err(error),
         }
         .or_else(|error| refused(path, error))
     }
 
-    fn read_entries(
+    /// The same for a file that was just opened.
+    pub(crate) fn read_entries(
         &mut self,
-        mut file: File,
+        mut file: &File,
         mut visit: impl FnMut(u64, Entry<'_>),
     ) -> io::Result<Outcome> {
         // buffer[start..end] holds the bytes of the file from `offset` on.
@@ -132,7 +133,7 @@ fn open(path: &Path) -> io::Result<Option<File>> {
 }
 
 /// Reads until `buffer` is full or the file ends.
-fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+fn read_full(file: &mut &File, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read(&mut buffer[filled..]) {

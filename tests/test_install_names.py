@@ -210,18 +210,30 @@ class TestVariableSetLate:
     def test_a_class_of_the_programs_own_stays(
         self, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with stock.process(directory, "worker-1"):
-            own = values.ValueClass
-            multiprom.install()
-            assert values.ValueClass is own
-            multiprom.uninstall()
-            assert values.ValueClass is own
+        class Own(values.MutexValue):
+            """Not one of prometheus_client's."""
+
+        monkeypatch.setattr(values, "ValueClass", Own)
+        multiprom.install()
+        assert values.ValueClass is Own
+        multiprom.uninstall()
+        assert values.ValueClass is Own
         # What is there now comes back when the test ends.
         monkeypatch.setattr(values, "ValueClass", values.MutexValue)
         multiprom.install()
-        monkeypatch.setattr(values, "ValueClass", own)
+        monkeypatch.setattr(values, "ValueClass", Own)
         multiprom.uninstall()
-        assert values.ValueClass is own
+        assert values.ValueClass is Own
+
+    def test_an_identifier_of_the_programs_own_stays(self, directory: Path) -> None:
+        with stock.process(directory, "worker-1"):
+            own = values.ValueClass
+            multiprom.install()
+            assert values.ValueClass is not own
+            prometheus_client.Counter("n", "Help", registry=None).inc()
+            assert [path.name for path in directory.iterdir()] == ["counter_worker-1.db"]
+            multiprom.uninstall()
+            assert values.ValueClass is own
 
 
 @pytest.fixture

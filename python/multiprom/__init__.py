@@ -35,13 +35,16 @@ if TYPE_CHECKING:
     )
     from multiprom.installation import install, uninstall
     from multiprom.reports import LeftOut, left_out
+    from multiprom.values import MultiProcessValue, get_value_class
 
 __all__ = (
     "CONTENT_TYPE_LATEST",
     "LeftOut",
     "MultiProcessCollector",
+    "MultiProcessValue",
     "__version__",
     "generate_latest",
+    "get_value_class",
     "install",
     "left_out",
     "make_asgi_app",
@@ -56,7 +59,9 @@ _HOMES = {
     "CONTENT_TYPE_LATEST": "exposition",
     "LeftOut": "reports",
     "MultiProcessCollector": "collector",
+    "MultiProcessValue": "values",
     "generate_latest": "exposition",
+    "get_value_class": "values",
     "install": "installation",
     "left_out": "reports",
     "make_asgi_app": "exposition",

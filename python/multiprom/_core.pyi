@@ -1,7 +1,9 @@
 """The Rust core. Private: the public names are those of `multiprom`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from types import ModuleType
+from typing import Any, final
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
@@ -9,6 +11,8 @@ from prometheus_client.samples import Sample
 from multiprom.reports import Report
 
 __all__ = [
+    "Owner",
+    "Value",
     "__version__",
     "directory_text",
     "list_directory",
@@ -16,6 +20,8 @@ __all__ = [
     "merge_files",
     "read_files",
     "remove_gauge_files",
+    "settle_values",
+    "tell_dead",
 ]
 
 __version__: str
@@ -92,4 +98,89 @@ def remove_gauge_files(path: str, pid: str, modes: Sequence[str]) -> None:
 
     Raises:
         OSError: A file could not be deleted.
+    """
+
+@final
+class Owner:
+    """All values that are counted under one process identifier.
+
+    Args:
+        identify: Returns the identifier, on each operation; None for the pid.
+        values: prometheus_client's module `values`, which has `mmap_key`.
+        stock_key: prometheus_client's own `mmap_key`, which need not be called; None if it is not
+            known.
+
+    Raises:
+        OSError: Forks cannot be noticed.
+
+    """
+
+    def __new__(
+        cls,
+        identify: Callable[[], object] | None,
+        values: ModuleType,
+        stock_key: Callable[..., str] | None,
+    ) -> Owner: ...
+    def close(self) -> None:
+        """Close the files. Values that count again open others."""
+
+class Value:
+    """One value of one series: see `multiprom.MultiProcessValue`.
+
+    A subclass has the attribute `_owner`. The arguments are those of prometheus_client's value
+    classes.
+
+    Raises:
+        ValueError: The key is longer than a file can hold.
+        Exception: Whatever `mmap_key` or the process identifier raises.
+
+    """
+
+    def __new__(
+        cls,
+        typ: str,
+        metric_name: str,
+        name: str,
+        labelnames: Sequence[str],
+        labelvalues: Sequence[str],
+        help_text: str,
+        multiprocess_mode: str = "",
+        **_kwargs: Any,
+    ) -> Value: ...
+    def inc(self, amount: float) -> None:
+        """Add `amount`.
+
+        Raises:
+            TypeError: It is no number.
+
+        """
+
+    def set(self, value: float, timestamp: float | None = None) -> None:
+        """Set the value, and the Unix time in seconds at which it was set.
+
+        Raises:
+            TypeError: One of them is no number.
+
+        """
+
+    def get(self) -> float:
+        """Give the value."""
+
+    def set_exemplar(self, exemplar: object) -> None:
+        """Do nothing: files have no exemplars, as in prometheus_client."""
+
+    def get_exemplar(self) -> None:
+        """Give None: files have no exemplars, as in prometheus_client."""
+
+def settle_values() -> None:
+    """Make sure that what this process has counted is in the files, as far as that is possible.
+
+    Writes files anew that were removed, and what is counted in memory for want of a file.
+    """
+
+def tell_dead(path: str, pid: str) -> None:
+    """Learn that this process says of itself, under the identifier `pid`, that it is dead.
+
+    Deletes the files in the directory `path` in which it keeps `live*` gauges, and keeps them from
+    coming back.
     """

@@ -121,6 +121,7 @@ class MultiProcessCollector(StockCollector):
 
         """
         path = os.fsdecode(self._path)
+        _core.settle_values()
         if reads_directory(self, calling="collect"):
             metrics, left_out = _core.merge_directory(path, DIALECT, Metric, Sample)
             reports.report(left_out, directory=path)
@@ -202,6 +203,8 @@ def mark_process_dead(pid: int | str, path: str | os.PathLike[str] | None = None
         return  # No file can have such a name.
     # Looked up now: programs add modes of their own.
     modes = multiprocess._LIVE_GAUGE_MULTIPROCESS_MODES  # noqa: SLF001
+    # A process that says this of itself does not bring the files back.
+    _core.tell_dead(os.fsdecode(path), str(pid))
     _core.remove_gauge_files(os.fsdecode(path), str(pid), sorted(modes))
 
 

@@ -109,6 +109,7 @@ def _text(
     content = _content(registry) if escaping in _ESCAPINGS else None
     if content is None or not content.reads_files():
         return encoder(registry)
+    _core.settle_values()
     parts = []
     if content.first:
         parts.append(encoder(_Metrics(content.first)))

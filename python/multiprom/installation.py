@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from multiprom import moving
 from multiprom.stock import original, refresh
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ _replaced: list[tuple[str, str]] = []
 # Our names that replace prometheus_client's, by the modules here that hold them.
 _REPLACEMENTS = {
     "multiprom.collector": ("MultiProcessCollector", "mark_process_dead"),
+    "multiprom.values": ("MultiProcessValue", "get_value_class"),
     "multiprom.exposition": (
         "generate_latest",
         "openmetrics_latest",
@@ -30,44 +33,106 @@ _REPLACEMENTS = {
 }
 
 
-def install() -> None:
+_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_OLD_VARIABLE = "prometheus_multiproc_dir"
+
+
+class _Before(NamedTuple):
+    """What install() found, to be put back."""
+
+    variable: str | None
+    set_to: str
+
+
+# A list, so that it is changed in one step; empty or with one item.
+_before: list[_Before] = []
+
+
+def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()) -> None:
     """Put multiprom behind prometheus_client's own names, in this process.
 
     Replaces `MultiProcessCollector`, `mark_process_dead`, both `generate_latest` (Prometheus text
-    and OpenMetrics), `make_wsgi_app`, `make_asgi_app` and `start_http_server` (also named
-    `start_wsgi_server`) in prometheus_client and in every imported module that had them as a
-    global, such as by `from prometheus_client import generate_latest`. The text of collectors of
-    prometheus_client's class that exist already is made in Rust from then on, also by applications
-    and handlers that exist already; their `collect()` stays prometheus_client's.
+    and OpenMetrics), `make_wsgi_app`, `make_asgi_app`, `start_http_server` (also named
+    `start_wsgi_server`), `MultiProcessValue` and `get_value_class` in prometheus_client and in
+    every imported module that had them as a global, such as by `from prometheus_client import
+    generate_latest`. The text of collectors of prometheus_client's class that exist already is made
+    in Rust from then on, also by applications and handlers that exist already; their `collect()`
+    stays prometheus_client's.
 
     What cannot be reached: a function that was put elsewhere before, such as into a default
     argument, a closure, a `functools.partial`, or an attribute of a class or object. Such a place
     goes on with prometheus_client's code, which gives the same text, only slower. So call it
     early, before or after prometheus_client is imported.
 
-    If PROMETHEUS_MULTIPROC_DIR is set, but prometheus_client was imported before it was, metrics
-    that are made from now on count in files, as if it had been set in time.
+    If PROMETHEUS_MULTIPROC_DIR is set, or `path` is given, metrics count in shared files from then
+    on, whenever they were made and whenever the variable was set: those in prometheus_client's
+    `REGISTRY` get shared values that start with what they had counted, and so do those in `also`.
+    Values of prometheus_client's multiprocess mode are continued wherever they are. Who keeps an
+    old value, such as a child in a variable, counts in the new one.
 
-    May be called again, such as after prometheus_client was imported anew.
+    May be called again, such as after prometheus_client was imported anew, or with more in `also`.
+
+    Args:
+        path: The directory, which is made if it is missing; PROMETHEUS_MULTIPROC_DIR is set to it.
+            Default: what the variable says, if it is set.
+        also: Further registries, or metrics that are in no registry.
+
+    Raises:
+        OSError: The directory `path` cannot be made.
+        ValueError: `path` is empty.
+
     """
+    if path is not None:
+        _set_directory(os.fsdecode(path))
     importlib.import_module("prometheus_client")
     refresh()
     replacements = {id(original(ours)): ours for ours in _ours() if original(ours) is not ours}
     for module_name, name, value in _globals():
         if id(value) in replacements and _set(module_name, name, replacements[id(value)]):
             _replaced.append((module_name, name))
+    if {_VARIABLE, _OLD_VARIABLE} & os.environ.keys():
+        _share_values(also)
+
+
+def _set_directory(path: str) -> None:
+    if not path:
+        raise ValueError("the path of the directory is empty")
+    Path(path).mkdir(parents=True, exist_ok=True)
+    if not _before:
+        _before.append(_Before(os.environ.get(_VARIABLE), path))
+    else:
+        _before[0] = _before[0]._replace(set_to=path)
+    os.environ[_VARIABLE] = path
+
+
+def _share_values(also: Iterable[Any]) -> None:
+    """Let metrics count in shared files: those to come, and those that exist."""
     values: Any = importlib.import_module("prometheus_client.values")
-    is_set = {"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"} & os.environ.keys()
-    if is_set and values.ValueClass is values.MutexValue:
+    ours: Any = importlib.import_module("multiprom.values")
+    found = values.ValueClass
+    identifier = moving.stock_identifier(found)
+    if identifier is not None:
+        values.ValueClass = ours.MultiProcessValue(identifier)
+    elif found is values.MutexValue:
         values.ValueClass = values.get_value_class()
-        values._multiprom_set_value_class = values.ValueClass  # noqa: SLF001
+    if values.ValueClass is not found:
+        values._multiprom_value_classes = (values.ValueClass, found)  # noqa: SLF001
+    places = [_default_registry(), *also]
+    if identifier is not None:
+        moving.move_class(found, values.ValueClass)
+    moving.move_metrics(places)
+
+
+def _default_registry() -> Any:
+    return importlib.import_module("prometheus_client.registry").REGISTRY
 
 
 def uninstall() -> None:
     """Undo `install`: put prometheus_client's own code behind its names again.
 
-    Metrics that were made meanwhile stay as they are, and so does what other modules imported
-    meanwhile: they go on with multiprom's code.
+    Values that `install` moved into shared files move back, with what they hold. The variable that
+    it set is what it was. Metrics that were made meanwhile stay as they are, and so does what other
+    modules imported meanwhile: they go on with multiprom's code.
     """
     places = set(_replaced)
     _replaced.clear()
@@ -77,10 +142,17 @@ def uninstall() -> None:
             _set(module_name, name, original(value))
     values: Any = sys.modules.get("prometheus_client.values")
     if values is not None:
+        ours, found = vars(values).pop("_multiprom_value_classes", (None, None))
         # If it was replaced once more, it is not ours to undo.
-        if vars(values).get("_multiprom_set_value_class") is values.ValueClass:
-            values.ValueClass = values.MutexValue
-        vars(values).pop("_multiprom_set_value_class", None)
+        if ours is not None and values.ValueClass is ours:
+            values.ValueClass = found
+        moving.move_back([_default_registry()])
+    while _before:
+        variable, set_to = _before.pop()
+        if os.environ.get(_VARIABLE) == set_to:
+            os.environ.pop(_VARIABLE)
+            if variable is not None:
+                os.environ[_VARIABLE] = variable
 
 
 def _ours() -> list[Any]:

@@ -20,7 +20,7 @@ T = TypeVar("T")
 _ORIGINAL = "_multiprom_original"
 
 # The modules that are bound to one import of prometheus_client; the order is that of imports.
-_BOUND = ("multiprom.collector", "multiprom.exposition")
+_BOUND = ("multiprom.collector", "multiprom.exposition", "multiprom.values")
 
 
 def original(name: T) -> T:

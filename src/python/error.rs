@@ -19,6 +19,9 @@ impl From<Error> for PyErr {
                 let message = source.to_string();
                 PyOSError::new_err((source.raw_os_error(), message, path.into_os_string()))
             }
+            Error::NoDirectory | Error::ToldDead | Error::NoName { .. } => {
+                PyOSError::new_err(error.to_string())
+            }
         }
     }
 }

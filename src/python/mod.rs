@@ -10,6 +10,7 @@ mod mark_process_dead;
 mod merge;
 mod metrics;
 mod text;
+mod value;
 
 use pyo3::prelude::*;
 
@@ -25,5 +26,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(merge::merge_files, module)?)?;
     module.add_function(wrap_pyfunction!(merge::read_files, module)?)?;
     module.add_function(wrap_pyfunction!(text::directory_text, module)?)?;
+    module.add_function(wrap_pyfunction!(value::settle_values, module)?)?;
+    module.add_function(wrap_pyfunction!(value::tell_dead, module)?)?;
+    module.add_class::<value::Owner>()?;
+    module.add_class::<value::Value>()?;
     Ok(())
 }

@@ -1,0 +1,136 @@
+"""`MultiProcessValue`: the values of metrics, counted in shared memory in Rust."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import prometheus_client
+from prometheus_client import values as stock_values
+
+from multiprom import _core
+from multiprom.reports import logger
+from multiprom.stock import is_genuine, original, replaces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+_OLD_DIRECTORY = "prometheus_multiproc_dir"
+
+
+def MultiProcessValue(  # noqa: N802 - prometheus_client's name
+    process_identifier: Callable[[], object] = os.getpid,
+) -> type[Any]:
+    """Make a value class whose values are counted in files of the process that counts.
+
+    As `prometheus_client.values.MultiProcessValue`; its files can be read by prometheus_client, and
+    continued by it. What is different:
+
+    - Counting is one atomic addition in shared memory: no lock, no system call, nothing that a fork,
+      a signal handler or a callback of the garbage collector could come in between.
+    - The pid is not asked for at each call: forks are noticed. Any other `process_identifier` is
+      asked each time.
+    - Each file is locked (`flock`) while its process lives. A file that another living process
+      holds is left to it: this one writes `{type}_{identifier}-1.db` instead, and warns.
+    - What cannot be written, because the disk is full or the directory is missing or not writable,
+      is counted in memory, and written as soon as it can be. It never raises. Files that were
+      removed are written anew.
+    - `live*` gauges of a dead process with the same identifier are not continued.
+    - Values that nobody uses any more are freed.
+
+    Warnings go to the logger `multiprom`.
+
+    Args:
+        process_identifier: Returns what names the process in the names of its files. When called
+            in processes that run at the same time it must return distinct values.
+
+    Returns:
+        A class with the signature and methods of prometheus_client's value classes.
+
+    """
+    values: Any = importlib.import_module("prometheus_client.values")
+    # Where it is prometheus_client's own the core knows what it returns, and need not call it.
+    key: Any = importlib.import_module("prometheus_client.mmap_dict").mmap_key
+    owner = _core.Owner(
+        None if process_identifier is os.getpid else process_identifier,
+        values,
+        key if is_genuine(key, "prometheus_client.mmap_dict", "mmap_key") else None,
+    )
+
+    class MmapedValue(_core.Value):
+        """A float in a file that all processes can read."""
+
+        __slots__ = ()
+
+        _multiprocess = True
+        _owner = owner
+
+        @classmethod
+        def close_all_files(cls) -> None:
+            """Close the files of this class.
+
+            Its values keep what they hold. One that counts again opens a file, to which only that
+            is added which the closed one did not have.
+            """
+            owner.close()
+
+    # What prometheus_client.values.close_all_multiprocess_files closes, as since 0.26.
+    cleanups = getattr(values, "_multi_process_cleanups", None)
+    if isinstance(cleanups, list):
+        cleanups.append(MmapedValue.close_all_files)
+    return MmapedValue
+
+
+def get_value_class() -> type[Any]:
+    """Give the class that values are of, by the environment.
+
+    As `prometheus_client.values.get_value_class`: a class made by the `MultiProcessValue` that is
+    in `prometheus_client.values` if PROMETHEUS_MULTIPROC_DIR (or its lower-case form, which is
+    deprecated) is set, else prometheus_client's `MutexValue`.
+    """
+    values: Any = importlib.import_module("prometheus_client.values")
+    if _DIRECTORY not in os.environ and _OLD_DIRECTORY not in os.environ:
+        mutex_value: type[Any] = values.MutexValue
+        return mutex_value
+    make = values.MultiProcessValue
+    is_stock = is_genuine(make, "prometheus_client.values", "MultiProcessValue")
+    # A program may have put one of its own there.
+    value_class: type[Any] = MultiProcessValue() if is_stock else make()
+    return value_class
+
+
+def adopt_old_variable() -> None:
+    """Take the directory from the deprecated variable, as prometheus_client does."""
+    os.environ[_DIRECTORY] = os.environ[_OLD_DIRECTORY]
+    warnings.warn(
+        f"{_OLD_DIRECTORY} variable has been deprecated in favor of the upper case naming "
+        f"{_DIRECTORY}",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+
+
+def log(message: str, is_warning: bool) -> None:
+    """Log what the core has to say."""
+    (logger.warning if is_warning else logger.info)("%s", message)
+
+
+_STOCK = original(stock_values.MultiProcessValue)
+_STOCK_CHOICE = original(stock_values.get_value_class)
+_is_bound = is_genuine(_STOCK, "prometheus_client.values", "MultiProcessValue")
+if _is_bound:
+    replaces(MultiProcessValue, _STOCK)
+if is_genuine(_STOCK_CHOICE, "prometheus_client.values", "get_value_class"):
+    replaces(get_value_class, _STOCK_CHOICE)
+
+PROMETHEUS_CLIENT = prometheus_client if _is_bound else None
+"""The prometheus_client that this module is bound to; None if it is patched just now, so that it
+is bound once more later: see `multiprom.stock.refresh`."""
+
+# What is counted in memory still, because of a full disk or the like, gets a last chance.
+atexit.unregister(_core.settle_values)
+atexit.register(_core.settle_values)

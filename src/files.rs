@@ -1,0 +1,168 @@
+//! The files that this process writes, each once, however many value classes count in it.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::filename;
+use crate::notice::Notice;
+use crate::writer::{Opened, Opening, Taken, Writer};
+
+/// So many names of its own a process tries before it gives up.
+const NAMES: u32 = 1000;
+
+/// The open files, by path.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    open: HashMap<PathBuf, Shared>,
+    /// What is to be logged.
+    pub(crate) notices: Vec<Notice>,
+}
+
+/// A file and how many use it.
+#[derive(Debug)]
+struct Shared {
+    writer: Writer,
+    users: usize,
+}
+
+/// What the files of one process identifier are called.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Naming {
+    /// Where they are.
+    pub(crate) directory: Option<PathBuf>,
+    /// Whether the directory was there once, so that it is made anew if it is missing.
+    pub(crate) directory_was_there: bool,
+    /// Whose they are.
+    pub(crate) identifier: OsString,
+    /// Which name of its own the process has taken, because another has the same identifier.
+    pub(crate) own_name: u32,
+}
+
+impl Files {
+    /// Opens the file of `prefix` for one more user, and gives its path.
+    pub(crate) fn open(
+        &mut self,
+        naming: &mut Naming,
+        prefix: &str,
+        continues: bool,
+    ) -> Result<PathBuf> {
+        let directory = naming.directory.clone().ok_or(Error::NoDirectory)?;
+        let mut avoided = None;
+        let mut number = naming.own_name;
+        while number < NAMES {
+            let path = directory.join(filename::file(prefix, &naming.identifier, number));
+            if let Some(shared) = self.open.get_mut(&path) {
+                shared.users += 1;
+                return Ok(path);
+            }
+            // Whoever has a name of its own waited for the first file, and need not do so again.
+            let opening = Opening { continues, waits: number == 0 };
+            let taken = match open_in(&directory, naming.directory_was_there, &path, opening)? {
+                Opened::Ours(writer) => {
+                    self.open.insert(path.clone(), Shared { writer: *writer, users: 1 });
+                    naming.directory_was_there = true;
+                    match avoided {
+                        Some((Taken::Held, path_of_other)) => {
+                            naming.own_name = number;
+                            self.notices
+                                .push(Notice::Collision { path: path_of_other, own: path.clone() });
+                        }
+                        Some((Taken::Unusable, damaged)) => {
+                            self.notices
+                                .push(Notice::Unusable { path: damaged, own: path.clone() });
+                        }
+                        None => {}
+                    }
+                    return Ok(path);
+                }
+                Opened::Taken(taken) => taken,
+            };
+            // A directory may have two paths: then it is this process that holds the lock.
+            let same = |shared: &&mut Shared| taken == Taken::Held && shared.writer.writes(&path);
+            if let Some(shared) = self.open.values_mut().find(same) {
+                shared.users += 1;
+                return Ok(shared.writer.path().to_owned());
+            }
+            avoided.get_or_insert((taken, path));
+            number += 1;
+        }
+        Err(Error::NoName { path: directory.join(filename::file(prefix, &naming.identifier, 0)) })
+    }
+
+    /// The writer of the file at `path`, which must be open.
+    pub(crate) fn writer(&mut self, path: &Path) -> Option<&mut Writer> {
+        self.open.get_mut(path).map(|shared| &mut shared.writer)
+    }
+
+    /// Gives up a file: closes it if nobody else here uses it.
+    pub(crate) fn close(&mut self, path: &Path) {
+        if let Some(shared) = self.open.get_mut(path) {
+            shared.users -= 1;
+            if shared.users == 0 {
+                self.open.remove(path);
+            }
+        }
+    }
+
+    /// Counts in more users of an open file.
+    pub(crate) fn add_users(&mut self, path: &Path, users: usize) {
+        if let Some(shared) = self.open.get_mut(path) {
+            shared.users += users;
+        }
+    }
+
+    /// Takes a file out of the table that is there no more.
+    pub(crate) fn take(&mut self, path: &Path) -> Option<Writer> {
+        self.open.remove(path).map(|shared| shared.writer)
+    }
+
+    /// Puts a file back for so many users.
+    pub(crate) fn put_back(&mut self, path: PathBuf, writer: Writer, users: usize) {
+        self.open.insert(path, Shared { writer, users });
+    }
+
+    /// The paths of the open files that are not where they were made.
+    pub(crate) fn removed(&self) -> Vec<PathBuf> {
+        let removed = self.open.iter().filter(|(_, shared)| !shared.writer.is_in_place());
+        removed.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Gives up all descriptors, in the child of a fork: only closes, and allocates nothing.
+    pub(crate) fn disown(&mut self) {
+        self.open.values_mut().for_each(|shared| shared.writer.disown());
+    }
+
+    /// Forgets all files, in the child of a fork.
+    pub(crate) fn forget(&mut self) {
+        self.open.clear();
+        // Those are the parent's to log.
+        self.notices.clear();
+    }
+
+    /// Deletes the file at `path` of this process, which goes on counting in what is no more there.
+    pub(crate) fn unlink(&mut self, path: &Path) {
+        if self.writer(path).is_some_and(|writer| writer.is_in_place()) {
+            // Whoever cannot delete a file has told so, or will at the next scrape.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn open_in(directory: &Path, was_there: bool, path: &Path, opening: Opening) -> Result<Opened> {
+    let opened = Writer::open(path, opening);
+    match opened {
+        Err(error) if was_there && !directory.exists() => {
+            fs::create_dir_all(directory).map_err(|_| error)?;
+            Writer::open(path, opening)
+        }
+        opened => opened,
+    }
+}
+
+/// The directory as it can be found again after a change of the working directory.
+pub(crate) fn absolute(directory: &OsStr) -> PathBuf {
+    std::path::absolute(directory).unwrap_or_else(|_| PathBuf::from(directory))
+}

@@ -1,0 +1,279 @@
+//! Cells of f64 in files that are mapped into memory: the only `unsafe` code of the crate.
+//!
+//! All memory of a mapping is accessed as atomic words, since other threads and, if a lock is not
+//! honoured, other processes write to it too. What makes the mapping sound is said once here:
+//!
+//! - The file is never cut by us, and its blocks are allocated before it is mapped, so that
+//!   neither a store nor a load can raise SIGBUS for want of space.
+//! - A cell is used only behind the gate of its slot, and the slot keeps the mapping alive until
+//!   the gate was closed and everybody has left. So no cell is used after it was unmapped.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::gate::{Gate, Pass};
+
+/// Size of the words that a mapping is accessed by.
+const WORD_SIZE: usize = size_of::<u64>();
+
+/// How many forks lie between the first process and this one.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// The generation of this process: another after each fork.
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Says that this process is the child of a fork.
+pub(crate) fn begin_generation() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Has these called before each fork of this process, and after it in the parent and in the child.
+pub(crate) fn at_fork(
+    before: extern "C" fn(),
+    in_parent: extern "C" fn(),
+    in_child: extern "C" fn(),
+) -> io::Result<()> {
+    // SAFETY: the three are functions of a module that Python never unloads, so they can be called
+    // as long as the process lives; they are safe functions without arguments.
+    let status = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+    if status == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(status)) }
+}
+
+/// Makes the file at least `end` bytes long, with blocks for all of them from `start` on.
+pub(crate) fn reserve(file: &File, start: usize, end: usize) -> io::Result<()> {
+    let to_offset = |size| {
+        libc::off_t::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))
+    };
+    let (start, length) = (to_offset(start)?, to_offset(end - start)?);
+    #[cfg(not(target_vendor = "apple"))]
+    loop {
+        // SAFETY: a system call on a descriptor that `file` keeps open; no memory is involved.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), start, length) } {
+            0 => return Ok(()),
+            libc::EINTR => {}
+            code => return Err(io::Error::from_raw_os_error(code)),
+        }
+    }
+    #[cfg(target_vendor = "apple")]
+    {
+        let mut request = libc::fstore_t {
+            fst_flags: libc::F_ALLOCATEALL,
+            fst_posmode: libc::F_PEOFPOSMODE,
+            fst_offset: 0,
+            fst_length: length,
+            fst_bytesalloc: 0,
+        };
+        // SAFETY: the descriptor is open, and the request lives until the call returns.
+        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_PREALLOCATE, &raw mut request) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        let size = file.metadata()?.len();
+        file.set_len(size.max(end as u64))
+    }
+}
+
+/// A file, mapped shared and writable.
+#[derive(Debug)]
+pub(crate) struct Mapping(MmapRaw);
+
+impl Mapping {
+    /// Maps the first `size` bytes of `file`, which must be allocated.
+    pub(crate) fn new(file: &File, size: usize) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self(MmapOptions::new().len(size).map_raw(file)?)))
+    }
+
+    /// Publishes a word; what was written before is seen by whoever sees it.
+    pub(crate) fn publish(&self, offset: usize, word: u64) {
+        self.word(offset).store(word, Ordering::Release);
+    }
+
+    /// Writes `bytes`, whole words.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+        for (index, word) in bytes.as_chunks::<WORD_SIZE>().0.iter().enumerate() {
+            let word = u64::from_ne_bytes(*word);
+            self.word(offset + index * WORD_SIZE).store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether `bytes`, whole words, stand at `offset`.
+    pub(crate) fn has(&self, offset: usize, bytes: &[u8]) -> bool {
+        offset + bytes.len() <= self.0.len()
+            && bytes.as_chunks::<WORD_SIZE>().0.iter().enumerate().all(|(index, word)| {
+                let found = self.word(offset + index * WORD_SIZE).load(Ordering::Relaxed);
+                found == u64::from_ne_bytes(*word)
+            })
+    }
+
+    /// The bytes from `start` to `end`, whole words.
+    pub(crate) fn read(&self, start: usize, end: usize) -> Vec<u8> {
+        let offsets = (start..end).step_by(WORD_SIZE);
+        offsets.flat_map(|offset| self.word(offset).load(Ordering::Relaxed).to_ne_bytes()).collect()
+    }
+
+    /// The cell at `offset`: the value and timestamp of an entry.
+    pub(crate) fn cell(&self, offset: usize) -> &Cell {
+        let value: *const AtomicU64 = self.word(offset);
+        // Bounds are checked word by word.
+        let _ = self.word(offset + WORD_SIZE);
+        // SAFETY: two words of the mapping, one behind the other, are what a `Cell` is; they live
+        // as long as `self`, and all accesses to them are atomic.
+        unsafe { &*value.cast::<Cell>() }
+    }
+
+    /// The word at `offset`; panics if the offset is not that of a word of the mapping.
+    fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(WORD_SIZE) && offset + WORD_SIZE <= self.0.len());
+        // SAFETY: the word lies in the mapping, which lives as long as `self`, and is aligned:
+        // the mapping begins at a page. All accesses to it are atomic.
+        unsafe { AtomicU64::from_ptr(self.0.as_mut_ptr().add(offset).cast()) }
+    }
+}
+
+/// The value and timestamp of an entry, where they stand in a file.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Cell {
+    value: AtomicU64,
+    timestamp: AtomicU64,
+}
+
+impl Cell {
+    /// Adds to the value.
+    #[inline]
+    pub(crate) fn add(&self, amount: f64) {
+        let mut bits = self.value.load(Ordering::Relaxed);
+        loop {
+            let sum = (f64::from_bits(bits) + amount).to_bits();
+            match self.value.compare_exchange_weak(bits, sum, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => break,
+                Err(now) => bits = now,
+            }
+        }
+        self.date(0.0);
+    }
+
+    /// Sets value and timestamp.
+    #[inline]
+    pub(crate) fn set(&self, value: f64, timestamp: f64) {
+        self.value.store(value.to_bits(), Ordering::Relaxed);
+        self.date(timestamp);
+    }
+
+    /// The value.
+    #[inline]
+    pub(crate) fn value(&self) -> f64 {
+        f64::from_bits(self.value.load(Ordering::Relaxed))
+    }
+
+    /// The timestamp.
+    pub(crate) fn timestamp(&self) -> f64 {
+        f64::from_bits(self.timestamp.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn date(&self, timestamp: f64) {
+        // Mostly both are 0: a load is cheaper than a store to memory that others look at.
+        let bits = timestamp.to_bits();
+        if self.timestamp.load(Ordering::Relaxed) != bits {
+            self.timestamp.store(bits, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Where the cell of a series is at the moment, if it is in a file.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    gate: Gate,
+    /// Valid while the gate is open, and as long as `mapping` is kept.
+    cell: AtomicPtr<Cell>,
+    /// Changed only while the gate is closed.
+    mapping: Mutex<Option<Arc<Mapping>>>,
+}
+
+/// A cell that will stay where it is as long as this is kept.
+#[derive(Debug)]
+pub(crate) struct Entered<'a> {
+    cell: &'a Cell,
+    _pass: Pass<'a>,
+}
+
+impl std::ops::Deref for Entered<'_> {
+    type Target = Cell;
+
+    #[inline]
+    fn deref(&self) -> &Cell {
+        self.cell
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            gate: Gate::new(generation()),
+            cell: AtomicPtr::new(ptr::null_mut()),
+            mapping: Mutex::new(None),
+        }
+    }
+}
+
+impl Slot {
+    /// The cell; none if there is none, or it is that of the process that forked this one.
+    #[inline]
+    pub(crate) fn enter(&self) -> Option<Entered<'_>> {
+        let pass = self.gate.enter(generation())?;
+        // SAFETY: the gate was open, so `settle` had stored a cell of a mapping that it keeps, and
+        // `unsettle` waits for the pass before it gives the mapping up. The cell is aligned and in
+        // bounds, as `settle` has checked, and all accesses to it are atomic.
+        let cell = unsafe { &*self.cell.load(Ordering::Relaxed) };
+        Some(Entered { cell, _pass: pass })
+    }
+
+    /// Puts the cell to the entry whose value is at `offset` of `mapping`, after `prepare` has given
+    /// it its first value. The slot must be closed, and only one thread may do this at a time.
+    pub(crate) fn settle(
+        &self,
+        mapping: &Arc<Mapping>,
+        offset: usize,
+        prepare: impl FnOnce(&Cell),
+    ) {
+        let cell = mapping.cell(offset);
+        prepare(cell);
+        self.cell.store(ptr::from_ref(cell).cast_mut(), Ordering::Relaxed);
+        *self.mapping.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(mapping));
+        self.gate.open();
+    }
+
+    /// Whether there is a cell of this process.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.enter().is_some()
+    }
+
+    /// Takes the cell away, and gives the value and timestamp that it had.
+    ///
+    /// None if there was no cell of this process. Only one thread may do this at a time.
+    pub(crate) fn unsettle(&self) -> Option<(f64, f64)> {
+        let had = self.enter().is_some();
+        if had {
+            self.gate.close();
+        } else {
+            self.gate.renew(generation());
+        }
+        let mut mapping = self.mapping.lock().unwrap_or_else(PoisonError::into_inner);
+        let cell = self.cell.swap(ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: the gate was open, so this is a cell of the mapping, which is dropped only below.
+        let held = had.then(|| unsafe { ((*cell).value(), (*cell).timestamp()) });
+        *mapping = None;
+        held
+    }
+}

@@ -1,0 +1,65 @@
+//! What the operator of a service should know about the files that its metrics are counted in.
+
+use std::path::PathBuf;
+
+/// Something that is worth a line in the log, once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Notice {
+    /// Values cannot be counted in a file at the moment.
+    #[error(
+        "cannot write metrics to {path:?} ({reason}): they are counted in memory, where no scrape \
+         of another process sees them, until it can be written"
+    )]
+    Trouble {
+        /// The file, or the directory if that is missing.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// No directory is known.
+    #[error(
+        "PROMETHEUS_MULTIPROC_DIR is not set: metrics are counted in memory, where no scrape of \
+         another process sees them"
+    )]
+    NoDirectory,
+    /// All that was counted in memory is in a file now.
+    #[error("metrics are written to {path:?} again; nothing that was counted is lost")]
+    Recovered {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process writes the file that this one would write.
+    #[error(
+        "another process writes {path:?}, so this one writes {own:?}; give each process an \
+         identifier of its own (containers that share a volume have the same pids: give each a \
+         directory of its own, or pass process_identifier to MultiProcessValue)"
+    )]
+    Collision {
+        /// The file of the other process.
+        path: PathBuf,
+        /// The file written instead.
+        own: PathBuf,
+    },
+    /// The file that this process would continue is damaged or foreign.
+    #[error("{path:?} is damaged or no metrics file, so it is left alone and {own:?} is written")]
+    Unusable {
+        /// The file left alone.
+        path: PathBuf,
+        /// The file written instead.
+        own: PathBuf,
+    },
+    /// The file was removed while it was written.
+    #[error("{path:?} was removed while it was in use; it is written anew with all that it held")]
+    Removed {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Notice {
+    /// Whether something is wrong, so that somebody should act.
+    #[must_use]
+    pub fn is_warning(&self) -> bool {
+        !matches!(self, Self::Recovered { .. })
+    }
+}

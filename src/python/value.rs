@@ -1,0 +1,230 @@
+//! The values that `prometheus_client`'s metrics count in.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyModule, PyString, PyTuple, PyType};
+
+use crate::key;
+use crate::values::{self, Caller, Class, Operation};
+
+/// The environment's name for the directory.
+const DIRECTORY: &str = "PROMETHEUS_MULTIPROC_DIR";
+/// Its deprecated name.
+const OLD_DIRECTORY: &str = "prometheus_multiproc_dir";
+
+/// All values that are counted under one process identifier.
+#[pyclass(frozen, module = "multiprom._core")]
+pub(super) struct Owner {
+    class: Arc<Class>,
+    /// None for the pid.
+    identify: Option<Py<PyAny>>,
+    /// The module that has `mmap_key`, which programs replace.
+    values: Py<PyModule>,
+    /// `mmap_key` as `prometheus_client` has it: the one that need not be called.
+    stock_key: Option<Py<PyAny>>,
+}
+
+#[pymethods]
+impl Owner {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        identify: Option<Py<PyAny>>,
+        values: Py<PyModule>,
+        stock_key: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let caller = Caller { directory: None, identifier: identifier(py, identify.as_ref())? };
+        Ok(Self { class: Arc::new(Class::new(&caller)?), identify, values, stock_key })
+    }
+
+    /// Closes the files.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.class.close());
+    }
+}
+
+impl Owner {
+    /// The key of a series.
+    fn key(
+        &self,
+        py: Python<'_>,
+        names: [&Bound<'_, PyAny>; 2],
+        labels: [&Bound<'_, PyAny>; 2],
+        help_text: &Bound<'_, PyAny>,
+    ) -> PyResult<String> {
+        let make_key = self.values.bind(py).getattr(intern!(py, "mmap_key"))?;
+        if self.stock_key.as_ref().is_some_and(|stock_key| make_key.is(stock_key))
+            && let Some(key) = plain_key(names, labels, help_text)
+        {
+            return Ok(key);
+        }
+        make_key.call1((names[0], names[1], labels[0], labels[1], help_text))?.extract()
+    }
+
+    /// Who counts; called with the interpreter held, since Python code may change the environment.
+    fn caller(&self, py: Python<'_>) -> PyResult<Caller> {
+        let identifier = identifier(py, self.identify.as_ref())?;
+        Ok(Caller { directory: std::env::var_os(DIRECTORY), identifier })
+    }
+}
+
+fn identifier(py: Python<'_>, identify: Option<&Py<PyAny>>) -> PyResult<Option<OsString>> {
+    identify.map(|identify| identify.bind(py).call0()?.str()?.extract()).transpose()
+}
+
+/// The key of a series whose names and labels are all strings, as they are in metrics.
+fn plain_key(
+    names: [&Bound<'_, PyAny>; 2],
+    labels: [&Bound<'_, PyAny>; 2],
+    help_text: &Bound<'_, PyAny>,
+) -> Option<String> {
+    let [label_names, label_values] = labels.map(|texts| texts.cast::<PyTuple>());
+    let (label_names, label_values) = (label_names.ok()?, label_values.ok()?);
+    let mut pairs = Vec::with_capacity(label_names.len());
+    for (name, value) in label_names.iter().zip(label_values.iter()) {
+        pairs.push((name.cast_into::<PyString>().ok()?, value.cast_into::<PyString>().ok()?));
+    }
+    let mut labels = Vec::with_capacity(pairs.len());
+    for (name, value) in &pairs {
+        labels.push((name.to_str().ok()?, value.to_str().ok()?));
+    }
+    let [family, sample] = names.map(|name| name.cast::<PyString>());
+    let (family, sample) = (family.ok()?.to_str().ok()?, sample.ok()?.to_str().ok()?);
+    let help_text = help_text.cast::<PyString>().ok()?.to_str().ok()?;
+    Some(key::write(family, sample, &mut labels, help_text))
+}
+
+/// One value.
+#[pyclass(frozen, subclass, module = "multiprom._core")]
+pub(super) struct Value {
+    value: values::Value,
+    owner: Py<Owner>,
+    /// Whether the identifier has to be asked for each time.
+    asks: bool,
+}
+
+#[pymethods]
+impl Value {
+    #[new]
+    #[classmethod]
+    #[pyo3(signature = (
+        typ, metric_name, name, labelnames, labelvalues, help_text, multiprocess_mode = "", **_kwargs
+    ))]
+    #[allow(clippy::too_many_arguments)] // prometheus_client's signature
+    fn new(
+        cls: &Bound<'_, PyType>,
+        typ: &str,
+        metric_name: &Bound<'_, PyAny>,
+        name: &Bound<'_, PyAny>,
+        labelnames: &Bound<'_, PyAny>,
+        labelvalues: &Bound<'_, PyAny>,
+        help_text: &Bound<'_, PyAny>,
+        multiprocess_mode: &str,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let py = cls.py();
+        let owner = cls.getattr(intern!(py, "_owner"))?.cast_into::<Owner>()?;
+        let Owner { class, identify, .. } = owner.get();
+        if std::env::var_os(OLD_DIRECTORY).is_some() && std::env::var_os(DIRECTORY).is_none() {
+            python_layer(py)?.call_method0(intern!(py, "adopt_old_variable"))?;
+        }
+        let key = owner.get().key(py, [metric_name, name], [labelnames, labelvalues], help_text)?;
+        let prefix =
+            if typ == "gauge" { format!("{typ}_{multiprocess_mode}") } else { typ.to_owned() };
+        let identifier = identifier(py, identify.as_ref())?;
+        let asks = identify.is_some();
+        if let Some(value) = class.try_value(&prefix, key.as_bytes(), identifier.as_deref()) {
+            return Ok(Self { value, owner: owner.unbind(), asks });
+        }
+        let caller = Caller { directory: std::env::var_os(DIRECTORY), identifier };
+        let bytes = key.as_bytes();
+        let value = py.detach(|| class.value(&prefix, bytes, &caller));
+        tell(py);
+        let value = value.ok_or_else(|| {
+            PyValueError::new_err(format!("labels and help of {} bytes are too long", bytes.len()))
+        })?;
+        Ok(Self { value, owner: owner.unbind(), asks })
+    }
+
+    /// Adds `amount`.
+    fn inc(&self, py: Python<'_>, amount: f64) -> PyResult<()> {
+        if !self.asks && self.value.try_add(amount) {
+            return Ok(());
+        }
+        self.operate(py, Operation::Add(amount)).map(drop)
+    }
+
+    /// Sets the value, and the time at which it was set.
+    #[pyo3(signature = (value, timestamp = None))]
+    fn set(&self, py: Python<'_>, value: f64, timestamp: Option<f64>) -> PyResult<()> {
+        let timestamp = timestamp.unwrap_or_default();
+        if !self.asks && timestamp == 0.0 && self.value.try_set(value) {
+            return Ok(());
+        }
+        // With a timestamp it is two words that must be of one call: under the lock.
+        self.operate(py, Operation::Set(value, timestamp)).map(drop)
+    }
+
+    /// Gives the value.
+    fn get(&self, py: Python<'_>) -> PyResult<f64> {
+        match self.value.try_get() {
+            Some(value) if !self.asks => Ok(value),
+            _ => self.operate(py, Operation::Get),
+        }
+    }
+
+    /// Does nothing: files have no exemplars.
+    #[pyo3(signature = (exemplar))]
+    fn set_exemplar(&self, exemplar: &Bound<'_, PyAny>) {
+        let _ = exemplar;
+    }
+
+    /// Gives None: files have no exemplars.
+    fn get_exemplar(&self) -> Option<Py<PyAny>> {
+        None
+    }
+}
+
+impl Value {
+    fn operate(&self, py: Python<'_>, operation: Operation) -> PyResult<f64> {
+        let caller = self.owner.get().caller(py)?;
+        let value = py.detach(|| self.value.operate(operation, &caller));
+        tell(py);
+        Ok(value)
+    }
+}
+
+/// Makes sure that what this process has counted is in the files.
+#[pyfunction]
+pub(super) fn settle_values(py: Python<'_>) {
+    py.detach(values::settle);
+    tell(py);
+}
+
+/// Learns that this process says of itself that it is dead.
+#[pyfunction]
+pub(super) fn tell_dead(py: Python<'_>, path: OsString, pid: OsString) {
+    py.detach(|| values::tell_dead(&path, &pid));
+}
+
+/// Logs what is to be logged.
+fn tell(py: Python<'_>) {
+    let notices = values::take_notices();
+    for notice in notices {
+        let logged = python_layer(py).and_then(|layer| {
+            layer.call_method1(intern!(py, "log"), (notice.to_string(), notice.is_warning()))
+        });
+        // Whatever a log handler raises, counting must not fail.
+        if let Err(error) = logged {
+            error.write_unraisable(py, None);
+        }
+    }
+}
+
+fn python_layer(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    PyModule::import(py, intern!(py, "multiprom.values"))
+}

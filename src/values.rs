@@ -1,0 +1,370 @@
+//! Values: what an application counts in.
+//!
+//! Counting in a value that has a cell is one atomic operation, without a lock, a system call or an
+//! allocation. Everything else (making and dropping values, values that have no cell yet, forks,
+//! removed files) goes through one lock. It is never held while Python code can run, so neither a
+//! signal handler nor a garbage collector's callback can come in, and it is taken before each fork
+//! and given back after it, so that a child never finds it held by a thread that it does not have.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use crate::error::{Error, Result};
+use crate::files::{self, Files};
+use crate::format;
+use crate::mapping;
+use crate::notice::Notice;
+use crate::series::Series;
+use crate::worker::Worker;
+
+/// The files and values of this process.
+#[derive(Debug, Default)]
+struct State {
+    files: Files,
+    workers: HashMap<u64, Worker>,
+    workers_made: u64,
+    series_made: u64,
+    generation: u32,
+}
+
+static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
+
+/// Whether there is something to log, so that nobody needs the lock to learn that there is not.
+static HAS_NOTICES: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// The lock, while this thread forks.
+    static HELD: RefCell<Option<Locked>> = const { RefCell::new(None) };
+}
+
+/// The state, for who has the lock.
+struct Locked(MutexGuard<'static, State>);
+
+impl Locked {
+    fn new() -> Self {
+        Self::of(STATE.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// None if another thread has the lock.
+    fn try_new() -> Option<Self> {
+        match STATE.try_lock() {
+            Ok(state) => Some(Self::of(state)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(Self::of(poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn of(mut state: MutexGuard<'static, State>) -> Self {
+        let generation = mapping::generation();
+        if state.generation != generation {
+            // What the process that forked this one has open is not ours; its cells are never used
+            // again, since their gates are of another generation.
+            state.generation = generation;
+            state.workers.values_mut().for_each(Worker::forget);
+            state.files.forget();
+        }
+        Self(state)
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        HAS_NOTICES.store(!self.0.files.notices.is_empty(), Ordering::Relaxed);
+    }
+}
+
+extern "C" fn before_fork() {
+    // A thread that is just ending has no place to keep it; its child will find the lock free if
+    // nobody else holds it.
+    let _ = HELD.try_with(|held| *held.borrow_mut() = Some(Locked::new()));
+}
+
+extern "C" fn after_fork_in_parent() {
+    let _ = HELD.try_with(|held| held.borrow_mut().take());
+}
+
+extern "C" fn after_fork_in_child() {
+    mapping::begin_generation();
+    let _ = HELD.try_with(|held| {
+        let mut held = held.borrow_mut();
+        if let Some(Locked(state)) = held.as_mut() {
+            // At once: as long as they are open here, the locks of the parent outlive it.
+            state.files.disown();
+        }
+        held.take();
+    });
+}
+
+/// All values that are counted under one process identifier.
+#[derive(Debug)]
+pub struct Class {
+    worker: u64,
+}
+
+/// A value of one series.
+#[derive(Debug)]
+pub struct Value {
+    class: Arc<Class>,
+    kind: usize,
+    series: Arc<Series>,
+}
+
+/// Who counts, and where.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    /// The directory of files that have to be opened; the last one if there is none.
+    pub directory: Option<OsString>,
+    /// The process identifier; the pid if there is none.
+    pub identifier: Option<OsString>,
+}
+
+/// What is done to a value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Operation {
+    /// It is only asked for.
+    Get,
+    /// This is added.
+    Add(f64),
+    /// It is set, with a timestamp in seconds of Unix time, or 0.
+    Set(f64, f64),
+}
+
+impl Class {
+    /// A class that has no values.
+    pub fn new(caller: &Caller) -> Result<Self> {
+        static AT_FORK: LazyLock<Option<i32>> = LazyLock::new(|| {
+            let registered =
+                mapping::at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
+            registered.err().and_then(|error| error.raw_os_error())
+        });
+        if let Some(code) = *AT_FORK {
+            let source = std::io::Error::from_raw_os_error(code);
+            return Err(Error::Io { path: PathBuf::new(), source });
+        }
+        let mut state = Locked::new();
+        let state = &mut *state.0;
+        let worker = state.workers_made;
+        state.workers_made += 1;
+        state.workers.insert(worker, Worker::new(caller.identifier(), state.generation));
+        Ok(Self { worker })
+    }
+
+    /// As [`Class::value`], if that takes no system call but one: None if a file has to be opened,
+    /// made larger or replaced, or another thread is just doing so.
+    pub fn try_value(
+        self: &Arc<Self>,
+        prefix: &str,
+        key: &[u8],
+        identifier: Option<&OsStr>,
+    ) -> Option<Value> {
+        let head = format::entry_head(key)?;
+        let mut state = Locked::try_new()?;
+        let State { files, workers, generation, series_made, .. } = &mut *state.0;
+        let worker = workers.get_mut(&self.worker)?;
+        if worker.generation != *generation
+            || identifier.is_some_and(|name| worker.naming.identifier != name)
+        {
+            return None;
+        }
+        let kind = worker.kind(prefix);
+        if !worker.has_room(files, kind, &head) {
+            return None;
+        }
+        *series_made += 1;
+        let series = worker.series(files, kind, head, *series_made);
+        Some(Value { class: Arc::clone(self), kind, series })
+    }
+
+    /// A value of the series with `key` in the files that begin with `prefix`, such as
+    /// `gauge_livesum`.
+    ///
+    /// None if the key is longer than any file can have.
+    pub fn value(self: &Arc<Self>, prefix: &str, key: &[u8], caller: &Caller) -> Option<Value> {
+        let head = format::entry_head(key)?;
+        replace_removed(&mut Locked::new().0);
+        let (kind, series) = self.with_worker(caller, |worker, files, number| {
+            let kind = worker.kind(prefix);
+            (kind, worker.series(files, kind, head, number))
+        })?;
+        Some(Value { class: Arc::clone(self), kind, series })
+    }
+
+    /// Closes the files. Values keep what they hold; one that counts again opens another file.
+    pub fn close(&self) {
+        let mut state = Locked::new();
+        let State { files, workers, .. } = &mut *state.0;
+        if let Some(worker) = workers.get_mut(&self.worker) {
+            worker.close(files);
+        }
+    }
+
+    /// Calls `act` with the worker, which is that of this process and identifier.
+    fn with_worker<R>(
+        &self,
+        caller: &Caller,
+        act: impl FnOnce(&mut Worker, &mut Files, u64) -> R,
+    ) -> Option<R> {
+        let mut state = Locked::new();
+        let State { files, workers, generation, series_made, .. } = &mut *state.0;
+        let worker = workers.get_mut(&self.worker)?;
+        if let Some(directory) = &caller.directory {
+            let directory = files::absolute(directory);
+            if worker.naming.directory.as_ref() != Some(&directory) {
+                worker.naming.directory = Some(directory);
+                worker.naming.directory_was_there = false;
+            }
+        }
+        let identifier = caller.identifier();
+        if worker.generation != *generation || worker.naming.identifier != identifier {
+            worker.begin(files, identifier, *generation);
+        }
+        *series_made += 1;
+        Some(act(worker, files, *series_made))
+    }
+}
+
+impl Drop for Class {
+    fn drop(&mut self) {
+        let mut state = Locked::new();
+        let state = &mut *state.0;
+        if let Some(mut worker) = state.workers.remove(&self.worker) {
+            worker.close(&mut state.files);
+        }
+    }
+}
+
+impl Caller {
+    fn identifier(&self) -> OsString {
+        self.identifier.clone().unwrap_or_else(|| process::id().to_string().into())
+    }
+}
+
+impl Value {
+    /// Adds to the value, if it has a cell; else nothing is done and false is given.
+    #[inline]
+    #[must_use]
+    pub fn try_add(&self, amount: f64) -> bool {
+        self.series.slot.enter().map(|cell| cell.add(amount)).is_some()
+    }
+
+    /// Sets the value, if it has a cell; else nothing is done and false is given.
+    #[inline]
+    #[must_use]
+    pub fn try_set(&self, value: f64) -> bool {
+        self.series.slot.enter().map(|cell| cell.set(value, 0.0)).is_some()
+    }
+
+    /// The value, if it has a cell.
+    #[inline]
+    #[must_use]
+    pub fn try_get(&self) -> Option<f64> {
+        self.series.slot.enter().map(|cell| cell.value())
+    }
+
+    /// Does what is asked for, wherever the value is counted, and gives the value.
+    pub fn operate(&self, operation: Operation, caller: &Caller) -> f64 {
+        let Self { class, kind, series } = self;
+        let done = class.with_worker(caller, |worker, files, _| {
+            let counts = operation != Operation::Get;
+            if counts && !series.slot.is_settled() && worker.is_due(*kind) {
+                worker.settle_one(files, *kind, series);
+            }
+            if let Some(cell) = series.slot.enter() {
+                match operation {
+                    Operation::Get => {}
+                    Operation::Add(amount) => cell.add(amount),
+                    Operation::Set(value, timestamp) => cell.set(value, timestamp),
+                }
+                return cell.value();
+            }
+            let mut private = series.private();
+            match operation {
+                Operation::Get => {}
+                Operation::Add(amount) => private.add(amount),
+                Operation::Set(value, timestamp) => private.set(value, timestamp),
+            }
+            private.value()
+        });
+        // There is a worker as long as there is a class, and a class as long as it has values.
+        done.unwrap_or_default()
+    }
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        let mut state = Locked::new();
+        if let Some(worker) = state.0.workers.get_mut(&self.class.worker) {
+            worker.drop_value(self.kind, &self.series);
+        }
+    }
+}
+
+/// Makes sure that what this process has counted is in the files: before it scrapes them, and at its
+/// end.
+pub fn settle() {
+    let mut state = Locked::new();
+    replace_removed(&mut state.0);
+    let State { files, workers, generation, .. } = &mut *state.0;
+    // A worker that has not begun in this process has counted nothing in it.
+    let begun = workers.values_mut().filter(|worker| worker.generation == *generation);
+    begun.for_each(|worker| worker.settle_all(files));
+}
+
+/// Writes the files anew that were removed while they were written.
+fn replace_removed(state: &mut State) {
+    let State { files, workers, .. } = state;
+    let removed = files.removed();
+    if removed.is_empty() {
+        return;
+    }
+    let mut workers: Vec<_> = workers.values_mut().collect();
+    removed.into_iter().for_each(|path| replace(files, &mut workers, path));
+}
+
+/// Writes a file anew that was removed while it was written.
+fn replace(files: &mut Files, workers: &mut [&mut Worker], removed: PathBuf) {
+    let Some(writer) = files.take(&removed) else { return };
+    let users: usize = workers.iter().map(|worker| worker.users_of(&removed)).sum();
+    let adds = workers.iter().any(|worker| worker.adds(&removed));
+    let opened = workers.iter_mut().find_map(|worker| worker.reopen(files, &removed));
+    let Some(Ok(path)) = opened else {
+        // The values go on counting in what is no more there, until an attempt succeeds.
+        files.put_back(removed, writer, users);
+        return;
+    };
+    workers.iter_mut().for_each(|worker| worker.leave(&removed));
+    let taken = files.writer(&path).map(|new| new.take_entries(&writer, adds));
+    if !matches!(taken, Some(Ok(()))) {
+        files.close(&path);
+        files.put_back(removed.clone(), writer, users);
+        workers.iter_mut().for_each(|worker| worker.move_home(files, &removed, &removed));
+        return;
+    }
+    files.add_users(&path, users - 1);
+    workers.iter_mut().for_each(|worker| worker.move_home(files, &removed, &path));
+    files.notices.push(Notice::Removed { path: removed });
+}
+
+/// Learns that this process calls itself dead: deletes the `live*` files in `directory` that it
+/// writes under the identifier `pid`, and keeps them from coming back.
+pub fn tell_dead(directory: &OsStr, pid: &OsStr) {
+    let directory = files::absolute(directory);
+    let mut state = Locked::new();
+    let State { files, workers, .. } = &mut *state.0;
+    let own = workers.values_mut().filter(|worker| worker.naming.identifier == pid);
+    own.for_each(|worker| worker.tell_dead(files, &directory));
+}
+
+/// What is to be logged since the last call.
+#[must_use]
+pub fn take_notices() -> Vec<Notice> {
+    if !HAS_NOTICES.load(Ordering::Relaxed) {
+        return Vec::new();
+    }
+    std::mem::take(&mut Locked::new().0.files.notices)
+}

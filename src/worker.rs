@@ -1,0 +1,346 @@
+//! The files of one process identifier, and the series that are counted in them.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::hash::BuildHasher;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::error::{Error, Result};
+use crate::filename;
+use crate::files::{Files, Naming};
+use crate::metric::Rule;
+use crate::notice::Notice;
+use crate::series::{Private, Series};
+
+/// How long values that have no file wait before counting makes another attempt at one.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// All that is counted under one process identifier.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// What its files are called.
+    pub(crate) naming: Naming,
+    /// Of which process it is; see [`crate::mapping::generation`].
+    pub(crate) generation: u32,
+    /// Whether the process was told that it is dead: its `live*` files stay away then.
+    told_dead: bool,
+    /// What was last logged about files that cannot be written, until they can.
+    trouble: Option<Notice>,
+    kinds: Vec<Kind>,
+    hasher: DefaultHashBuilder,
+}
+
+/// One kind of file, such as `counter` or `gauge_livesum`.
+#[derive(Debug)]
+struct Kind {
+    prefix: String,
+    /// The file, if it is open.
+    home: Option<PathBuf>,
+    series: HashTable<Arc<Series>>,
+    /// What dropped values held that no file holds yet, by head.
+    orphans: HashMap<Box<[u8]>, Private>,
+    /// When to try again, if there was trouble.
+    retry_at: Option<Instant>,
+}
+
+impl Kind {
+    fn is_live(&self) -> bool {
+        filename::kind_of(&self.prefix).is_live()
+    }
+
+    /// The series in the order in which they were made.
+    fn in_order(&self) -> Vec<Arc<Series>> {
+        let mut series: Vec<_> = self.series.iter().cloned().collect();
+        series.sort_unstable_by_key(|series| series.number);
+        series
+    }
+}
+
+impl Worker {
+    /// A worker that has counted nothing.
+    pub(crate) fn new(identifier: OsString, generation: u32) -> Self {
+        Self {
+            naming: Naming { identifier, ..Naming::default() },
+            generation,
+            told_dead: false,
+            trouble: None,
+            kinds: Vec::new(),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
+    /// The index of the kind whose files begin with `prefix`.
+    pub(crate) fn kind(&mut self, prefix: &str) -> usize {
+        let known = self.kinds.iter().position(|kind| kind.prefix == prefix);
+        known.unwrap_or_else(|| {
+            self.kinds.push(Kind {
+                prefix: prefix.to_owned(),
+                home: None,
+                series: HashTable::new(),
+                orphans: HashMap::new(),
+                retry_at: None,
+            });
+            self.kinds.len() - 1
+        })
+    }
+
+    /// Whether a series with this head finds its place in the open file of the kind.
+    pub(crate) fn has_room(&self, files: &mut Files, kind: usize, head: &[u8]) -> bool {
+        let kind = &self.kinds[kind];
+        kind.retry_at.is_none()
+            && kind.orphans.is_empty()
+            && kind.home.as_deref().and_then(|path| files.writer(path)).is_some_and(|writer| {
+                writer.has_room(head) && (writer.is_in_place() || kind.is_live() && self.told_dead)
+            })
+    }
+
+    /// The series with this head, for one more value. It is made, and written, if need be.
+    pub(crate) fn series(
+        &mut self,
+        files: &mut Files,
+        kind: usize,
+        head: Box<[u8]>,
+        number: u64,
+    ) -> Arc<Series> {
+        let hash = self.hasher.hash_one(&head);
+        let table = &mut self.kinds[kind].series;
+        let series = if let Some(known) = table.find(hash, |series| series.head == head) {
+            Arc::clone(known)
+        } else {
+            let made = Arc::new(Series::new(head, number));
+            let hasher = &self.hasher;
+            table.insert_unique(hash, Arc::clone(&made), |series| hasher.hash_one(&series.head));
+            made
+        };
+        series.private().values += 1;
+        if !series.slot.is_settled() {
+            self.settle_one(files, kind, &series);
+        }
+        series
+    }
+
+    /// Forgets a value of a series, but not what it counted.
+    pub(crate) fn drop_value(&mut self, kind: usize, series: &Series) {
+        let mut private = series.private();
+        private.values -= 1;
+        if private.values > 0 {
+            return;
+        }
+        let kind = &mut self.kinds[kind];
+        let hash = self.hasher.hash_one(&series.head);
+        if let Ok(found) =
+            kind.series.find_entry(hash, |known| std::ptr::eq(&raw const **known, series))
+        {
+            found.remove();
+        }
+        if private.is_pending() {
+            kind.orphans.entry(series.head.clone()).or_default().join(&private);
+        }
+    }
+
+    /// Whether counting in a value without a cell shall try to find one for it now.
+    pub(crate) fn is_due(&self, kind: usize) -> bool {
+        self.kinds[kind].retry_at.is_none_or(|at| Instant::now() >= at)
+    }
+
+    /// Gives a series its cell, and with it all others of the kind that wait for one.
+    pub(crate) fn settle_one(&mut self, files: &mut Files, kind: usize, series: &Arc<Series>) {
+        series.private().dormant = false;
+        if self.kinds[kind].retry_at.is_some() || !self.kinds[kind].orphans.is_empty() {
+            self.settle(files, kind);
+            return;
+        }
+        let settled = self.home(files, kind).and_then(|path| settle(files, &path, series));
+        self.note(files, kind, settled);
+    }
+
+    /// Gives cells to all series of a kind that should have one, and files to what values held that
+    /// were dropped.
+    fn settle(&mut self, files: &mut Files, kind: usize) {
+        let settled = self.try_settle(files, kind);
+        self.note(files, kind, settled);
+    }
+
+    fn try_settle(&mut self, files: &mut Files, kind: usize) -> Result<()> {
+        let waiting: Vec<_> = self.kinds[kind]
+            .in_order()
+            .into_iter()
+            .filter(|series| !series.slot.is_settled() && !series.private().dormant)
+            .collect();
+        if waiting.is_empty() && self.kinds[kind].orphans.is_empty() {
+            return Ok(());
+        }
+        let path = self.home(files, kind)?;
+        for series in &waiting {
+            settle(files, &path, series)?;
+        }
+        while let Some(head) = self.kinds[kind].orphans.keys().next().cloned() {
+            let Some(writer) = files.writer(&path) else { break };
+            let (mapping, offset) = writer.place(&head)?;
+            if let Some(mut private) = self.kinds[kind].orphans.remove(&head) {
+                private.move_to(mapping.cell(offset));
+            }
+        }
+        Ok(())
+    }
+
+    /// The path of the open file of a kind.
+    fn home(&mut self, files: &mut Files, kind: usize) -> Result<PathBuf> {
+        let kind = &mut self.kinds[kind];
+        if let Some(path) = &kind.home {
+            return Ok(path.clone());
+        }
+        if kind.is_live() && self.told_dead {
+            return Err(Error::ToldDead);
+        }
+        let path = files.open(&mut self.naming, &kind.prefix, !kind.is_live())?;
+        kind.home = Some(path.clone());
+        Ok(path)
+    }
+
+    /// Notes how an attempt at a file went.
+    fn note(&mut self, files: &mut Files, kind: usize, attempt: Result<()>) {
+        let Err(error) = attempt else {
+            let kind = &mut self.kinds[kind];
+            if kind.retry_at.take().is_some()
+                && let Some(path) = kind.home.clone()
+                && self.kinds.iter().all(|kind| kind.retry_at.is_none())
+                && self.trouble.take().is_some()
+            {
+                files.notices.push(Notice::Recovered { path });
+            }
+            return;
+        };
+        self.kinds[kind].retry_at = Some(Instant::now() + RETRY_PAUSE);
+        let notice = match error {
+            Error::ToldDead => return,
+            Error::NoDirectory => Notice::NoDirectory,
+            Error::Io { path, source } => {
+                let directory = self.naming.directory.as_ref().filter(|path| !path.exists());
+                let path = directory.cloned().unwrap_or(path);
+                Notice::Trouble { path, reason: source.to_string() }
+            }
+            Error::NoName { ref path } => {
+                Notice::Trouble { path: path.clone(), reason: error.to_string() }
+            }
+        };
+        // One warning, not one for each file.
+        if self.trouble.is_none() {
+            files.notices.push(notice.clone());
+        }
+        self.trouble = Some(notice);
+    }
+
+    /// Begins the files of another process or identifier: all series are in them, those of a new
+    /// process at zero.
+    pub(crate) fn begin(&mut self, files: &mut Files, identifier: OsString, generation: u32) {
+        let is_forked = self.generation != generation;
+        self.generation = generation;
+        self.told_dead = false;
+        self.trouble = None;
+        self.naming.identifier = identifier;
+        self.naming.own_name = 0;
+        for index in 0..self.kinds.len() {
+            let kind = &mut self.kinds[index];
+            kind.retry_at = None;
+            if is_forked {
+                // What the parent holds in memory is the parent's.
+                kind.orphans.clear();
+            }
+            if let Some(path) = kind.home.take() {
+                for series in &kind.series {
+                    series.slot.unsettle();
+                }
+                files.close(&path);
+            }
+            self.settle(files, index);
+        }
+    }
+
+    /// Takes all cells away that are those of the process that this one was forked from.
+    pub(crate) fn forget(&mut self) {
+        for kind in &mut self.kinds {
+            kind.home = None;
+            kind.series.iter().for_each(|series| series.forget());
+        }
+    }
+
+    /// Closes all files; values keep what they hold, and those that count again open others.
+    pub(crate) fn close(&mut self, files: &mut Files) {
+        for kind in &mut self.kinds {
+            kind.series.iter().for_each(|series| series.close());
+            if let Some(path) = kind.home.take() {
+                files.close(&path);
+            }
+        }
+    }
+
+    /// Makes another attempt for all that waits for a file.
+    pub(crate) fn settle_all(&mut self, files: &mut Files) {
+        (0..self.kinds.len()).for_each(|kind| self.settle(files, kind));
+    }
+
+    /// Whether one of its kinds is in the file at `path`.
+    pub(crate) fn users_of(&self, path: &Path) -> usize {
+        self.kinds.iter().filter(|kind| kind.home.as_deref() == Some(path)).count()
+    }
+
+    /// Opens another file in the place of one that was removed, if it is one of this worker's.
+    pub(crate) fn reopen(&mut self, files: &mut Files, removed: &Path) -> Option<Result<PathBuf>> {
+        let kind = self.kinds.iter_mut().find(|kind| kind.home.as_deref() == Some(removed))?;
+        // It comes back only if it is not the process itself that had it deleted.
+        let continues = !kind.is_live();
+        (!(kind.is_live() && self.told_dead))
+            .then(|| files.open(&mut self.naming, &kind.prefix, continues))
+    }
+
+    /// Whether the values of the file at `path` are added where two files have one entry.
+    pub(crate) fn adds(&self, path: &Path) -> bool {
+        let kind = self.kinds.iter().find(|kind| kind.home.as_deref() == Some(path));
+        kind.is_some_and(|kind| filename::kind_of(&kind.prefix).rule() == Rule::Sum)
+    }
+
+    /// Takes the cells of a removed file away; what they hold was or will be read from its mapping.
+    pub(crate) fn leave(&mut self, path: &Path) {
+        for kind in self.kinds.iter().filter(|kind| kind.home.as_deref() == Some(path)) {
+            for series in &kind.series {
+                series.slot.unsettle();
+            }
+        }
+    }
+
+    /// Moves what was in the file at `from` to that at `to`.
+    pub(crate) fn move_home(&mut self, files: &mut Files, from: &Path, to: &Path) {
+        for index in 0..self.kinds.len() {
+            if self.kinds[index].home.as_deref() == Some(from) {
+                self.kinds[index].home = Some(to.to_owned());
+                self.settle(files, index);
+            }
+        }
+    }
+
+    /// Deletes its `live*` files in `directory`: the process says of itself that it is dead.
+    pub(crate) fn tell_dead(&mut self, files: &mut Files, directory: &Path) {
+        if self.naming.directory.as_deref() != Some(directory) {
+            return;
+        }
+        self.told_dead = true;
+        for kind in self.kinds.iter().filter(|kind| kind.is_live()) {
+            if let Some(path) = &kind.home {
+                files.unlink(path);
+            }
+        }
+    }
+}
+
+fn settle(files: &mut Files, path: &Path, series: &Series) -> Result<()> {
+    // Not there if another worker's trouble took it away; the next attempt opens it again.
+    let Some(writer) = files.writer(path) else { return Ok(()) };
+    let (mapping, offset) = writer.place(&series.head)?;
+    series.slot.settle(mapping, offset, |cell| series.private().move_to(cell));
+    Ok(())
+}

@@ -1,0 +1,345 @@
+//! Writes one file, which no other process writes while this one does.
+//!
+//! The entry is written first and `used` is published last, so what a reader finds below `used` is
+//! whole, wherever the writer was killed. The file is locked with `flock` as long as its writer
+//! lives: the kernel drops the lock however a process dies, in any pid namespace, so the lock, and
+//! not the pid, says who is alive.
+
+use std::fs::{self, File, TryLockError};
+use std::hash::BuildHasher;
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::error::{Error, Result};
+use crate::format::{self, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER};
+use crate::mapping::{self, Mapping};
+use crate::reader::{Outcome, Reader};
+
+/// How often a file that is gone as soon as it is opened is opened again.
+const ATTEMPTS: usize = 100;
+/// How often a lock is tried that somebody holds, and how long to wait in between: the child of a
+/// fork or a compaction keeps it for some milliseconds only.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+
+/// What became of the attempt to write a file.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// It is ours.
+    Ours(Box<Writer>),
+    /// Another process holds it, or what is in it could not be continued without loss.
+    Taken(Taken),
+}
+
+/// Why a file cannot be ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Another writer is alive.
+    Held,
+    /// It is no regular file, damaged, or of a later version.
+    Unusable,
+}
+
+/// How to open a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opening {
+    /// Whether entries of an earlier writer are continued; else they are thrown away.
+    pub(crate) continues: bool,
+    /// Whether to wait some milliseconds for a lock.
+    pub(crate) waits: bool,
+}
+
+/// A file that is ours to write.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    path: PathBuf,
+    /// None after a fork: only the parent may keep the lock.
+    file: Option<File>,
+    device_and_inode: (u64, u64),
+    mapping: Arc<Mapping>,
+    capacity: usize,
+    used: usize,
+    /// Where the entries begin, by the hash of their heads. Both fit into 32 bits, as in the header:
+    /// a process that makes millions of short-lived series pays a few bytes for each.
+    entries: HashTable<Place>,
+    hasher: DefaultHashBuilder,
+}
+
+/// An entry, by the hash of its head.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    hash: u32,
+    offset: u32,
+}
+
+impl Place {
+    /// A hash of 64 bits, of which the table uses both ends.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl Writer {
+    /// Opens the file at `path` for writing, or makes it.
+    pub(crate) fn open(path: &Path, opening: Opening) -> Result<Opened> {
+        Self::try_open(path, opening).map_err(|source| Error::Io { path: path.to_owned(), source })
+    }
+
+    fn try_open(path: &Path, opening: Opening) -> io::Result<Opened> {
+        for _ in 0..ATTEMPTS {
+            let mut options = File::options();
+            // O_NONBLOCK: opening a FIFO must not wait for its other end.
+            options.read(true).write(true).create(true).custom_flags(libc::O_NONBLOCK);
+            let file = match options.open(path) {
+                Ok(file) => file,
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EISDIR | libc::ENXIO)) => {
+                    return Ok(Opened::Taken(Taken::Unusable));
+                }
+                Err(error) => return Err(error),
+            };
+            if !file.metadata()?.is_file() {
+                return Ok(Opened::Taken(Taken::Unusable));
+            }
+            if !lock(&file, opening.waits)? {
+                return Ok(Opened::Taken(Taken::Held));
+            }
+            let metadata = file.metadata()?;
+            // Between opening and locking its last owner may have removed it.
+            if !is_at(path, identity(&metadata))? {
+                continue;
+            }
+            if metadata.len() > 0 && !opening.continues {
+                // A new file, not the old one emptied: who reads the old one just now shall see
+                // all of it or nothing.
+                fs::remove_file(path)?;
+                continue;
+            }
+            return Self::take(path, file, &metadata);
+        }
+        Err(io::Error::other("the file is removed as soon as it is made"))
+    }
+
+    /// Takes a file that we have locked.
+    fn take(path: &Path, file: File, metadata: &fs::Metadata) -> io::Result<Opened> {
+        let mut places = Vec::new();
+        let mut used = HEADER_SIZE;
+        if metadata.len() > 0 {
+            let mut header = [0; HEADER_SIZE];
+            let length = io::Read::read(&mut &file, &mut header)?;
+            io::Seek::rewind(&mut &file)?;
+            let magic = format::parse_magic(&header[..length]);
+            if !matches!(magic, Some(MAGIC_STOCK | MAGIC_WRITER)) {
+                return Ok(Opened::Taken(Taken::Unusable));
+            }
+            let outcome = Reader::default().read_entries(&file, |offset, entry| {
+                // A key that the reader has believed has a head.
+                let head = format::entry_head(entry.key).unwrap_or_default();
+                used = offset as usize + head.len() + format::VALUE_SIZE + format::TIMESTAMP_SIZE;
+                places.push((head, offset as usize));
+            })?;
+            if outcome != Outcome::Complete || i32::try_from(used).is_err() {
+                return Ok(Opened::Taken(Taken::Unusable));
+            }
+        }
+        // A file of prometheus_client has holes, and storing into a hole may fail.
+        let capacity = used.next_power_of_two().max(INITIAL_SIZE);
+        mapping::reserve(&file, 0, capacity)?;
+        let mut writer = Self {
+            path: path.to_owned(),
+            mapping: Mapping::new(&file, capacity)?,
+            file: Some(file),
+            device_and_inode: identity(metadata),
+            capacity,
+            used,
+            entries: HashTable::with_capacity(places.len()),
+            hasher: DefaultHashBuilder::default(),
+        };
+        writer.publish()?;
+        for (head, offset) in places {
+            if writer.mapping.has(offset, &head) {
+                writer.index(&head, offset);
+            }
+        }
+        Ok(Opened::Ours(Box::new(writer)))
+    }
+
+    /// Where the value of the entry with this head is, and in which mapping; it is made if need be.
+    pub(crate) fn place(&mut self, head: &[u8]) -> Result<(&Arc<Mapping>, usize)> {
+        let offset = match self.find(head) {
+            Some(offset) => offset,
+            None => {
+                self.append(head).map_err(|source| Error::Io { path: self.path.clone(), source })?
+            }
+        };
+        Ok((&self.mapping, offset + head.len()))
+    }
+
+    /// Whether an entry with this head is there, or fits into the file as it is.
+    pub(crate) fn has_room(&self, head: &[u8]) -> bool {
+        self.end_of_new(head) <= self.capacity || self.find(head).is_some()
+    }
+
+    /// Takes all entries of the file that `other` writes: all of them, or none and an error.
+    ///
+    /// Where both have an entry its values are added, or else those of `other` count.
+    pub(crate) fn take_entries(&mut self, other: &Self, adds: bool) -> Result<()> {
+        self.grow(self.used + other.used)
+            .map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        let bytes = other.mapping.read(HEADER_SIZE, other.used);
+        let mut rest = &bytes[..];
+        while let format::Parsed::Entry(entry, size) = format::parse_entry(rest, rest.len()) {
+            // A key that was written once has a head.
+            let head = format::entry_head(entry.key).unwrap_or_default();
+            let (mapping, offset) = self.place(&head)?;
+            let cell = mapping.cell(offset);
+            if adds {
+                cell.add(entry.value);
+            } else {
+                cell.set(entry.value, entry.timestamp);
+            }
+            rest = &rest[size..];
+        }
+        Ok(())
+    }
+
+    /// Where the file was made.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether its path still names the file.
+    pub(crate) fn is_in_place(&self) -> bool {
+        // Only what is known to be gone is gone.
+        is_at(&self.path, self.device_and_inode).unwrap_or(true)
+    }
+
+    /// Whether the file at `path` is the one that is written here, under whatever name.
+    pub(crate) fn writes(&self, path: &Path) -> bool {
+        is_at(path, self.device_and_inode).unwrap_or(false)
+    }
+
+    /// Gives up the descriptor, and with it the lock, which belongs to the parent of this process.
+    pub(crate) fn disown(&mut self) {
+        self.file = None;
+    }
+
+    fn find(&self, head: &[u8]) -> Option<usize> {
+        let hash = self.hash(head);
+        let place = self.entries.find(Place::spread(hash), |place| {
+            place.hash == hash && self.mapping.has(place.offset as usize, head)
+        })?;
+        Some(place.offset as usize)
+    }
+
+    fn append(&mut self, head: &[u8]) -> io::Result<usize> {
+        let offset = self.used;
+        let end = self.end_of_new(head);
+        self.grow(end)?;
+        // What is behind `used` may be left from a writer that was killed before it published.
+        self.mapping.write(offset, head);
+        self.mapping.write(end - format::VALUE_SIZE - format::TIMESTAMP_SIZE, &[0; 16]);
+        self.used = end;
+        self.publish()?;
+        self.index(head, offset);
+        Ok(offset)
+    }
+
+    /// Where an entry with this head would end behind all others.
+    fn end_of_new(&self, head: &[u8]) -> usize {
+        self.used + head.len() + format::VALUE_SIZE + format::TIMESTAMP_SIZE
+    }
+
+    fn grow(&mut self, end: usize) -> io::Result<()> {
+        if i32::try_from(end).is_err() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let capacity = end.next_power_of_two();
+        if capacity > self.capacity {
+            let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+            mapping::reserve(file, self.capacity, capacity)?;
+            // Values that are in the file already keep the mapping that they have: both show the
+            // same pages.
+            self.mapping = Mapping::new(file, capacity)?;
+            self.capacity = capacity;
+        }
+        Ok(())
+    }
+
+    fn publish(&self) -> io::Result<()> {
+        let used = i32::try_from(self.used).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        self.mapping.publish(0, format::header_word(used, MAGIC_WRITER));
+        Ok(())
+    }
+
+    fn index(&mut self, head: &[u8], offset: usize) {
+        let hash = self.hash(head);
+        // Where a key stands twice the last counts, as in prometheus_client.
+        let mapping = &self.mapping;
+        let known = self.entries.find_mut(Place::spread(hash), |place| {
+            place.hash == hash && mapping.has(place.offset as usize, head)
+        });
+        // CAST: below `used`, which fits into an i32.
+        #[allow(clippy::cast_possible_truncation)]
+        let place = Place { hash, offset: offset as u32 };
+        match known {
+            Some(known) => *known = place,
+            None => {
+                let spread = |place: &Place| Place::spread(place.hash);
+                self.entries.insert_unique(Place::spread(hash), place, spread);
+            }
+        }
+    }
+
+    fn hash(&self, head: &[u8]) -> u32 {
+        // CAST: half of the hash is as good a hash.
+        #[allow(clippy::cast_possible_truncation)]
+        let hash = self.hasher.hash_one(head) as u32;
+        hash
+    }
+}
+
+/// Locks the file for as long as it is open; false if somebody else holds the lock.
+fn lock(file: &File, waits: bool) -> io::Result<bool> {
+    let mut attempts = if waits { LOCK_ATTEMPTS } else { 1 };
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {
+                continue;
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        attempts -= 1;
+        if attempts == 0 {
+            return Ok(false);
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
+}
+
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether `path` names the file with this device and inode.
+fn is_at(path: &Path, device_and_inode: (u64, u64)) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(identity(&metadata) == device_and_inode),
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOENT | libc::ENOTDIR | libc::ESTALE)
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
