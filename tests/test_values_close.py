@@ -164,25 +164,22 @@ def test_if_another_process_holds_the_closed_file(made: Any, directory: Path) ->
     assert values_of(directory / "counter_w-1.db") == {"requests_total": 1.0}
 
 
-def test_all_classes_at_once(directory: Path) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+def test_all_classes_at_once(times: int, directory: Path) -> None:
     """prometheus_client's function for that, where it has one, closes ours too."""
     with ours.value_class(lambda: "a") as first, ours.value_class(lambda: "b") as second:
         held = [ours.value(first), ours.value(second)]
-        for value in held:
-            value.inc(5)
-        assert open_files(directory) == {"counter_a.db", "counter_b.db"}
-        for close in [CLOSE_ALL] if CLOSE_ALL else [first.close_all_files, second.close_all_files]:
-            close()
-        assert open_files(directory) == set()
-        for value in held:
-            value.inc(1)
-            assert value.get() == 6.0
-        # And once more.
-        for close in [CLOSE_ALL] if CLOSE_ALL else [first.close_all_files, second.close_all_files]:
-            close()
-        assert open_files(directory) == set()
+        closing = [CLOSE_ALL] if CLOSE_ALL else [first.close_all_files, second.close_all_files]
+        for number in range(times):
+            for value in held:
+                value.inc(5)
+            assert open_files(directory) == {"counter_a.db", "counter_b.db"}
+            for close in closing:
+                close()
+            assert open_files(directory) == set()
+            assert [value.get() for value in held] == [5.0 * (number + 1)] * 2
     for name in ("counter_a.db", "counter_b.db"):
-        assert values_of(directory / name) == {"requests_total": 6.0}
+        assert values_of(directory / name) == {"requests_total": 5.0 * times}
         assert magic(directory / name) == MAGIC
 
 
