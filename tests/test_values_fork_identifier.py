@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Runs `child(number)` in three processes that are all alive at once.
 TOGETHER = """
-import os, sys
+import os, pathlib, sys
 import multiprom
 from warned import messages
 from prometheus_client import values
@@ -57,7 +57,7 @@ def child(number):
     made("gauge", "g", "g", (), (), "Help", "max").set(number)
     made("summary", "s", "s", (), (), "Help").inc(1)
     assert len(messages) == (0 if not messages else 1), messages
-    print(len(messages), file=open(f"{sys.argv[1]}/{number}", "w"))
+    pathlib.Path(sys.argv[1], str(number)).write_text(str(len(messages)))
 
 print(os.getppid(), os.getpid())
 together(child)
@@ -76,7 +76,7 @@ together(child)
     assert found["n_total", ()] == 6001.0
     assert found["g", ()] == 2.0
     # The one that was first has nothing to tell.
-    assert sorted(file.read_text() for file in warned.iterdir()) == ["0\n", "1\n", "1\n"]
+    assert sorted(file.read_text() for file in warned.iterdir()) == ["0", "1", "1"]
 
 
 def test_a_number_of_the_worker(directory: Path) -> None:

@@ -12,7 +12,7 @@ from interpreters import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Runs with stock, too. Files of the parent are named 1, those of the child 2.
+# Runs with stock, too.
 FORKED = """
 import os, sys
 directory, library, action = sys.argv[1:]
@@ -57,11 +57,9 @@ if os.fork() == 0:
 child, status = os.wait()
 # It goes on as before.
 counter.inc(1)
-print(status, counter._value.get())
-for name in os.listdir(directory):
-    for number, pid in enumerate((parent, child), 1):
-        if name.endswith(f"_{pid}.db"):
-            os.rename(f"{directory}/{name}", f"{directory}/{name.replace(str(pid), str(number))}")
+print(status, counter._value.get(), parent, child, flush=True)
+# Stock would complain of files that are not closed.
+os._exit(0)
 """
 
 
@@ -72,10 +70,16 @@ def test_the_same_files_as_stock(action: str, tmp_path: Path) -> None:
     """Whatever the child does first: all series are in files of its own, in the same order."""
     printed = []
     for library in ("multiprom", "stock"):
-        (tmp_path / library).mkdir()
-        printed.append(run(FORKED, tmp_path / library, library, action))
+        directory = tmp_path / library
+        directory.mkdir()
+        *lines, end = run(FORKED, directory, library, action).splitlines()
+        status, count, parent, child = end.split()
+        assert (status, count) == ("0", "6.0")
+        printed.append(lines)
+        for number, pid in enumerate((parent, child), 1):
+            for file in directory.glob(f"*_{pid}.db"):
+                file.rename(file.with_stem(file.stem.replace(pid, str(number))))
     assert printed[0] == printed[1]
-    assert printed[0].endswith("0 6.0\n")
     assert len(list((tmp_path / "multiprom").glob("*_1.db"))) == 9
     written_by_child = len(list((tmp_path / "multiprom").glob("*_2.db")))
     assert written_by_child == (0 if action == "nothing" else 9)
@@ -143,7 +147,7 @@ def test_children_of_children(directory: Path) -> None:
 
 def test_a_fork_while_values_are_made_and_dropped(directory: Path) -> None:
     """A series of the parent that was dropped need not be there; what is there is at zero."""
-    run(
+    printed = run(
         """
         import os
         import multiprom
@@ -157,14 +161,15 @@ def test_a_fork_while_values_are_made_and_dropped(directory: Path) -> None:
             # Made again, it is a new one.
             again = made("counter", "d", "d", ["l"], ["7"], "Help")
             again.inc(1)
-            os.rename(f"{os.environ['PROMETHEUS_MULTIPROC_DIR']}/counter_{os.getpid()}.db",
-                      f"{os.environ['PROMETHEUS_MULTIPROC_DIR']}/child.db")
             os._exit(0)
-        assert os.wait()[1] == 0
+        child, status = os.wait()
+        print(child, status)
         """,
         PROMETHEUS_MULTIPROC_DIR=directory,
     )
-    found = values_of(directory / "child.db")
+    child, status = printed.split()
+    assert status == "0"
+    found = values_of(directory / f"counter_{child}.db")
     assert found.pop("kept") == 1.0
     assert found.pop("d 7") == 1.0
     assert set(found.values()) <= {0.0}
