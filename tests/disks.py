@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def private_mounts() -> tuple[str, ...]:
     """Return the command within which a script may mount, so that nothing is left of it after.
 
-    None if the system has no such command, or refuses.
+    Empty if the system has no such command, or refuses.
     """
     for command in (
         ("unshare", "--mount"),
@@ -62,5 +62,4 @@ def until(condition):
         time.sleep(0.01)
 """
     within = private_mounts()
-    variables = {"MOUNTS_ARE_PRIVATE": "1"} if within else {}
-    return run(beginning + script, place, within=within, **variables)
+    return run(beginning + script, place, within=within, MOUNTS_ARE_PRIVATE="1" if within else "")

@@ -20,7 +20,7 @@ class Disk:
 
     def __init__(self, place: str) -> None:
         self._place = Path(place)
-        self.is_mounted = "MOUNTS_ARE_PRIVATE" in os.environ
+        self.is_mounted = bool(os.environ["MOUNTS_ARE_PRIVATE"])
         if self.is_mounted:
             mount = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE},mode=777", "none", place]
             subprocess.run(mount, check=True)

@@ -199,6 +199,8 @@ if child == 0:
     counter.inc(1)
     os.write(tell, b"%d" % counter._value.get())
     os.read(go, 1)
+    # A limit is each process's own.
+    disk.free()
     scrape()
     os._exit(0)
 print(os.read(ready, 9))
@@ -249,6 +251,8 @@ if child == 0:
     counter.inc(5)
     os.write(tell, b".")
     os.read(go, 1)
+    # A limit is each process's own.
+    disk.free()
     # An end with all that belongs to it.
     sys.exit(0)
 os.read(ready, 1)
