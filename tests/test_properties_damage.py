@@ -76,11 +76,9 @@ def understood(name: str, found: Iterable[files.Entry]) -> dict[str, Any]:
         if kind == "histogram" and not _is_number(entry.labels.get("le", "0")):
             continue
         if entry.family not in metrics:
-            try:
-                metrics[entry.family] = Metric(entry.family, entry.help, kind)
-            except ValueError:
-                # Before 0.22 not every name is one.
-                continue
+            # Before 0.22 not every name is one, and one that is none would fail the scrape.
+            metrics[entry.family] = Metric("anything", entry.help, kind)
+            metrics[entry.family].name = entry.family
         metric = metrics[entry.family]
         if kind == "gauge":
             metric._multiprocess_mode = name.split("_")[1]
