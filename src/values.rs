@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -156,6 +156,7 @@ impl Class {
 
     /// As [`Class::value`], if that takes no system call but one: None if a file has to be opened,
     /// made larger or replaced, or another thread is just doing so.
+    #[must_use]
     pub fn try_value(
         self: &Arc<Self>,
         prefix: &str,
@@ -184,6 +185,7 @@ impl Class {
     /// `gauge_livesum`.
     ///
     /// None if the key is longer than any file can have.
+    #[must_use]
     pub fn value(self: &Arc<Self>, prefix: &str, key: &[u8], caller: &Caller) -> Option<Value> {
         let head = format::entry_head(key)?;
         replace_removed(&mut Locked::new().0);
@@ -267,6 +269,7 @@ impl Value {
     }
 
     /// Does what is asked for, wherever the value is counted, and gives the value.
+    #[allow(clippy::must_use_candidate)] // Most who count do not ask what it comes to.
     pub fn operate(&self, operation: Operation, caller: &Caller) -> f64 {
         let Self { class, kind, series } = self;
         let done = class.with_worker(caller, |worker, files, _| {
@@ -323,31 +326,40 @@ fn replace_removed(state: &mut State) {
         return;
     }
     let mut workers: Vec<_> = workers.values_mut().collect();
-    removed.into_iter().for_each(|path| replace(files, &mut workers, path));
+    let replaced: Vec<_> =
+        removed.into_iter().filter(|path| replace(files, &mut workers, path)).collect();
+    if let Some(path) = replaced.into_iter().next() {
+        files.notices.push(Notice::Removed { path });
+    }
 }
 
-/// Writes a file anew that was removed while it was written.
-fn replace(files: &mut Files, workers: &mut [&mut Worker], removed: PathBuf) {
-    let Some(writer) = files.take(&removed) else { return };
-    let users: usize = workers.iter().map(|worker| worker.users_of(&removed)).sum();
-    let adds = workers.iter().any(|worker| worker.adds(&removed));
-    let opened = workers.iter_mut().find_map(|worker| worker.reopen(files, &removed));
-    let Some(Ok(path)) = opened else {
+/// Writes a file anew that was removed while it was written; false if it could not be done.
+fn replace(files: &mut Files, workers: &mut [&mut Worker], removed: &Path) -> bool {
+    let Some(writer) = files.take(removed) else { return false };
+    let users: usize = workers.iter().map(|worker| worker.users_of(removed)).sum();
+    let adds = workers.iter().any(|worker| worker.adds(removed));
+    let opened = workers.iter_mut().find_map(|worker| worker.reopen(files, removed));
+    let Some(path) = opened else {
         // The values go on counting in what is no more there, until an attempt succeeds.
-        files.put_back(removed, writer, users);
-        return;
+        files.put_back(removed.to_owned(), writer, users);
+        return false;
     };
-    workers.iter_mut().for_each(|worker| worker.leave(&removed));
-    let taken = files.writer(&path).map(|new| new.take_entries(&writer, adds));
-    if !matches!(taken, Some(Ok(()))) {
-        files.close(&path);
-        files.put_back(removed.clone(), writer, users);
-        workers.iter_mut().for_each(|worker| worker.move_home(files, &removed, &removed));
-        return;
+    for worker in workers.iter_mut() {
+        worker.leave(removed);
     }
-    files.add_users(&path, users - 1);
-    workers.iter_mut().for_each(|worker| worker.move_home(files, &removed, &path));
-    files.notices.push(Notice::Removed { path: removed });
+    let taken = files.writer(&path).map(|new| new.take_entries(&writer, adds));
+    let is_taken = matches!(taken, Some(Ok(())));
+    if is_taken {
+        files.add_users(&path, users - 1);
+    } else {
+        files.close(&path);
+        files.put_back(removed.to_owned(), writer, users);
+    }
+    let home = if is_taken { &path } else { removed };
+    for worker in workers.iter_mut() {
+        worker.move_home(files, removed, home);
+    }
+    is_taken
 }
 
 /// Learns that this process calls itself dead: deletes the `live*` files in `directory` that it

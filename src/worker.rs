@@ -216,6 +216,11 @@ impl Worker {
             return;
         };
         self.kinds[kind].retry_at = Some(Instant::now() + RETRY_PAUSE);
+        self.complain(files, error);
+    }
+
+    /// Has it logged that files cannot be written, unless that is known.
+    fn complain(&mut self, files: &mut Files, error: Error) {
         let notice = match error {
             Error::ToldDead => return,
             Error::NoDirectory => Notice::NoDirectory,
@@ -289,13 +294,15 @@ impl Worker {
         self.kinds.iter().filter(|kind| kind.home.as_deref() == Some(path)).count()
     }
 
-    /// Opens another file in the place of one that was removed, if it is one of this worker's.
-    pub(crate) fn reopen(&mut self, files: &mut Files, removed: &Path) -> Option<Result<PathBuf>> {
+    /// Opens another file in the place of one that was removed, if it is one of this worker's, and
+    /// not one that the process itself had deleted.
+    pub(crate) fn reopen(&mut self, files: &mut Files, removed: &Path) -> Option<PathBuf> {
         let kind = self.kinds.iter_mut().find(|kind| kind.home.as_deref() == Some(removed))?;
-        // It comes back only if it is not the process itself that had it deleted.
-        let continues = !kind.is_live();
-        (!(kind.is_live() && self.told_dead))
-            .then(|| files.open(&mut self.naming, &kind.prefix, continues))
+        if kind.is_live() && self.told_dead {
+            return None;
+        }
+        let opened = files.open(&mut self.naming, &kind.prefix, !kind.is_live());
+        opened.map_err(|error| self.complain(files, error)).ok()
     }
 
     /// Whether the values of the file at `path` are added where two files have one entry.
@@ -319,6 +326,9 @@ impl Worker {
             if self.kinds[index].home.as_deref() == Some(from) {
                 self.kinds[index].home = Some(to.to_owned());
                 self.settle(files, index);
+                if from != to && self.kinds.iter().all(|kind| kind.retry_at.is_none()) {
+                    self.trouble = None;
+                }
             }
         }
     }

@@ -137,11 +137,12 @@ impl Writer {
             if !matches!(magic, Some(MAGIC_STOCK | MAGIC_WRITER)) {
                 return Ok(Opened::Taken(Taken::Unusable));
             }
-            let outcome = Reader::default().read_entries(&file, |offset, entry| {
+            let outcome = Reader::default().read_entries(&file, |_, entry| {
                 // A key that the reader has believed has a head.
                 let head = format::entry_head(entry.key).unwrap_or_default();
-                used = offset as usize + head.len() + format::VALUE_SIZE + format::TIMESTAMP_SIZE;
-                places.push((head, offset as usize));
+                let offset = used;
+                used += format::entry_size(entry.key.len());
+                places.push((head, offset));
             })?;
             if outcome != Outcome::Complete || i32::try_from(used).is_err() {
                 return Ok(Opened::Taken(Taken::Unusable));
@@ -287,12 +288,11 @@ impl Writer {
         // CAST: below `used`, which fits into an i32.
         #[allow(clippy::cast_possible_truncation)]
         let place = Place { hash, offset: offset as u32 };
-        match known {
-            Some(known) => *known = place,
-            None => {
-                let spread = |place: &Place| Place::spread(place.hash);
-                self.entries.insert_unique(Place::spread(hash), place, spread);
-            }
+        if let Some(known) = known {
+            *known = place;
+        } else {
+            let spread = |place: &Place| Place::spread(place.hash);
+            self.entries.insert_unique(Place::spread(hash), place, spread);
         }
     }
 

@@ -7,6 +7,7 @@ from typing import Any, final
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
+from typing_extensions import Self, disjoint_base
 
 from multiprom.reports import Report
 
@@ -124,6 +125,7 @@ class Owner:
     def close(self) -> None:
         """Close the files. Values that count again open others."""
 
+@disjoint_base
 class Value:
     """One value of one series: see `multiprom.MultiProcessValue`.
 
@@ -146,7 +148,7 @@ class Value:
         help_text: str,
         multiprocess_mode: str = "",
         **_kwargs: Any,
-    ) -> Value: ...
+    ) -> Self: ...
     def inc(self, amount: float) -> None:
         """Add `amount`.
 

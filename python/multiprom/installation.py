@@ -13,7 +13,7 @@ from multiprom import moving
 from multiprom.stock import original, refresh
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # Where install() replaced something: module and name. A list, since appending is atomic.
 _replaced: list[tuple[str, str]] = []

@@ -30,8 +30,8 @@ def MultiProcessValue(  # noqa: N802 - prometheus_client's name
     As `prometheus_client.values.MultiProcessValue`; its files can be read by prometheus_client, and
     continued by it. What is different:
 
-    - Counting is one atomic addition in shared memory: no lock, no system call, nothing that a fork,
-      a signal handler or a callback of the garbage collector could come in between.
+    - Counting is one atomic addition in shared memory: no lock, no system call, nothing that a
+      fork, a signal handler or a callback of the garbage collector could come in between.
     - The pid is not asked for at each call: forks are noticed. Any other `process_identifier` is
       asked each time.
     - Each file is locked (`flock`) while its process lives. A file that another living process

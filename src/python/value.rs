@@ -101,7 +101,7 @@ fn plain_key(
 /// One value.
 #[pyclass(frozen, subclass, module = "multiprom._core")]
 pub(super) struct Value {
-    value: values::Value,
+    counted: values::Value,
     owner: Py<Owner>,
     /// Whether the identifier has to be asked for each time.
     asks: bool,
@@ -138,7 +138,7 @@ impl Value {
         let identifier = identifier(py, identify.as_ref())?;
         let asks = identify.is_some();
         if let Some(value) = class.try_value(&prefix, key.as_bytes(), identifier.as_deref()) {
-            return Ok(Self { value, owner: owner.unbind(), asks });
+            return Ok(Self { counted: value, owner: owner.unbind(), asks });
         }
         let caller = Caller { directory: std::env::var_os(DIRECTORY), identifier };
         let bytes = key.as_bytes();
@@ -147,12 +147,12 @@ impl Value {
         let value = value.ok_or_else(|| {
             PyValueError::new_err(format!("labels and help of {} bytes are too long", bytes.len()))
         })?;
-        Ok(Self { value, owner: owner.unbind(), asks })
+        Ok(Self { counted: value, owner: owner.unbind(), asks })
     }
 
     /// Adds `amount`.
     fn inc(&self, py: Python<'_>, amount: f64) -> PyResult<()> {
-        if !self.asks && self.value.try_add(amount) {
+        if !self.asks && self.counted.try_add(amount) {
             return Ok(());
         }
         self.operate(py, Operation::Add(amount)).map(drop)
@@ -162,7 +162,7 @@ impl Value {
     #[pyo3(signature = (value, timestamp = None))]
     fn set(&self, py: Python<'_>, value: f64, timestamp: Option<f64>) -> PyResult<()> {
         let timestamp = timestamp.unwrap_or_default();
-        if !self.asks && timestamp == 0.0 && self.value.try_set(value) {
+        if !self.asks && timestamp == 0.0 && self.counted.try_set(value) {
             return Ok(());
         }
         // With a timestamp it is two words that must be of one call: under the lock.
@@ -171,19 +171,21 @@ impl Value {
 
     /// Gives the value.
     fn get(&self, py: Python<'_>) -> PyResult<f64> {
-        match self.value.try_get() {
+        match self.counted.try_get() {
             Some(value) if !self.asks => Ok(value),
             _ => self.operate(py, Operation::Get),
         }
     }
 
     /// Does nothing: files have no exemplars.
+    #[allow(clippy::unused_self)] // A method of every value class.
     #[pyo3(signature = (exemplar))]
     fn set_exemplar(&self, exemplar: &Bound<'_, PyAny>) {
         let _ = exemplar;
     }
 
     /// Gives None: files have no exemplars.
+    #[allow(clippy::unused_self)] // A method of every value class.
     fn get_exemplar(&self) -> Option<Py<PyAny>> {
         None
     }
@@ -192,7 +194,7 @@ impl Value {
 impl Value {
     fn operate(&self, py: Python<'_>, operation: Operation) -> PyResult<f64> {
         let caller = self.owner.get().caller(py)?;
-        let value = py.detach(|| self.value.operate(operation, &caller));
+        let value = py.detach(|| self.counted.operate(operation, &caller));
         tell(py);
         Ok(value)
     }
