@@ -28,7 +28,8 @@ help:
 	@echo 'make test-install    the source distribution builds, installs and scrapes'
 	@echo 'make lint            formatting, lints, types and the documentation of the core'
 	@echo 'make fmt             formats Rust and Python'
-	@echo 'make bench           the table of the README (BENCH_SIZES="S M" for a part of it)'
+	@echo 'make bench           the tables of the README (BENCH_SIZES="S M" for a part of the first)'
+	@echo 'make bench-count     the second of them alone: what counting costs'
 	@echo 'make bench-rust      the benchmark of the Rust core alone'
 	@echo 'make clean           removes what these targets made'
 
@@ -148,6 +149,12 @@ fmt: .venv/.group-lint | rust-is-there
 bench: develop.venv .venv/.group-bench
 	cargo build --release --no-default-features --example reading_floor
 	.venv/bin/python benches/scrape_table.py --floor $(TARGET_DIR)/release/examples/reading_floor $(BENCH_SIZES)
+	@echo
+	.venv/bin/python benches/count_table.py
+
+.PHONY: bench-count
+bench-count: develop.venv
+	.venv/bin/python benches/count_table.py
 
 .PHONY: bench-rust
 bench-rust: | rust-is-there

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import importlib.metadata
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -103,11 +102,3 @@ def _stay_on_one_core() -> None:
 def stock_by_name(directory: Path) -> Contender:
     """Return stock's merge over the files in name order, which fixes the order of its text."""
     return Contender(lambda registry: _SortedCollector(registry, str(directory)), generate_latest)
-
-
-def version(library: str) -> str:
-    """Return name and installed version of a library."""
-    try:
-        return f"{library} {importlib.metadata.version(library)}"
-    except importlib.metadata.PackageNotFoundError:
-        return f"{library} not installed"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import multiprocessing
-import os
 import resource
 import sys
 import threading
@@ -157,10 +156,3 @@ def _stall(scrape: Callable[[], object], budget: float) -> float:
 def idle_stall(budget: float) -> float:
     """Return the longest stall of a thread beside one that only sleeps: the machine's own."""
     return _stall(lambda: time.sleep(budget), budget)
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if sys.platform != "linux":
-        return os.cpu_count() or 1
-    return len(os.sched_getaffinity(0))

@@ -10,16 +10,16 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scrape_contenders import LIBRARIES, MULTIPROM, ONE_THREAD, SPEEDUPS, STOCK, version
+from machine import about
+from scrape_contenders import LIBRARIES, MULTIPROM, ONE_THREAD, SPEEDUPS, STOCK
 from scrape_directories import SIZES, Size, write
-from scrape_probe import Probe, cores, idle_stall
+from scrape_probe import Probe, idle_stall
 
 FLOOR = "reading floor"
 
@@ -69,7 +69,7 @@ def main() -> None:
 
     rows = []
     with tempfile.TemporaryDirectory(prefix="multiprom-bench-") as parent:
-        print(_about(Path(parent)))
+        print(about(Path(parent), (STOCK, SPEEDUPS, MULTIPROM)))
         sizes = [SIZES[name] for name in arguments.sizes or SIZES]
         for size in sizes:
             directory = Path(parent, size.name)
@@ -219,36 +219,6 @@ def _ratio(numerator: list[float], denominator: list[float]) -> str:
         return "–"
     ratio = min(numerator) / min(denominator)
     return f"{ratio:.{2 if ratio < 10 else 0}f}×"
-
-
-def _about(directory: Path) -> str:
-    """Return the lines that say where this was measured."""
-    libraries = ", ".join(version(library) for library in (STOCK, SPEEDUPS, MULTIPROM))
-    return (
-        f"{_processor()}, {cores()} cores, {platform.system()} {platform.release()}, "
-        f"{platform.python_implementation()} {platform.python_version()}; "
-        f"files on {_file_system(directory)}.\n{libraries}."
-    )
-
-
-def _processor() -> str:
-    """Return the name of the processor as well as the system tells it."""
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def _file_system(directory: Path) -> str:
-    """Return the type of the file system that holds the directory."""
-    if sys.platform != "linux":
-        return "the default temporary directory"
-    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
-    resolved = directory.resolve()
-    holding = [mount for mount in mounts if resolved.is_relative_to(mount[0])]
-    # Of two mounts at one point the later hides the earlier.
-    return max(enumerate(holding), key=lambda item: (len(item[1][0]), item[0]))[1][1]
 
 
 def _progress(message: str) -> None:

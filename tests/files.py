@@ -20,6 +20,8 @@ LENGTH = struct.Struct("=i")
 NUMBERS = struct.Struct("=dd")
 HEADER = 8
 INITIAL_SIZE = 1 << 16
+# In bytes 4 to 8, where prometheus_client has zeros: written by multiprom.
+MAGIC = b"MPw1"
 
 
 @dataclass(frozen=True)
@@ -106,3 +108,17 @@ def read(content: bytes) -> Iterator[Entry]:
         if parts is not None:
             value, timestamp = NUMBERS.unpack_from(content, end - NUMBERS.size)
             yield Entry(*parts, value, timestamp)
+
+
+def magic(path: Path) -> bytes:
+    """Return the bytes that tell who writes the file."""
+    with path.open("rb") as file:
+        return file.read(HEADER)[USED.size :]
+
+
+def values_of(path: Path) -> dict[str, float]:
+    """Return the values of a file by sample name, with the label values behind it."""
+    return {
+        " ".join([entry.sample, *entry.labels.values()]): entry.value
+        for entry in read(path.read_bytes())
+    }

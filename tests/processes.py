@@ -1,4 +1,4 @@
-"""Processes that write their metrics with prometheus_client's own classes."""
+"""Processes that write their metrics, with prometheus_client's value classes or with ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import stock
 from prometheus_client import Counter, Gauge, Histogram, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 
@@ -72,10 +73,14 @@ class Process:
     instruments: tuple[Instrument, ...]
 
 
-def write(directory: Path | str, processes: Iterable[Process]) -> list[str]:
+def write(
+    directory: Path | str,
+    processes: Iterable[Process],
+    playing: Callable[[Path | str, object], AbstractContextManager[None]] = stock.process,
+) -> list[str]:
     """Write the files of the processes and return them in name order."""
     for process in processes:
-        with stock.process(directory, process.identifier):
+        with playing(directory, process.identifier):
             for instrument in process.instruments:
                 instrument.use()
     return stock.files_of(directory)

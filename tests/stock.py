@@ -23,6 +23,7 @@ generate_latest: Any = exposition.generate_latest
 openmetrics_latest: Any = openmetrics.generate_latest
 MultiProcessCollector: Any = multiprocess.MultiProcessCollector
 mark_process_dead: Any = multiprocess.mark_process_dead
+MultiProcessValue: Any = values.MultiProcessValue
 
 GAUGE_MODES = tuple(sorted(Gauge._MULTIPROC_MODES))
 # Projects add modes of their own to the set; a mode that nobody knows behaves as `all`.
@@ -71,19 +72,25 @@ def closing() -> Iterator[None]:
 
 
 @contextmanager
-def process(directory: Path | str, identifier: object) -> Iterator[None]:
-    """Let the metrics that are made inside write the files of a process of that name."""
+def counting(directory: Path | str, value_class: Any) -> Iterator[None]:
+    """Let the metrics that are made inside use a value class, in a directory."""
     with ExitStack() as stack:
         variable = {"PROMETHEUS_MULTIPROC_DIR": str(directory)}
         stack.enter_context(mock.patch.dict(os.environ, variable))
-        stack.enter_context(closing())
-        # The list keeps each class alive, for ever.
-        stack.enter_context(mock.patch.object(values, "_multi_process_cleanups", [], create=True))
-        make: Any = values.MultiProcessValue
-        value_class = make(lambda: identifier)
         stack.enter_context(mock.patch.object(values, "ValueClass", value_class))
         modes = frozenset((*GAUGE_MODES, EXTRA_MODE))
         stack.enter_context(mock.patch.object(Gauge, "_MULTIPROC_MODES", modes))
+        yield
+
+
+@contextmanager
+def process(directory: Path | str, identifier: object) -> Iterator[None]:
+    """Let the metrics that are made inside write the files of a process of that name."""
+    with ExitStack() as stack:
+        stack.enter_context(closing())
+        # The list keeps each class alive, for ever.
+        stack.enter_context(mock.patch.object(values, "_multi_process_cleanups", [], create=True))
+        stack.enter_context(counting(directory, MultiProcessValue(lambda: identifier)))
         yield
 
 
