@@ -150,7 +150,10 @@ impl Class {
         let state = &mut *state.0;
         let worker = state.workers_made;
         state.workers_made += 1;
-        state.workers.insert(worker, Worker::new(caller.identifier(), state.generation));
+        state.workers.insert(
+            worker,
+            Worker::new(caller.identifier(), caller.identifier.is_none(), state.generation),
+        );
         Ok(Self { worker })
     }
 
@@ -309,13 +312,17 @@ impl Drop for Value {
 
 /// Makes sure that what this process has counted is in the files: before it scrapes them, and at its
 /// end.
-pub fn settle() {
+///
+/// At the end files that were removed stay so: nobody wants a temporary directory back.
+pub fn settle(at_end: bool) {
     let mut state = Locked::new();
-    replace_removed(&mut state.0);
+    if !at_end {
+        replace_removed(&mut state.0);
+    }
     let State { files, workers, generation, .. } = &mut *state.0;
     // A worker that has not begun in this process has counted nothing in it.
     let begun = workers.values_mut().filter(|worker| worker.generation == *generation);
-    begun.for_each(|worker| worker.settle_all(files));
+    begun.for_each(|worker| worker.settle_all(files, !at_end));
 }
 
 /// Writes the files anew that were removed while they were written.
@@ -367,9 +374,16 @@ fn replace(files: &mut Files, workers: &mut [&mut Worker], removed: &Path) -> bo
 pub fn tell_dead(directory: &OsStr, pid: &OsStr) {
     let directory = files::absolute(directory);
     let mut state = Locked::new();
-    let State { files, workers, .. } = &mut *state.0;
-    let own = workers.values_mut().filter(|worker| worker.naming.identifier == pid);
-    own.for_each(|worker| worker.tell_dead(files, &directory));
+    let State { files, workers, generation, .. } = &mut *state.0;
+    let own_pid = Caller::default().identifier();
+    for worker in workers.values_mut() {
+        if worker.by_pid && worker.generation != *generation {
+            worker.begin(files, own_pid.clone(), *generation);
+        }
+        if worker.naming.identifier == pid {
+            worker.tell_dead(files, &directory);
+        }
+    }
 }
 
 /// What is to be logged since the last call.

@@ -24,6 +24,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) struct Worker {
     /// What its files are called.
     pub(crate) naming: Naming,
+    /// Whether its identifier is the pid.
+    pub(crate) by_pid: bool,
     /// Of which process it is; see [`crate::mapping::generation`].
     pub(crate) generation: u32,
     /// Whether the process was told that it is dead: its `live*` files stay away then.
@@ -62,8 +64,9 @@ impl Kind {
 
 impl Worker {
     /// A worker that has counted nothing.
-    pub(crate) fn new(identifier: OsString, generation: u32) -> Self {
+    pub(crate) fn new(identifier: OsString, by_pid: bool, generation: u32) -> Self {
         Self {
+            by_pid,
             naming: Naming { identifier, ..Naming::default() },
             generation,
             told_dead: false,
@@ -284,8 +287,10 @@ impl Worker {
         }
     }
 
-    /// Makes another attempt for all that waits for a file.
-    pub(crate) fn settle_all(&mut self, files: &mut Files) {
+    /// Makes another attempt for all that waits for a file; a directory that was removed is made anew
+    /// if `remakes`.
+    pub(crate) fn settle_all(&mut self, files: &mut Files, remakes: bool) {
+        self.naming.directory_was_there &= remakes;
         (0..self.kinds.len()).for_each(|kind| self.settle(files, kind));
     }
 
@@ -335,7 +340,7 @@ impl Worker {
 
     /// Deletes its `live*` files in `directory`: the process says of itself that it is dead.
     pub(crate) fn tell_dead(&mut self, files: &mut Files, directory: &Path) {
-        if self.naming.directory.as_deref() != Some(directory) {
+        if self.naming.directory.as_deref().is_some_and(|own| own != directory) {
             return;
         }
         self.told_dead = true;

@@ -51,6 +51,8 @@ pub(crate) enum Taken {
 pub(crate) struct Opening {
     /// Whether entries of an earlier writer are continued; else they are thrown away.
     pub(crate) continues: bool,
+    /// The device and inode of a file that this process had open before: it is continued anyway.
+    pub(crate) own: Option<(u64, u64)>,
     /// Whether to wait some milliseconds for a lock.
     pub(crate) waits: bool,
 }
@@ -114,7 +116,8 @@ impl Writer {
             if !is_at(path, identity(&metadata))? {
                 continue;
             }
-            if metadata.len() > 0 && !opening.continues {
+            let continues = opening.continues || opening.own == Some(identity(&metadata));
+            if metadata.len() > 0 && !continues {
                 // A new file, not the old one emptied: who reads the old one just now shall see
                 // all of it or nothing.
                 fs::remove_file(path)?;
@@ -225,6 +228,11 @@ impl Writer {
         is_at(path, self.device_and_inode).unwrap_or(false)
     }
 
+    /// Which file it is, whatever its name.
+    pub(crate) fn device_and_inode(&self) -> (u64, u64) {
+        self.device_and_inode
+    }
+
     /// Gives up the descriptor, and with it the lock, which belongs to the parent of this process.
     pub(crate) fn disown(&mut self) {
         self.file = None;
@@ -301,6 +309,16 @@ impl Writer {
         #[allow(clippy::cast_possible_truncation)]
         let hash = self.hasher.hash_one(head) as u32;
         hash
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Closing alone would not do: what is still mapped keeps the lock.
+        if let Some(file) = &self.file {
+            // An error says that there is no lock.
+            let _ = file.unlock();
+        }
     }
 }
 

@@ -174,10 +174,11 @@ class Value:
     def get_exemplar(self) -> None:
         """Give None: files have no exemplars, as in prometheus_client."""
 
-def settle_values() -> None:
+def settle_values(*, at_end: bool = False) -> None:
     """Make sure that what this process has counted is in the files, as far as that is possible.
 
-    Writes files anew that were removed, and what is counted in memory for want of a file.
+    Writes what is counted in memory for want of a file, and files anew that were removed, but those
+    not `at_end` of the process.
     """
 
 def tell_dead(path: str, pid: str) -> None:

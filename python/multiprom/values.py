@@ -78,10 +78,6 @@ def MultiProcessValue(  # noqa: N802 - prometheus_client's name
             """
             owner.close()
 
-    # What prometheus_client.values.close_all_multiprocess_files closes, as since 0.26.
-    cleanups = getattr(values, "_multi_process_cleanups", None)
-    if isinstance(cleanups, list):
-        cleanups.append(MmapedValue.close_all_files)
     return MmapedValue
 
 
@@ -114,6 +110,13 @@ def adopt_old_variable() -> None:
     )
 
 
+def register_cleanup(values: Any, close: Callable[[], None]) -> None:
+    """Have files closed by `values.close_all_multiprocess_files`, which there is since 0.26."""
+    cleanups = getattr(values, "_multi_process_cleanups", None)
+    if isinstance(cleanups, list) and close not in cleanups:
+        cleanups.append(close)
+
+
 def log(message: str, is_warning: bool) -> None:
     """Log what the core has to say."""
     (logger.warning if is_warning else logger.info)("%s", message)
@@ -133,4 +136,4 @@ is bound once more later: see `multiprom.stock.refresh`."""
 
 # What is counted in memory still, because of a full disk or the like, gets a last chance.
 atexit.unregister(_core.settle_values)
-atexit.register(_core.settle_values)
+atexit.register(_core.settle_values, at_end=True)

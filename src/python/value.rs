@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -24,6 +25,8 @@ pub(super) struct Owner {
     identify: Option<Py<PyAny>>,
     /// The module that has `mmap_key`, which programs replace.
     values: Py<PyModule>,
+    /// Whether it was closed since it was last registered to be closed.
+    closed: AtomicBool,
     /// `mmap_key` as `prometheus_client` has it: the one that need not be called.
     stock_key: Option<Py<PyAny>>,
 }
@@ -38,16 +41,34 @@ impl Owner {
         stock_key: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let caller = Caller { directory: None, identifier: identifier(py, identify.as_ref())? };
-        Ok(Self { class: Arc::new(Class::new(&caller)?), identify, values, stock_key })
+        Ok(Self {
+            class: Arc::new(Class::new(&caller)?),
+            identify,
+            values,
+            closed: AtomicBool::new(true),
+            stock_key,
+        })
     }
 
     /// Closes the files.
     fn close(&self, py: Python<'_>) {
+        self.closed.store(true, Ordering::Relaxed);
         py.detach(|| self.class.close());
     }
 }
 
 impl Owner {
+    /// Has it closed by `prometheus_client`'s `close_all_multiprocess_files`, which forgets whom it
+    /// has closed.
+    fn register(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if slf.get().closed.swap(false, Ordering::Relaxed) {
+            let py = slf.py();
+            let arguments = (&slf.get().values, slf.getattr(intern!(py, "close"))?);
+            python_layer(py)?.call_method1(intern!(py, "register_cleanup"), arguments)?;
+        }
+        Ok(())
+    }
+
     /// The key of a series.
     fn key(
         &self,
@@ -144,6 +165,7 @@ impl Value {
         let bytes = key.as_bytes();
         let value = py.detach(|| class.value(&prefix, bytes, &caller));
         tell(py);
+        Owner::register(&owner)?;
         let value = value.ok_or_else(|| {
             PyValueError::new_err(format!("labels and help of {} bytes are too long", bytes.len()))
         })?;
@@ -196,14 +218,16 @@ impl Value {
         let caller = self.owner.get().caller(py)?;
         let value = py.detach(|| self.counted.operate(operation, &caller));
         tell(py);
+        Owner::register(self.owner.bind(py))?;
         Ok(value)
     }
 }
 
 /// Makes sure that what this process has counted is in the files.
 #[pyfunction]
-pub(super) fn settle_values(py: Python<'_>) {
-    py.detach(values::settle);
+#[pyo3(signature = (*, at_end = false))]
+pub(super) fn settle_values(py: Python<'_>, at_end: bool) {
+    py.detach(|| values::settle(at_end));
     tell(py);
 }
 
