@@ -361,3 +361,128 @@ fn is_at(path: &Path, device_and_inode: (u64, u64)) -> io::Result<bool> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::testing::{entry, file};
+    use tempfile::TempDir;
+
+    const CONTINUING: Opening = Opening { continues: true, own: None, waits: false };
+    const ANEW: Opening = Opening { continues: false, own: None, waits: false };
+
+    fn open(path: &Path, opening: Opening) -> Box<Writer> {
+        match Writer::open(path, opening).unwrap() {
+            Opened::Ours(writer) => writer,
+            Opened::Taken(taken) => panic!("{taken:?}"),
+        }
+    }
+
+    fn set(writer: &mut Writer, key: &str, value: f64) {
+        let head = format::entry_head(key.as_bytes()).unwrap();
+        let (mapping, offset) = writer.place(&head).unwrap();
+        mapping.cell(offset).set(value, 0.0);
+    }
+
+    fn entries(path: &Path) -> Vec<(String, f64)> {
+        let mut entries = Vec::new();
+        let outcome = Reader::default().read(path, |_, entry| {
+            entries.push((String::from_utf8(entry.key.to_vec()).unwrap(), entry.value));
+        });
+        assert_eq!(outcome.unwrap(), Outcome::Complete);
+        entries
+    }
+
+    #[test]
+    fn entries_over_several_mappings() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        let mut writer = open(&path, CONTINUING);
+        let expected: Vec<_> =
+            (0..3000u16).map(|number| (format!("key {number}"), f64::from(number))).collect();
+        for (key, value) in &expected {
+            set(&mut writer, key, *value);
+        }
+        assert_eq!(entries(&path), expected);
+        assert!(fs::metadata(&path).unwrap().len().is_power_of_two());
+        drop(writer);
+        let mut writer = open(&path, CONTINUING);
+        set(&mut writer, "key 7", -1.0);
+        assert_eq!(entries(&path)[7], ("key 7".to_owned(), -1.0));
+        assert_eq!(entries(&path).len(), 3000);
+    }
+
+    #[test]
+    fn whoever_lives_keeps_its_file() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        let writer = open(&path, CONTINUING);
+        let second = Writer::open(&path, CONTINUING).unwrap();
+        assert!(matches!(second, Opened::Taken(Taken::Held)));
+        drop(writer);
+        open(&path, CONTINUING);
+    }
+
+    #[test]
+    fn what_starts_anew_leaves_the_old_file_to_its_readers() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("gauge_liveall_1.db");
+        set(&mut open(&path, CONTINUING), "key", 1.0);
+        let old = fs::File::open(&path).unwrap();
+        let mut writer = open(&path, ANEW);
+        assert_eq!(entries(&path), []);
+        assert_eq!(old.metadata().unwrap().nlink(), 0);
+        set(&mut writer, "key", 2.0);
+        let own = Opening { own: Some(writer.device_and_inode()), ..ANEW };
+        drop(writer);
+        open(&path, own);
+        assert_eq!(entries(&path), [("key".to_owned(), 2.0)]);
+    }
+
+    #[test]
+    fn what_cannot_be_continued_is_left_alone() {
+        let directory = TempDir::new().unwrap();
+        let sound = entry("key", 1.0, 0.0);
+        let cases = [
+            b"SQLite format 3\0".to_vec(),
+            vec![1, 2, 3],
+            file(Some(1000), std::slice::from_ref(&sound)),
+            file(Some(-8), std::slice::from_ref(&sound)),
+        ];
+        for (number, content) in cases.iter().enumerate() {
+            let path = directory.path().join(format!("counter_{number}.db"));
+            fs::write(&path, content).unwrap();
+            let opened = Writer::open(&path, CONTINUING).unwrap();
+            assert!(matches!(opened, Opened::Taken(Taken::Unusable)), "{content:?}");
+            assert_eq!(&fs::read(&path).unwrap(), content);
+        }
+        let opened = Writer::open(directory.path(), CONTINUING).unwrap();
+        assert!(matches!(opened, Opened::Taken(Taken::Unusable)));
+    }
+
+    #[test]
+    fn a_sparse_file_gets_its_blocks() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        fs::File::create(&path).unwrap().set_len(INITIAL_SIZE as u64).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().blocks(), 0);
+        let _writer = open(&path, CONTINUING);
+        assert!(fs::metadata(&path).unwrap().blocks() * 512 >= INITIAL_SIZE as u64);
+    }
+
+    #[test]
+    fn a_replacement_takes_all_entries() {
+        let directory = TempDir::new().unwrap();
+        let [old_path, path] =
+            ["counter_1.db", "counter_2.db"].map(|name| directory.path().join(name));
+        let mut old = open(&old_path, CONTINUING);
+        set(&mut old, "a", 1.0);
+        set(&mut old, "b", 2.0);
+        fs::remove_file(&old_path).unwrap();
+        assert!(!old.is_in_place());
+        let mut writer = open(&path, CONTINUING);
+        set(&mut writer, "b", 4.0);
+        writer.take_entries(&old, true).unwrap();
+        assert_eq!(entries(&path), [("b".to_owned(), 6.0), ("a".to_owned(), 1.0)]);
+    }
+}
