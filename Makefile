@@ -22,6 +22,7 @@ help:
 	@echo 'make demo            gunicorn with a demo application, scraped through multiprom'
 	@echo 'make test            all tests, Rust and Python'
 	@echo 'make test-rust       the tests of the Rust core'
+	@echo 'make loom            models of what counts without a lock: every order of its threads'
 	@echo 'make test-python     the Python tests, with the newest prometheus_client'
 	@echo 'make test-oldest     the same but for gunicorn, with the oldest prometheus_client supported'
 	@echo 'make test-upstream   the tests of prometheus_client itself, run on multiprom'
@@ -86,13 +87,18 @@ demo: develop.venv .venv/.group-demo
 	.venv/bin/python examples/demo/run.py
 
 .PHONY: test
-test: python-is-there rust-is-there test-rust test-python test-oldest test-upstream test-install
+test: python-is-there rust-is-there test-rust loom test-python test-oldest test-upstream test-install
 
 # Without the binding: what it has to say is tested from Python, and the floors below Python
 # must stand alone.
 .PHONY: test-rust
 test-rust: | rust-is-there
 	cargo test --no-default-features
+
+# Every order in which threads can meet at the gate of a value.
+.PHONY: loom
+loom: | rust-is-there
+	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(TARGET_DIR)/loom cargo test --no-default-features --release --lib gate::models
 
 .PHONY: test-python
 test-python: develop.venv .venv/.group-test build/gunicorn-23

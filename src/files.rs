@@ -17,6 +17,8 @@ const NAMES: u32 = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     open: HashMap<PathBuf, Shared>,
+    /// The files that were closed, by path: they are this process's own.
+    closed: HashMap<PathBuf, (u64, u64)>,
     /// What is to be logged.
     pub(crate) notices: Vec<Notice>,
 }
@@ -59,7 +61,8 @@ impl Files {
                 return Ok(path);
             }
             // Whoever has a name of its own waited for the first file, and need not do so again.
-            let opening = Opening { continues, waits: number == 0 };
+            let own = self.closed.get(&path).copied();
+            let opening = Opening { continues, own, waits: number == 0 };
             let taken = match open_in(&directory, naming.directory_was_there, &path, opening)? {
                 Opened::Ours(writer) => {
                     self.open.insert(path.clone(), Shared { writer: *writer, users: 1 });
@@ -101,8 +104,10 @@ impl Files {
     pub(crate) fn close(&mut self, path: &Path) {
         if let Some(shared) = self.open.get_mut(path) {
             shared.users -= 1;
-            if shared.users == 0 {
-                self.open.remove(path);
+            if shared.users == 0
+                && let Some(Shared { writer, .. }) = self.open.remove(path)
+            {
+                self.closed.insert(path.to_owned(), writer.device_and_inode());
             }
         }
     }
@@ -138,6 +143,7 @@ impl Files {
     /// Forgets all files, in the child of a fork.
     pub(crate) fn forget(&mut self) {
         self.open.clear();
+        self.closed.clear();
         // Those are the parent's to log.
         self.notices.clear();
     }

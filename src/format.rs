@@ -65,8 +65,10 @@ const fn value_offset(key_length: usize) -> usize {
 /// The header: `used` and the magic, in one word so that one store publishes both.
 #[must_use]
 pub(crate) fn header_word(used: i32, magic: [u8; HEADER_PADDING_SIZE]) -> u64 {
-    let ([a, b, c, d], [e, f, g, h]) = (used.to_ne_bytes(), magic);
-    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    let mut word = [0; HEADER_SIZE];
+    word[..USED_SIZE].copy_from_slice(&used.to_ne_bytes());
+    word[USED_SIZE..].copy_from_slice(&magic);
+    u64::from_ne_bytes(word)
 }
 
 /// The magic in the header, or none if `bytes` end within it.

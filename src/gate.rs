@@ -68,7 +68,7 @@ impl Gate {
         let left_by_another = self.0.load(Ordering::Relaxed) >> GENERATION_SHIFT
             != word(generation) >> GENERATION_SHIFT;
         if left_by_another {
-            self.0.store(word(generation), Ordering::Release);
+            self.0.swap(word(generation), Ordering::AcqRel);
         }
     }
 }
@@ -109,20 +109,32 @@ mod tests {
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
-    use loom::cell::UnsafeCell;
     use loom::sync::Arc;
+    use loom::sync::atomic::{AtomicBool, AtomicUsize};
     use loom::thread;
 
     struct Guarded {
         gate: Gate,
-        /// Stands for the address of the cell: loom reports a read beside a write.
-        place: UnsafeCell<usize>,
+        /// Stands for the address of the cell.
+        place: AtomicUsize,
         cells: [AtomicU64; 2],
+        /// Stands for the mapping of the first cell.
+        is_mapped: AtomicBool,
+    }
+
+    fn guarded(generation: u32) -> Arc<Guarded> {
+        Arc::new(Guarded {
+            gate: Gate::new(generation),
+            place: AtomicUsize::new(0),
+            cells: [AtomicU64::new(0), AtomicU64::new(0)],
+            is_mapped: AtomicBool::new(true),
+        })
     }
 
     fn count(guarded: &Guarded) -> bool {
         let Some(_pass) = guarded.gate.enter(1) else { return false };
-        let place = guarded.place.with(|place| unsafe { *place });
+        let place = guarded.place.load(Ordering::Relaxed);
+        assert!(place == 1 || guarded.is_mapped.load(Ordering::Relaxed), "counted in freed memory");
         guarded.cells[place].fetch_add(1, Ordering::Relaxed);
         true
     }
@@ -131,11 +143,7 @@ mod models {
     #[test]
     fn a_move_loses_no_count() {
         loom::model(|| {
-            let guarded = Arc::new(Guarded {
-                gate: Gate::new(1),
-                place: UnsafeCell::new(0),
-                cells: [AtomicU64::new(0), AtomicU64::new(0)],
-            });
+            let guarded = guarded(1);
             guarded.gate.open();
             let counting: Vec<_> = (0..2)
                 .map(|_| {
@@ -146,7 +154,8 @@ mod models {
             guarded.gate.close();
             let held = guarded.cells[0].load(Ordering::Relaxed);
             guarded.cells[1].store(held, Ordering::Relaxed);
-            guarded.place.with_mut(|place| unsafe { *place = 1 });
+            guarded.is_mapped.store(false, Ordering::Relaxed);
+            guarded.place.store(1, Ordering::Relaxed);
             guarded.gate.open();
             let counted: u64 = counting.into_iter().map(|thread| thread.join().unwrap()).sum();
             assert_eq!(guarded.cells[1].load(Ordering::Relaxed), counted);
@@ -157,11 +166,7 @@ mod models {
     #[test]
     fn a_renewal_after_a_fork_leaves_nobody_behind_the_gate() {
         loom::model(|| {
-            let guarded = Arc::new(Guarded {
-                gate: Gate::new(0),
-                place: UnsafeCell::new(0),
-                cells: [AtomicU64::new(0), AtomicU64::new(0)],
-            });
+            let guarded = guarded(0);
             guarded.gate.open();
             // A thread of the parent was behind the gate; it does not exist here.
             std::mem::forget(guarded.gate.enter(0));
@@ -170,11 +175,16 @@ mod models {
                 thread::spawn(move || count(&guarded))
             };
             guarded.gate.renew(1);
-            guarded.place.with_mut(|place| unsafe { *place = 1 });
+            guarded.is_mapped.store(false, Ordering::Relaxed);
+            guarded.place.store(1, Ordering::Relaxed);
             guarded.gate.open();
             let counted = counting.join().unwrap();
             assert_eq!(guarded.cells[1].load(Ordering::Relaxed), u64::from(counted));
-            guarded.gate.close();
+            assert_eq!(
+                guarded.gate.0.load(Ordering::Acquire),
+                word(1) | OPEN,
+                "somebody is behind"
+            );
         });
     }
 }

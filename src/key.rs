@@ -127,6 +127,7 @@ impl<'a> Key<'a> {
 /// Writes the key of a series, as `prometheus_client.mmap_dict.mmap_key` does.
 ///
 /// `labels` in any order; of a name that stands twice the last value counts.
+#[cfg_attr(not(feature = "python"), allow(dead_code))] // The binding calls it.
 pub(crate) fn write(family: &str, sample: &str, labels: &mut [(&str, &str)], help: &str) -> String {
     let texts = labels.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>();
     let mut key = String::with_capacity(family.len() + sample.len() + help.len() + texts + 16);

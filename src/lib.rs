@@ -48,5 +48,7 @@ mod sum;
 mod table;
 mod unmerged;
 pub mod values;
+#[cfg(all(test, not(loom)))]
+mod values_tests;
 mod worker;
 mod writer;

@@ -7,11 +7,14 @@
 //!   neither a store nor a load can raise SIGBUS for want of space.
 //! - A cell is used only behind the gate of its slot, and the slot keeps the mapping alive until
 //!   the gate was closed and everybody has left. So no cell is used after it was unmapped.
+//! - The child of a fork has none of the mappings, and never uses their cells: its generation is
+//!   another, and no gate of an older generation lets anybody in.
 
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -82,14 +85,35 @@ pub(crate) fn reserve(file: &File, start: usize, end: usize) -> io::Result<()> {
     }
 }
 
-/// A file, mapped shared and writable.
+/// A file, mapped shared and writable, for this process only.
+///
+/// The children of a fork do not inherit it: a mapping keeps its file open, and with it the lock,
+/// so that a dead writer would seem to live as long as its children.
 #[derive(Debug)]
-pub(crate) struct Mapping(MmapRaw);
+pub(crate) struct Mapping {
+    memory: ManuallyDrop<MmapRaw>,
+    /// Of the process that made it.
+    generation: u32,
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // In a child other memory may be at its place by now.
+        if self.generation == generation() || !cfg!(target_os = "linux") {
+            // SAFETY: it is dropped here only, and `self` is not used again.
+            unsafe { ManuallyDrop::drop(&mut self.memory) }
+        }
+    }
+}
 
 impl Mapping {
     /// Maps the first `size` bytes of `file`, which must be allocated.
     pub(crate) fn new(file: &File, size: usize) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self(MmapOptions::new().len(size).map_raw(file)?)))
+        let memory = MmapOptions::new().len(size).map_raw(file)?;
+        // Elsewhere a mapping holds the file, but not its lock.
+        #[cfg(target_os = "linux")]
+        memory.advise(memmap2::Advice::DontFork)?;
+        Ok(Arc::new(Self { memory: ManuallyDrop::new(memory), generation: generation() }))
     }
 
     /// Publishes a word; what was written before is seen by whoever sees it.
@@ -107,7 +131,7 @@ impl Mapping {
 
     /// Whether `bytes`, whole words, stand at `offset`.
     pub(crate) fn has(&self, offset: usize, bytes: &[u8]) -> bool {
-        offset + bytes.len() <= self.0.len()
+        offset + bytes.len() <= self.memory.len()
             && bytes.as_chunks::<WORD_SIZE>().0.iter().enumerate().all(|(index, word)| {
                 let found = self.word(offset + index * WORD_SIZE).load(Ordering::Relaxed);
                 found == u64::from_ne_bytes(*word)
@@ -132,10 +156,10 @@ impl Mapping {
 
     /// The word at `offset`; panics if the offset is not that of a word of the mapping.
     fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(WORD_SIZE) && offset + WORD_SIZE <= self.0.len());
+        assert!(offset.is_multiple_of(WORD_SIZE) && offset + WORD_SIZE <= self.memory.len());
         // SAFETY: the word lies in the mapping, which lives as long as `self`, and is aligned:
         // the mapping begins at a page. All accesses to it are atomic.
-        unsafe { AtomicU64::from_ptr(self.0.as_mut_ptr().add(offset).cast()) }
+        unsafe { AtomicU64::from_ptr(self.memory.as_mut_ptr().add(offset).cast()) }
     }
 }
 

@@ -48,10 +48,13 @@ pub enum Notice {
         /// The file written instead.
         own: PathBuf,
     },
-    /// The file was removed while it was written.
-    #[error("{path:?} was removed while it was in use; it is written anew with all that it held")]
+    /// Files were removed while they were written.
+    #[error(
+        "{path:?} (and what else is missing of this process's files) was removed while it was in \
+         use; it is written anew with all that it held"
+    )]
     Removed {
-        /// The file.
+        /// The first of the files.
         path: PathBuf,
     },
 }

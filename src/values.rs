@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -150,12 +150,16 @@ impl Class {
         let state = &mut *state.0;
         let worker = state.workers_made;
         state.workers_made += 1;
-        state.workers.insert(worker, Worker::new(caller.identifier(), state.generation));
+        state.workers.insert(
+            worker,
+            Worker::new(caller.identifier(), caller.identifier.is_none(), state.generation),
+        );
         Ok(Self { worker })
     }
 
     /// As [`Class::value`], if that takes no system call but one: None if a file has to be opened,
     /// made larger or replaced, or another thread is just doing so.
+    #[must_use]
     pub fn try_value(
         self: &Arc<Self>,
         prefix: &str,
@@ -184,6 +188,7 @@ impl Class {
     /// `gauge_livesum`.
     ///
     /// None if the key is longer than any file can have.
+    #[must_use]
     pub fn value(self: &Arc<Self>, prefix: &str, key: &[u8], caller: &Caller) -> Option<Value> {
         let head = format::entry_head(key)?;
         replace_removed(&mut Locked::new().0);
@@ -267,6 +272,7 @@ impl Value {
     }
 
     /// Does what is asked for, wherever the value is counted, and gives the value.
+    #[allow(clippy::must_use_candidate)] // Most who count do not ask what it comes to.
     pub fn operate(&self, operation: Operation, caller: &Caller) -> f64 {
         let Self { class, kind, series } = self;
         let done = class.with_worker(caller, |worker, files, _| {
@@ -306,13 +312,17 @@ impl Drop for Value {
 
 /// Makes sure that what this process has counted is in the files: before it scrapes them, and at its
 /// end.
-pub fn settle() {
+///
+/// At the end files that were removed stay so: nobody wants a temporary directory back.
+pub fn settle(at_end: bool) {
     let mut state = Locked::new();
-    replace_removed(&mut state.0);
+    if !at_end {
+        replace_removed(&mut state.0);
+    }
     let State { files, workers, generation, .. } = &mut *state.0;
     // A worker that has not begun in this process has counted nothing in it.
     let begun = workers.values_mut().filter(|worker| worker.generation == *generation);
-    begun.for_each(|worker| worker.settle_all(files));
+    begun.for_each(|worker| worker.settle_all(files, !at_end));
 }
 
 /// Writes the files anew that were removed while they were written.
@@ -323,31 +333,40 @@ fn replace_removed(state: &mut State) {
         return;
     }
     let mut workers: Vec<_> = workers.values_mut().collect();
-    removed.into_iter().for_each(|path| replace(files, &mut workers, path));
+    let replaced: Vec<_> =
+        removed.into_iter().filter(|path| replace(files, &mut workers, path)).collect();
+    if let Some(path) = replaced.into_iter().next() {
+        files.notices.push(Notice::Removed { path });
+    }
 }
 
-/// Writes a file anew that was removed while it was written.
-fn replace(files: &mut Files, workers: &mut [&mut Worker], removed: PathBuf) {
-    let Some(writer) = files.take(&removed) else { return };
-    let users: usize = workers.iter().map(|worker| worker.users_of(&removed)).sum();
-    let adds = workers.iter().any(|worker| worker.adds(&removed));
-    let opened = workers.iter_mut().find_map(|worker| worker.reopen(files, &removed));
-    let Some(Ok(path)) = opened else {
+/// Writes a file anew that was removed while it was written; false if it could not be done.
+fn replace(files: &mut Files, workers: &mut [&mut Worker], removed: &Path) -> bool {
+    let Some(writer) = files.take(removed) else { return false };
+    let users: usize = workers.iter().map(|worker| worker.users_of(removed)).sum();
+    let adds = workers.iter().any(|worker| worker.adds(removed));
+    let opened = workers.iter_mut().find_map(|worker| worker.reopen(files, removed));
+    let Some(path) = opened else {
         // The values go on counting in what is no more there, until an attempt succeeds.
-        files.put_back(removed, writer, users);
-        return;
+        files.put_back(removed.to_owned(), writer, users);
+        return false;
     };
-    workers.iter_mut().for_each(|worker| worker.leave(&removed));
-    let taken = files.writer(&path).map(|new| new.take_entries(&writer, adds));
-    if !matches!(taken, Some(Ok(()))) {
-        files.close(&path);
-        files.put_back(removed.clone(), writer, users);
-        workers.iter_mut().for_each(|worker| worker.move_home(files, &removed, &removed));
-        return;
+    for worker in workers.iter_mut() {
+        worker.leave(removed);
     }
-    files.add_users(&path, users - 1);
-    workers.iter_mut().for_each(|worker| worker.move_home(files, &removed, &path));
-    files.notices.push(Notice::Removed { path: removed });
+    let taken = files.writer(&path).map(|new| new.take_entries(&writer, adds));
+    let is_taken = matches!(taken, Some(Ok(())));
+    if is_taken {
+        files.add_users(&path, users - 1);
+    } else {
+        files.close(&path);
+        files.put_back(removed.to_owned(), writer, users);
+    }
+    let home = if is_taken { &path } else { removed };
+    for worker in workers.iter_mut() {
+        worker.move_home(files, removed, home);
+    }
+    is_taken
 }
 
 /// Learns that this process calls itself dead: deletes the `live*` files in `directory` that it
@@ -355,9 +374,16 @@ fn replace(files: &mut Files, workers: &mut [&mut Worker], removed: PathBuf) {
 pub fn tell_dead(directory: &OsStr, pid: &OsStr) {
     let directory = files::absolute(directory);
     let mut state = Locked::new();
-    let State { files, workers, .. } = &mut *state.0;
-    let own = workers.values_mut().filter(|worker| worker.naming.identifier == pid);
-    own.for_each(|worker| worker.tell_dead(files, &directory));
+    let State { files, workers, generation, .. } = &mut *state.0;
+    let own_pid = Caller::default().identifier();
+    for worker in workers.values_mut() {
+        if worker.by_pid && worker.generation != *generation {
+            worker.begin(files, own_pid.clone(), *generation);
+        }
+        if worker.naming.identifier == pid {
+            worker.tell_dead(files, &directory);
+        }
+    }
 }
 
 /// What is to be logged since the last call.

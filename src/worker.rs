@@ -24,6 +24,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) struct Worker {
     /// What its files are called.
     pub(crate) naming: Naming,
+    /// Whether its identifier is the pid.
+    pub(crate) by_pid: bool,
     /// Of which process it is; see [`crate::mapping::generation`].
     pub(crate) generation: u32,
     /// Whether the process was told that it is dead: its `live*` files stay away then.
@@ -62,8 +64,9 @@ impl Kind {
 
 impl Worker {
     /// A worker that has counted nothing.
-    pub(crate) fn new(identifier: OsString, generation: u32) -> Self {
+    pub(crate) fn new(identifier: OsString, by_pid: bool, generation: u32) -> Self {
         Self {
+            by_pid,
             naming: Naming { identifier, ..Naming::default() },
             generation,
             told_dead: false,
@@ -216,6 +219,11 @@ impl Worker {
             return;
         };
         self.kinds[kind].retry_at = Some(Instant::now() + RETRY_PAUSE);
+        self.complain(files, error);
+    }
+
+    /// Has it logged that files cannot be written, unless that is known.
+    fn complain(&mut self, files: &mut Files, error: Error) {
         let notice = match error {
             Error::ToldDead => return,
             Error::NoDirectory => Notice::NoDirectory,
@@ -279,8 +287,10 @@ impl Worker {
         }
     }
 
-    /// Makes another attempt for all that waits for a file.
-    pub(crate) fn settle_all(&mut self, files: &mut Files) {
+    /// Makes another attempt for all that waits for a file; a directory that was removed is made anew
+    /// if `remakes`.
+    pub(crate) fn settle_all(&mut self, files: &mut Files, remakes: bool) {
+        self.naming.directory_was_there &= remakes;
         (0..self.kinds.len()).for_each(|kind| self.settle(files, kind));
     }
 
@@ -289,13 +299,15 @@ impl Worker {
         self.kinds.iter().filter(|kind| kind.home.as_deref() == Some(path)).count()
     }
 
-    /// Opens another file in the place of one that was removed, if it is one of this worker's.
-    pub(crate) fn reopen(&mut self, files: &mut Files, removed: &Path) -> Option<Result<PathBuf>> {
+    /// Opens another file in the place of one that was removed, if it is one of this worker's, and
+    /// not one that the process itself had deleted.
+    pub(crate) fn reopen(&mut self, files: &mut Files, removed: &Path) -> Option<PathBuf> {
         let kind = self.kinds.iter_mut().find(|kind| kind.home.as_deref() == Some(removed))?;
-        // It comes back only if it is not the process itself that had it deleted.
-        let continues = !kind.is_live();
-        (!(kind.is_live() && self.told_dead))
-            .then(|| files.open(&mut self.naming, &kind.prefix, continues))
+        if kind.is_live() && self.told_dead {
+            return None;
+        }
+        let opened = files.open(&mut self.naming, &kind.prefix, !kind.is_live());
+        opened.map_err(|error| self.complain(files, error)).ok()
     }
 
     /// Whether the values of the file at `path` are added where two files have one entry.
@@ -319,13 +331,16 @@ impl Worker {
             if self.kinds[index].home.as_deref() == Some(from) {
                 self.kinds[index].home = Some(to.to_owned());
                 self.settle(files, index);
+                if from != to && self.kinds.iter().all(|kind| kind.retry_at.is_none()) {
+                    self.trouble = None;
+                }
             }
         }
     }
 
     /// Deletes its `live*` files in `directory`: the process says of itself that it is dead.
     pub(crate) fn tell_dead(&mut self, files: &mut Files, directory: &Path) {
-        if self.naming.directory.as_deref() != Some(directory) {
+        if self.naming.directory.as_deref().is_some_and(|own| own != directory) {
             return;
         }
         self.told_dead = true;

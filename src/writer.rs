@@ -51,6 +51,8 @@ pub(crate) enum Taken {
 pub(crate) struct Opening {
     /// Whether entries of an earlier writer are continued; else they are thrown away.
     pub(crate) continues: bool,
+    /// The device and inode of a file that this process had open before: it is continued anyway.
+    pub(crate) own: Option<(u64, u64)>,
     /// Whether to wait some milliseconds for a lock.
     pub(crate) waits: bool,
 }
@@ -114,7 +116,8 @@ impl Writer {
             if !is_at(path, identity(&metadata))? {
                 continue;
             }
-            if metadata.len() > 0 && !opening.continues {
+            let continues = opening.continues || opening.own == Some(identity(&metadata));
+            if metadata.len() > 0 && !continues {
                 // A new file, not the old one emptied: who reads the old one just now shall see
                 // all of it or nothing.
                 fs::remove_file(path)?;
@@ -137,11 +140,12 @@ impl Writer {
             if !matches!(magic, Some(MAGIC_STOCK | MAGIC_WRITER)) {
                 return Ok(Opened::Taken(Taken::Unusable));
             }
-            let outcome = Reader::default().read_entries(&file, |offset, entry| {
+            let outcome = Reader::default().read_entries(&file, |_, entry| {
                 // A key that the reader has believed has a head.
                 let head = format::entry_head(entry.key).unwrap_or_default();
-                used = offset as usize + head.len() + format::VALUE_SIZE + format::TIMESTAMP_SIZE;
-                places.push((head, offset as usize));
+                let offset = used;
+                used += format::entry_size(entry.key.len());
+                places.push((head, offset));
             })?;
             if outcome != Outcome::Complete || i32::try_from(used).is_err() {
                 return Ok(Opened::Taken(Taken::Unusable));
@@ -224,6 +228,11 @@ impl Writer {
         is_at(path, self.device_and_inode).unwrap_or(false)
     }
 
+    /// Which file it is, whatever its name.
+    pub(crate) fn device_and_inode(&self) -> (u64, u64) {
+        self.device_and_inode
+    }
+
     /// Gives up the descriptor, and with it the lock, which belongs to the parent of this process.
     pub(crate) fn disown(&mut self) {
         self.file = None;
@@ -287,12 +296,11 @@ impl Writer {
         // CAST: below `used`, which fits into an i32.
         #[allow(clippy::cast_possible_truncation)]
         let place = Place { hash, offset: offset as u32 };
-        match known {
-            Some(known) => *known = place,
-            None => {
-                let spread = |place: &Place| Place::spread(place.hash);
-                self.entries.insert_unique(Place::spread(hash), place, spread);
-            }
+        if let Some(known) = known {
+            *known = place;
+        } else {
+            let spread = |place: &Place| Place::spread(place.hash);
+            self.entries.insert_unique(Place::spread(hash), place, spread);
         }
     }
 
@@ -301,6 +309,16 @@ impl Writer {
         #[allow(clippy::cast_possible_truncation)]
         let hash = self.hasher.hash_one(head) as u32;
         hash
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Closing alone would not do: what is still mapped keeps the lock.
+        if let Some(file) = &self.file {
+            // An error says that there is no lock.
+            let _ = file.unlock();
+        }
     }
 }
 
@@ -341,5 +359,130 @@ fn is_at(path: &Path, device_and_inode: (u64, u64)) -> io::Result<bool> {
             Ok(false)
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::testing::{entry, file};
+    use tempfile::TempDir;
+
+    const CONTINUING: Opening = Opening { continues: true, own: None, waits: false };
+    const ANEW: Opening = Opening { continues: false, own: None, waits: false };
+
+    fn open(path: &Path, opening: Opening) -> Box<Writer> {
+        match Writer::open(path, opening).unwrap() {
+            Opened::Ours(writer) => writer,
+            Opened::Taken(taken) => panic!("{taken:?}"),
+        }
+    }
+
+    fn set(writer: &mut Writer, key: &str, value: f64) {
+        let head = format::entry_head(key.as_bytes()).unwrap();
+        let (mapping, offset) = writer.place(&head).unwrap();
+        mapping.cell(offset).set(value, 0.0);
+    }
+
+    fn entries(path: &Path) -> Vec<(String, f64)> {
+        let mut entries = Vec::new();
+        let outcome = Reader::default().read(path, |_, entry| {
+            entries.push((String::from_utf8(entry.key.to_vec()).unwrap(), entry.value));
+        });
+        assert_eq!(outcome.unwrap(), Outcome::Complete);
+        entries
+    }
+
+    #[test]
+    fn entries_over_several_mappings() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        let mut writer = open(&path, CONTINUING);
+        let expected: Vec<_> =
+            (0..3000u16).map(|number| (format!("key {number}"), f64::from(number))).collect();
+        for (key, value) in &expected {
+            set(&mut writer, key, *value);
+        }
+        assert_eq!(entries(&path), expected);
+        assert!(fs::metadata(&path).unwrap().len().is_power_of_two());
+        drop(writer);
+        let mut writer = open(&path, CONTINUING);
+        set(&mut writer, "key 7", -1.0);
+        assert_eq!(entries(&path)[7], ("key 7".to_owned(), -1.0));
+        assert_eq!(entries(&path).len(), 3000);
+    }
+
+    #[test]
+    fn whoever_lives_keeps_its_file() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        let writer = open(&path, CONTINUING);
+        let second = Writer::open(&path, CONTINUING).unwrap();
+        assert!(matches!(second, Opened::Taken(Taken::Held)));
+        drop(writer);
+        open(&path, CONTINUING);
+    }
+
+    #[test]
+    fn what_starts_anew_leaves_the_old_file_to_its_readers() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("gauge_liveall_1.db");
+        set(&mut open(&path, CONTINUING), "key", 1.0);
+        let old = fs::File::open(&path).unwrap();
+        let mut writer = open(&path, ANEW);
+        assert_eq!(entries(&path), []);
+        assert_eq!(old.metadata().unwrap().nlink(), 0);
+        set(&mut writer, "key", 2.0);
+        let own = Opening { own: Some(writer.device_and_inode()), ..ANEW };
+        drop(writer);
+        open(&path, own);
+        assert_eq!(entries(&path), [("key".to_owned(), 2.0)]);
+    }
+
+    #[test]
+    fn what_cannot_be_continued_is_left_alone() {
+        let directory = TempDir::new().unwrap();
+        let sound = entry("key", 1.0, 0.0);
+        let cases = [
+            b"SQLite format 3\0".to_vec(),
+            vec![1, 2, 3],
+            file(Some(1000), std::slice::from_ref(&sound)),
+            file(Some(-8), std::slice::from_ref(&sound)),
+        ];
+        for (number, content) in cases.iter().enumerate() {
+            let path = directory.path().join(format!("counter_{number}.db"));
+            fs::write(&path, content).unwrap();
+            let opened = Writer::open(&path, CONTINUING).unwrap();
+            assert!(matches!(opened, Opened::Taken(Taken::Unusable)), "{content:?}");
+            assert_eq!(&fs::read(&path).unwrap(), content);
+        }
+        let opened = Writer::open(directory.path(), CONTINUING).unwrap();
+        assert!(matches!(opened, Opened::Taken(Taken::Unusable)));
+    }
+
+    #[test]
+    fn a_sparse_file_gets_its_blocks() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        fs::File::create(&path).unwrap().set_len(INITIAL_SIZE as u64).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().blocks(), 0);
+        let _writer = open(&path, CONTINUING);
+        assert!(fs::metadata(&path).unwrap().blocks() * 512 >= INITIAL_SIZE as u64);
+    }
+
+    #[test]
+    fn a_replacement_takes_all_entries() {
+        let directory = TempDir::new().unwrap();
+        let [old_path, path] =
+            ["counter_1.db", "counter_2.db"].map(|name| directory.path().join(name));
+        let mut old = open(&old_path, CONTINUING);
+        set(&mut old, "a", 1.0);
+        set(&mut old, "b", 2.0);
+        fs::remove_file(&old_path).unwrap();
+        assert!(!old.is_in_place());
+        let mut writer = open(&path, CONTINUING);
+        set(&mut writer, "b", 4.0);
+        writer.take_entries(&old, true).unwrap();
+        assert_eq!(entries(&path), [("b".to_owned(), 6.0), ("a".to_owned(), 1.0)]);
     }
 }

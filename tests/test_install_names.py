@@ -207,9 +207,8 @@ class TestVariableSetLate:
         multiprom.install()
         assert values.ValueClass is value_class
 
-    def test_a_class_of_the_programs_own_stays(
-        self, directory: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.mark.usefixtures("directory")
+    def test_a_class_of_the_programs_own_stays(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Own(values.MutexValue):
             """Not one of prometheus_client's."""
 

@@ -7,6 +7,7 @@ from typing import Any, final
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
+from typing_extensions import Self, disjoint_base
 
 from multiprom.reports import Report
 
@@ -124,6 +125,7 @@ class Owner:
     def close(self) -> None:
         """Close the files. Values that count again open others."""
 
+@disjoint_base
 class Value:
     """One value of one series: see `multiprom.MultiProcessValue`.
 
@@ -146,7 +148,7 @@ class Value:
         help_text: str,
         multiprocess_mode: str = "",
         **_kwargs: Any,
-    ) -> Value: ...
+    ) -> Self: ...
     def inc(self, amount: float) -> None:
         """Add `amount`.
 
@@ -172,10 +174,11 @@ class Value:
     def get_exemplar(self) -> None:
         """Give None: files have no exemplars, as in prometheus_client."""
 
-def settle_values() -> None:
+def settle_values(*, at_end: bool = False) -> None:
     """Make sure that what this process has counted is in the files, as far as that is possible.
 
-    Writes files anew that were removed, and what is counted in memory for want of a file.
+    Writes what is counted in memory for want of a file, and files anew that were removed, but those
+    not `at_end` of the process.
     """
 
 def tell_dead(path: str, pid: str) -> None:

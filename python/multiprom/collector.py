@@ -80,6 +80,11 @@ class MultiProcessCollector(StockCollector):
 
     """
 
+    def __init__(self, registry: Any, path: Any = None) -> None:
+        # What was removed while this process counts is there again.
+        _core.settle_values()
+        super().__init__(registry, path)
+
     @staticmethod
     def merge(files: Iterable[Any], accumulate: bool = True) -> list[Metric]:
         """Merge the metrics of `files`, in the order given.

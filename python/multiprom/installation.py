@@ -13,7 +13,7 @@ from multiprom import moving
 from multiprom.stock import original, refresh
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # Where install() replaced something: module and name. A list, since appending is atomic.
 _replaced: list[tuple[str, str]] = []
@@ -146,7 +146,7 @@ def uninstall() -> None:
         # If it was replaced once more, it is not ours to undo.
         if ours is not None and values.ValueClass is ours:
             values.ValueClass = found
-        moving.move_back([_default_registry()])
+        moving.move_back()
     while _before:
         variable, set_to = _before.pop()
         if os.environ.get(_VARIABLE) == set_to:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multiprom.reports import logger
@@ -26,8 +27,10 @@ class _Moved(NamedTuple):
     new: Any
 
 
-# What move_all has moved, in order, for move_back. A list, since appending is atomic.
+# What was moved, in order, and the metrics that use the new values, for move_back. Lists, since
+# appending is atomic.
 _moved: list[_Moved] = []
+_metrics_moved: list[weakref.ref[Any]] = []
 
 
 def stock_identifier(value_class: Any) -> Callable[[], object] | None:
@@ -58,6 +61,9 @@ def move_class(old_class: Any, new_class: Any) -> None:
     It continues the files, which prometheus_client's code then closes.
     """
     values = _closure(old_class, "check_for_pid_change").get("values", [])
+    if values:
+        # After a fork prometheus_client's code first has to notice it.
+        values[0].get()
     files = _closure(old_class, "reset").get("files", {})
     for old in list(values):
         typ, metric_name, name, labelnames, labelvalues, help_text, mode = old._params  # noqa: SLF001
@@ -185,6 +191,7 @@ def _use_directly(places: Iterable[Any]) -> None:
     """Give metrics the new values themselves, which spares a detour."""
     successors = {id(old): new for old, new in _moved}
     for metric in _metrics(places):
+        _metrics_moved.append(weakref.ref(metric))
         for observable in _observables(metric):
             _exchange(observable, successors)
 
@@ -198,7 +205,7 @@ def _exchange(observable: Any, successors: dict[int, Any]) -> None:
             attributes[name] = successors[id(value)]
 
 
-def move_back(places: Iterable[Any]) -> None:
+def move_back() -> None:
     """Undo what was moved: the old values count again, from what the new ones hold."""
     moved = list(_moved)
     _moved.clear()
@@ -214,6 +221,8 @@ def move_back(places: Iterable[Any]) -> None:
             old._MmapedValue__reset()  # noqa: SLF001
         else:
             old._value = value  # noqa: SLF001
-    for metric in _metrics(places):
+    metrics = [metric for metric in (reference() for reference in _metrics_moved) if metric]
+    _metrics_moved.clear()
+    for metric in metrics:
         for observable in _observables(metric):
             _exchange(observable, predecessors)

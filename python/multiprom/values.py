@@ -30,8 +30,8 @@ def MultiProcessValue(  # noqa: N802 - prometheus_client's name
     As `prometheus_client.values.MultiProcessValue`; its files can be read by prometheus_client, and
     continued by it. What is different:
 
-    - Counting is one atomic addition in shared memory: no lock, no system call, nothing that a fork,
-      a signal handler or a callback of the garbage collector could come in between.
+    - Counting is one atomic addition in shared memory: no lock, no system call, nothing that a
+      fork, a signal handler or a callback of the garbage collector could come in between.
     - The pid is not asked for at each call: forks are noticed. Any other `process_identifier` is
       asked each time.
     - Each file is locked (`flock`) while its process lives. A file that another living process
@@ -78,10 +78,6 @@ def MultiProcessValue(  # noqa: N802 - prometheus_client's name
             """
             owner.close()
 
-    # What prometheus_client.values.close_all_multiprocess_files closes, as since 0.26.
-    cleanups = getattr(values, "_multi_process_cleanups", None)
-    if isinstance(cleanups, list):
-        cleanups.append(MmapedValue.close_all_files)
     return MmapedValue
 
 
@@ -114,6 +110,13 @@ def adopt_old_variable() -> None:
     )
 
 
+def register_cleanup(values: Any, close: Callable[[], None]) -> None:
+    """Have files closed by `values.close_all_multiprocess_files`, which there is since 0.26."""
+    cleanups = getattr(values, "_multi_process_cleanups", None)
+    if isinstance(cleanups, list) and close not in cleanups:
+        cleanups.append(close)
+
+
 def log(message: str, is_warning: bool) -> None:
     """Log what the core has to say."""
     (logger.warning if is_warning else logger.info)("%s", message)
@@ -133,4 +136,4 @@ is bound once more later: see `multiprom.stock.refresh`."""
 
 # What is counted in memory still, because of a full disk or the like, gets a last chance.
 atexit.unregister(_core.settle_values)
-atexit.register(_core.settle_values)
+atexit.register(_core.settle_values, at_end=True)

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -24,6 +25,8 @@ pub(super) struct Owner {
     identify: Option<Py<PyAny>>,
     /// The module that has `mmap_key`, which programs replace.
     values: Py<PyModule>,
+    /// Whether it was closed since it was last registered to be closed.
+    closed: AtomicBool,
     /// `mmap_key` as `prometheus_client` has it: the one that need not be called.
     stock_key: Option<Py<PyAny>>,
 }
@@ -38,16 +41,34 @@ impl Owner {
         stock_key: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let caller = Caller { directory: None, identifier: identifier(py, identify.as_ref())? };
-        Ok(Self { class: Arc::new(Class::new(&caller)?), identify, values, stock_key })
+        Ok(Self {
+            class: Arc::new(Class::new(&caller)?),
+            identify,
+            values,
+            closed: AtomicBool::new(true),
+            stock_key,
+        })
     }
 
     /// Closes the files.
     fn close(&self, py: Python<'_>) {
+        self.closed.store(true, Ordering::Relaxed);
         py.detach(|| self.class.close());
     }
 }
 
 impl Owner {
+    /// Has it closed by `prometheus_client`'s `close_all_multiprocess_files`, which forgets whom it
+    /// has closed.
+    fn register(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if slf.get().closed.swap(false, Ordering::Relaxed) {
+            let py = slf.py();
+            let arguments = (&slf.get().values, slf.getattr(intern!(py, "close"))?);
+            python_layer(py)?.call_method1(intern!(py, "register_cleanup"), arguments)?;
+        }
+        Ok(())
+    }
+
     /// The key of a series.
     fn key(
         &self,
@@ -101,7 +122,7 @@ fn plain_key(
 /// One value.
 #[pyclass(frozen, subclass, module = "multiprom._core")]
 pub(super) struct Value {
-    value: values::Value,
+    counted: values::Value,
     owner: Py<Owner>,
     /// Whether the identifier has to be asked for each time.
     asks: bool,
@@ -138,21 +159,22 @@ impl Value {
         let identifier = identifier(py, identify.as_ref())?;
         let asks = identify.is_some();
         if let Some(value) = class.try_value(&prefix, key.as_bytes(), identifier.as_deref()) {
-            return Ok(Self { value, owner: owner.unbind(), asks });
+            return Ok(Self { counted: value, owner: owner.unbind(), asks });
         }
         let caller = Caller { directory: std::env::var_os(DIRECTORY), identifier };
         let bytes = key.as_bytes();
         let value = py.detach(|| class.value(&prefix, bytes, &caller));
         tell(py);
+        Owner::register(&owner)?;
         let value = value.ok_or_else(|| {
             PyValueError::new_err(format!("labels and help of {} bytes are too long", bytes.len()))
         })?;
-        Ok(Self { value, owner: owner.unbind(), asks })
+        Ok(Self { counted: value, owner: owner.unbind(), asks })
     }
 
     /// Adds `amount`.
     fn inc(&self, py: Python<'_>, amount: f64) -> PyResult<()> {
-        if !self.asks && self.value.try_add(amount) {
+        if !self.asks && self.counted.try_add(amount) {
             return Ok(());
         }
         self.operate(py, Operation::Add(amount)).map(drop)
@@ -162,7 +184,7 @@ impl Value {
     #[pyo3(signature = (value, timestamp = None))]
     fn set(&self, py: Python<'_>, value: f64, timestamp: Option<f64>) -> PyResult<()> {
         let timestamp = timestamp.unwrap_or_default();
-        if !self.asks && timestamp == 0.0 && self.value.try_set(value) {
+        if !self.asks && timestamp == 0.0 && self.counted.try_set(value) {
             return Ok(());
         }
         // With a timestamp it is two words that must be of one call: under the lock.
@@ -171,19 +193,21 @@ impl Value {
 
     /// Gives the value.
     fn get(&self, py: Python<'_>) -> PyResult<f64> {
-        match self.value.try_get() {
+        match self.counted.try_get() {
             Some(value) if !self.asks => Ok(value),
             _ => self.operate(py, Operation::Get),
         }
     }
 
     /// Does nothing: files have no exemplars.
+    #[allow(clippy::unused_self)] // A method of every value class.
     #[pyo3(signature = (exemplar))]
     fn set_exemplar(&self, exemplar: &Bound<'_, PyAny>) {
         let _ = exemplar;
     }
 
     /// Gives None: files have no exemplars.
+    #[allow(clippy::unused_self)] // A method of every value class.
     fn get_exemplar(&self) -> Option<Py<PyAny>> {
         None
     }
@@ -192,16 +216,18 @@ impl Value {
 impl Value {
     fn operate(&self, py: Python<'_>, operation: Operation) -> PyResult<f64> {
         let caller = self.owner.get().caller(py)?;
-        let value = py.detach(|| self.value.operate(operation, &caller));
+        let value = py.detach(|| self.counted.operate(operation, &caller));
         tell(py);
+        Owner::register(self.owner.bind(py))?;
         Ok(value)
     }
 }
 
 /// Makes sure that what this process has counted is in the files.
 #[pyfunction]
-pub(super) fn settle_values(py: Python<'_>) {
-    py.detach(values::settle);
+#[pyo3(signature = (*, at_end = false))]
+pub(super) fn settle_values(py: Python<'_>, at_end: bool) {
+    py.detach(|| values::settle(at_end));
     tell(py);
 }
 

@@ -1,0 +1,134 @@
+//! What threads, closes and removals do to values, without Python.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use tempfile::TempDir;
+
+use crate::reader::{Outcome, Reader};
+use crate::values::{Caller, Class, Operation, Value, settle};
+
+/// The values of one identifier in one directory.
+struct Counting {
+    class: Arc<Class>,
+    caller: Caller,
+}
+
+impl Counting {
+    fn of(directory: &Path, identifier: &str) -> Self {
+        let caller = Caller {
+            directory: Some(directory.into()),
+            identifier: Some(OsStr::new(identifier).to_owned()),
+        };
+        Self { class: Arc::new(Class::new(&caller).unwrap()), caller }
+    }
+
+    fn value(&self, prefix: &str, name: &str) -> Value {
+        let key = format!(r#"["{name}", "{name}", {{}}, ""]"#);
+        self.class.value(prefix, key.as_bytes(), &self.caller).unwrap()
+    }
+
+    fn add(&self, value: &Value, amount: f64) {
+        if !value.try_add(amount) {
+            value.operate(Operation::Add(amount), &self.caller);
+        }
+    }
+}
+
+fn total(directory: &Path) -> f64 {
+    let mut total = 0.0;
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let outcome = Reader::default().read(&path, |_, entry| total += entry.value).unwrap();
+        assert_eq!(outcome, Outcome::Complete, "{path:?}");
+    }
+    total
+}
+
+const THREADS: u32 = 3;
+const ADDITIONS: u32 = 3000;
+
+/// Counts in several threads, while `disturb` is called again and again.
+fn count_beside(counting: &Counting, disturb: impl Fn() + Sync) {
+    let value = counting.value("counter", "shared");
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let value = &value;
+                scope.spawn(move || {
+                    for number in 0..ADDITIONS {
+                        counting.add(value, 1.0);
+                        // Others come and go, and make the file grow.
+                        let other = counting.value("counter", &format!("{thread}-{number}"));
+                        counting.add(&other, 1.0);
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                disturb();
+            }
+        });
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        is_done.store(true, Ordering::Relaxed);
+    });
+    // What was closed last counts when it is asked to.
+    counting.add(&value, 0.0);
+    settle(false);
+}
+
+/// Every addition of all threads, twice: to the shared value and to one of its own.
+const EXPECTED: f64 = (2 * THREADS * ADDITIONS) as f64;
+
+#[test]
+#[allow(clippy::float_cmp)] // Whole numbers.
+fn nothing_is_lost_while_files_grow() {
+    let directory = TempDir::new().unwrap();
+    let counting = Counting::of(directory.path(), "growing");
+    count_beside(&counting, thread::yield_now);
+    assert_eq!(total(directory.path()), EXPECTED);
+}
+
+#[test]
+#[allow(clippy::float_cmp)] // Whole numbers.
+fn nothing_is_lost_or_counted_twice_while_files_are_closed() {
+    let directory = TempDir::new().unwrap();
+    let counting = Counting::of(directory.path(), "closing");
+    count_beside(&counting, || counting.class.close());
+    assert_eq!(total(directory.path()), EXPECTED);
+}
+
+#[test]
+#[allow(clippy::float_cmp)] // Whole numbers.
+fn nothing_is_lost_while_files_are_removed() {
+    let directory = TempDir::new().unwrap();
+    let counting = Counting::of(directory.path(), "removing");
+    let path = directory.path().join("counter_removing.db");
+    count_beside(&counting, || {
+        let _ = fs::remove_file(&path);
+        settle(false);
+    });
+    assert_eq!(total(directory.path()), EXPECTED);
+}
+
+#[test]
+#[allow(clippy::float_cmp)] // Whole numbers.
+fn two_classes_of_one_identifier_share_a_file() {
+    let directory = TempDir::new().unwrap();
+    let [first, second] = ["twice", "twice"].map(|name| Counting::of(directory.path(), name));
+    let values = [first.value("counter", "n"), second.value("counter", "n")];
+    first.add(&values[0], 1.0);
+    second.add(&values[1], 2.0);
+    first.class.close();
+    second.add(&values[1], 4.0);
+    assert_eq!(values.each_ref().map(Value::try_get), [None, Some(7.0)]);
+    assert_eq!(values[0].operate(Operation::Get, &first.caller), 3.0);
+    assert_eq!(total(directory.path()), 7.0);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
