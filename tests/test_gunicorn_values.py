@@ -90,7 +90,8 @@ def test_over_sigkill(version: str, loading: str, tmp_path: Path) -> None:
         assert answered <= counted(server) <= REQUESTS
         assert answered > REQUESTS // 2
         files = list((tmp_path / "metrics").glob("*.db"))
-        assert {magic(file) for file in files} == {MAGIC}
+        # One that was killed at its first request may have left a file with nothing in it.
+        assert {magic(file) for file in files if values_of(file)} == {MAGIC}
         for pid in killed:
             assert not any(is_held(file) for file in files if file.stem.endswith(f"_{pid}"))
         assert "left out" not in server.log
