@@ -62,6 +62,8 @@ pub fn list(path: &Path) -> Result<Listing> {
     // All in one directory: comparing them as text is the same order, sooner found.
     listing.files.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     listing.left_out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    // An archive that was replaced during the listing may have been met under both inodes.
+    listing.files.dedup();
     Ok(listing)
 }
 

@@ -61,6 +61,9 @@ pub enum Damage {
         /// The number found.
         length: i32,
     },
+    /// The list of files that an archive absorbed is not whole.
+    #[error("the archive's journal is torn")]
+    TornJournal,
     /// An entry that ends behind the used part.
     #[error("an entry of {size} bytes, but only {remaining} used bytes remain")]
     EntryBeyondUsed {

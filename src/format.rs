@@ -9,6 +9,12 @@ use crate::error::Damage;
 pub(crate) const USED_SIZE: usize = size_of::<i32>();
 /// Size of the padding behind `used`.
 pub(crate) const HEADER_PADDING_SIZE: usize = 4;
+/// What the padding holds in `prometheus_client`'s files.
+pub(crate) const MAGIC_STOCK: [u8; HEADER_PADDING_SIZE] = [0; HEADER_PADDING_SIZE];
+/// The padding of a file written by multiprom, whose writer holds its lock while it lives.
+pub(crate) const MAGIC_WRITER: [u8; HEADER_PADDING_SIZE] = *b"MPw1";
+/// The padding of an archive, which holds what dead processes counted.
+pub(crate) const MAGIC_ARCHIVE: [u8; HEADER_PADDING_SIZE] = *b"MPa1";
 /// Size of the header; the first entry begins here.
 pub(crate) const HEADER_SIZE: usize = USED_SIZE + HEADER_PADDING_SIZE;
 /// Size of an entry's key length, an i32.
@@ -29,7 +35,8 @@ pub(crate) struct Entry<'a> {
     pub key: &'a [u8],
     /// The value.
     pub value: f64,
-    /// When the value was set, for `mostrecent` gauges; else 0.
+    /// When the value was set, for `mostrecent` gauges; in archives of sums the sum's low half;
+    /// else 0.
     pub timestamp: f64,
 }
 
@@ -54,6 +61,23 @@ pub(crate) const fn entry_size(key_length: usize) -> usize {
 const fn value_offset(key_length: usize) -> usize {
     let end = KEY_LENGTH_SIZE + key_length;
     end + ALIGNMENT - end % ALIGNMENT
+}
+
+/// The magic in the header, or none if `bytes` end within it.
+#[must_use]
+pub(crate) fn parse_magic(bytes: &[u8]) -> Option<[u8; HEADER_PADDING_SIZE]> {
+    bytes.get(USED_SIZE..)?.first_chunk().copied()
+}
+
+/// An entry up to its value: key length, key and spaces; none for a key longer than is believed.
+#[must_use]
+pub(crate) fn entry_head(key: &[u8]) -> Option<Box<[u8]>> {
+    let length = i32::try_from(key.len()).ok().filter(|_| key.len() <= KEY_LENGTH_MAX)?;
+    let mut head = Vec::with_capacity(value_offset(key.len()));
+    head.extend_from_slice(&length.to_ne_bytes());
+    head.extend_from_slice(key);
+    head.resize(value_offset(key.len()), b' ');
+    Some(head.into())
 }
 
 /// The header's `used`, or none if `bytes` end within it.
@@ -108,11 +132,16 @@ pub(crate) mod testing {
 
     /// The bytes of one entry.
     pub(crate) fn entry(key: &str, value: f64, timestamp: f64) -> Vec<u8> {
-        let mut bytes = i32::try_from(key.len()).unwrap().to_ne_bytes().to_vec();
-        bytes.extend_from_slice(key.as_bytes());
-        bytes.resize(value_offset(key.len()), b' ');
+        let mut bytes = entry_head(key.as_bytes()).unwrap().into_vec();
         bytes.extend_from_slice(&value.to_ne_bytes());
         bytes.extend_from_slice(&timestamp.to_ne_bytes());
+        bytes
+    }
+
+    /// The bytes of a file with this magic.
+    pub(crate) fn file_of(magic: [u8; HEADER_PADDING_SIZE], entries: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = file(None, entries);
+        bytes[USED_SIZE..HEADER_SIZE].copy_from_slice(&magic);
         bytes
     }
 

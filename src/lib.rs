@@ -17,6 +17,7 @@
 #[cfg(not(unix))]
 compile_error!("multiprom runs on Linux and macOS: it needs POSIX files");
 
+mod archive;
 mod column;
 pub mod directory;
 mod draft;
@@ -27,9 +28,11 @@ pub mod family;
 mod filename;
 mod format;
 mod histogram;
+mod journal;
 mod key;
 mod key_index;
 pub mod left_out;
+mod lock;
 pub mod merge;
 pub mod metric;
 mod number;
@@ -38,6 +41,7 @@ mod python;
 mod reader;
 mod replay;
 mod scan;
+mod snapshot;
 mod sum;
 mod table;
 mod unmerged;

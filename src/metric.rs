@@ -54,6 +54,9 @@ impl MetricType {
     }
 }
 
+/// How the modes begin of gauges that count only while their process lives.
+const LIVE: &str = "live";
+
 /// How the values that several processes hold of one series become one value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
@@ -78,14 +81,46 @@ pub struct Kind<'a> {
     pub mode: &'a str,
 }
 
+/// Every kind that is foldable.
+pub(crate) const FOLDABLE: [Kind<'static>; 11] = {
+    const fn kind(metric_type: MetricType, mode: &'static str) -> Kind<'static> {
+        Kind { metric_type, mode }
+    }
+    [
+        kind(MetricType::Counter, ""),
+        kind(MetricType::Summary, ""),
+        kind(MetricType::Histogram, ""),
+        kind(MetricType::GaugeHistogram, ""),
+        kind(MetricType::Info, ""),
+        kind(MetricType::StateSet, ""),
+        kind(MetricType::Unknown, ""),
+        kind(MetricType::Gauge, "sum"),
+        kind(MetricType::Gauge, "min"),
+        kind(MetricType::Gauge, "max"),
+        kind(MetricType::Gauge, "mostrecent"),
+    ]
+};
+
 impl Kind<'_> {
+    /// Whether it is of a gauge that counts only while its process lives.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        self.metric_type == MetricType::Gauge && self.mode.starts_with(LIVE)
+    }
+
+    /// Whether what several dead processes hold can be one value for good.
+    #[must_use]
+    pub fn is_foldable(self) -> bool {
+        !self.is_live() && self.rule() != Rule::PerProcess
+    }
+
     /// The rule for families of this kind; a gauge mode that is not known behaves as `all`.
     #[must_use]
     pub fn rule(self) -> Rule {
         if self.metric_type != MetricType::Gauge {
             return Rule::Sum;
         }
-        match self.mode.strip_prefix("live").unwrap_or(self.mode) {
+        match self.mode.strip_prefix(LIVE).unwrap_or(self.mode) {
             "sum" => Rule::Sum,
             "min" => Rule::Min,
             "max" => Rule::Max,

@@ -47,7 +47,7 @@ pub(super) fn read_files<'py>(
     metric_class: Bound<'py, PyAny>,
     sample_class: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyDict>, Vec<Report>)> {
-    let Unmerged { families, left_out, .. } = py.detach(|| unmerged::read(&files, |_| true))?;
+    let Unmerged { families, left_out, .. } = py.detach(|| unmerged::read_files(files))?;
     let mut maker = Maker::new(metric_class, sample_class)?;
     let metrics = PyDict::new(py);
     for family in &families {
