@@ -61,6 +61,11 @@ impl Archive {
         FromStart::of(&self.file)
     }
 
+    /// The file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// What tells it from others.
     pub(crate) fn identity(&self) -> Identity {
         identity(&self.metadata)

@@ -82,7 +82,7 @@ pub fn remove_gauge_files(path: &Path, pid: &OsStr, modes: &[String]) -> Result<
 
 /// Whether an error means that there is no such file: also where the directory is a file, or
 /// the name is longer than any file's.
-fn is_absence(error: &io::Error) -> bool {
+pub(crate) fn is_absence(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG))
 }
 

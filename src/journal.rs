@@ -28,7 +28,9 @@ pub(crate) struct Mark {
     /// The name in the directory.
     pub(crate) name: OsString,
     inode: u64,
-    /// Seconds and nanoseconds of the last change: a new file may get the inode of a deleted one.
+    /// Seconds and nanoseconds of the last change of its content: a new file may get the inode of
+    /// a deleted one. Not of its status (`ctime`), which changes when the file is deleted: a reader
+    /// that has just opened it then would not know it again, and count it twice.
     changed: (i64, i64),
 }
 
@@ -36,14 +38,14 @@ impl Mark {
     /// The mark of the file that is called `name`.
     #[must_use]
     pub(crate) fn new(name: &OsStr, metadata: &Metadata) -> Self {
-        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        let changed = (metadata.mtime(), metadata.mtime_nsec());
         Self { name: name.to_owned(), inode: metadata.ino(), changed }
     }
 
     /// Whether a file of this name is the one that was absorbed.
     #[must_use]
     pub(crate) fn is(&self, metadata: &Metadata) -> bool {
-        self.inode == metadata.ino() && self.changed == (metadata.ctime(), metadata.ctime_nsec())
+        self.inode == metadata.ino() && self.changed == (metadata.mtime(), metadata.mtime_nsec())
     }
 
     /// When the file was changed last, in nanoseconds.
@@ -175,6 +177,22 @@ mod tests {
             clear(&file, USED).unwrap();
             assert_eq!(read(&file, USED).unwrap(), Ok(vec![]));
         }
+    }
+
+    /// Deleting a file changes its status, while a reader may have it open.
+    #[test]
+    fn a_deleted_file_is_known_again_and_a_new_one_is_not() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        fs::write(&path, "old").unwrap();
+        let file = File::open(&path).unwrap();
+        let mark = Mark::new(OsStr::new("counter_1.db"), &file.metadata().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(12));
+        fs::remove_file(&path).unwrap();
+        assert!(mark.is(&file.metadata().unwrap()));
+        drop(file);
+        fs::write(&path, "new").unwrap();
+        assert!(!mark.is(&fs::metadata(&path).unwrap()));
     }
 
     #[test]

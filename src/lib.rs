@@ -19,19 +19,33 @@ compile_error!("multiprom runs on Linux and macOS: it needs POSIX files");
 
 mod archive;
 mod column;
+pub mod compaction;
+#[cfg(test)]
+mod compaction_crash_tests;
+#[cfg(test)]
+mod compaction_race_tests;
+#[cfg(test)]
+mod compaction_testing;
+#[cfg(test)]
+mod compaction_tests;
+mod dead;
 pub mod directory;
+mod disk;
 mod draft;
 pub mod error;
 pub mod escaping;
 pub mod exposition;
 pub mod family;
 mod filename;
+mod fold;
 mod format;
 mod histogram;
 mod journal;
 mod key;
 mod key_index;
+mod kind_compaction;
 pub mod left_out;
+pub mod leftovers;
 mod lock;
 pub mod merge;
 pub mod metric;
