@@ -1,9 +1,11 @@
 //! Scrapes and workers beside a compaction, in every window between its steps, and in threads.
 
+#![allow(clippy::float_cmp)] // Exactness is what is tested.
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -164,13 +166,13 @@ fn compaction_between_two_readings() {
 fn scrapes_beside_compactions_and_new_files() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
-    let (begun, done, stop) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let (begun, done, stop) = (AtomicU32::new(0), AtomicU32::new(0), AtomicBool::new(false));
     let deadline = Instant::now() + Duration::from_secs(4);
     thread::scope(|scope| {
         scope.spawn(|| {
             let content = file_of(MAGIC_WRITER, &[entry(&key("c"), 1.0, 0.0)]);
             let hidden = path.join(".new");
-            for number in 0_u64.. {
+            for number in 0_u32.. {
                 if stop.load(Ordering::SeqCst) {
                     break;
                 }
@@ -203,13 +205,13 @@ fn scrapes_beside_compactions_and_new_files() {
                 scope.spawn(|| {
                     let (mut last, mut scrapes) = (0.0, 0);
                     while Instant::now() < deadline {
-                        let least = done.load(Ordering::SeqCst);
+                        let at_least = done.load(Ordering::SeqCst);
                         let total = totals(path).get("c").copied().unwrap_or_default();
                         let most = begun.load(Ordering::SeqCst);
                         assert!(last <= total, "fell from {last} to {total}");
                         assert!(
-                            least as f64 <= total && total <= most as f64,
-                            "{total} is not between {least} and {most}"
+                            f64::from(at_least) <= total && total <= f64::from(most),
+                            "{total} is not between {at_least} and {most}"
                         );
                         last = total;
                         scrapes += 1;
@@ -218,13 +220,13 @@ fn scrapes_beside_compactions_and_new_files() {
                 })
             })
             .collect();
-        let scrapes: Vec<_> = scrapers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        let counts: Vec<_> = scrapers.into_iter().map(thread::ScopedJoinHandle::join).collect();
         stop.store(true, Ordering::SeqCst);
-        for scrapes in scrapes {
-            assert!(scrapes.unwrap() > 50);
+        for count in counts {
+            assert!(count.unwrap() > 50);
         }
     });
     sweep(path);
-    assert_eq!(totals(path)["c"], done.load(Ordering::SeqCst) as f64);
+    assert_eq!(totals(path)["c"], f64::from(done.load(Ordering::SeqCst)));
     assert!(done.load(Ordering::SeqCst) > 50);
 }

@@ -48,12 +48,9 @@ impl Worker {
     pub(crate) fn open(directory: &Path, name: &str, key: &str, value: f64) -> Self {
         let mut path = directory.join(name);
         loop {
-            let file = match File::options().read(true).write(true).open(&path) {
-                Ok(file) => file,
-                Err(_) => {
-                    let name = path.file_name().unwrap().to_str().unwrap();
-                    return Self::start(directory, name, &[(key.to_owned(), value)]);
-                }
+            let Ok(file) = File::options().read(true).write(true).open(&path) else {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                return Self::start(directory, name, &[(key.to_owned(), value)]);
             };
             let opened = file.metadata().unwrap();
             let Some(file) = Locked::take(file, &path).unwrap() else {
@@ -113,7 +110,9 @@ const OPTIONS: family::Options = family::Options {
 /// The exact sum.
 pub(crate) fn exact(values: &[f64]) -> f64 {
     let mut sum = ExactSum::default();
-    values.iter().for_each(|value| sum.add(*value));
+    for value in values {
+        sum.add(*value);
+    }
     sum.value()
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::archive::Archive;
-use crate::compaction::{LeftAlone, Run, left_alone};
+use crate::compaction_run::{LeftAlone, Run, left_alone};
 use crate::dead::Dead;
 use crate::disk::{Gate, Step};
 use crate::error::Reason;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::compaction::{LeftAlone, left_alone};
+use crate::compaction_run::{LeftAlone, left_alone};
 use crate::directory;
 use crate::disk::{Disk, Gate, Open, Step};
 use crate::error::{Error, Reason, Result};
@@ -48,8 +48,8 @@ fn remove_on<G: Gate>(disk: &mut Disk<G>, path: &Path, wait: Duration) -> Result
     let files = directory::list(path)?.files;
     let is_archive = |path: &PathBuf| FileName::of_path(path).is_some_and(|name| name.is_archive());
     let (archives, files): (Vec<_>, Vec<_>) = files.into_iter().partition(is_archive);
-    let mut done = Leftovers::default();
-    done.held = files.iter().find_map(|path| visit(disk, path, |_| Ok(())).err());
+    let held = files.iter().find_map(|path| visit(disk, path, |_| Ok(())).err());
+    let mut done = Leftovers { held, ..Leftovers::default() };
     if done.held.is_some() {
         return Ok(done);
     }
@@ -96,7 +96,7 @@ fn visit<G: Gate>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compaction_testing::{Worker, key, names};
+    use crate::compaction_testing::{Worker, key, names, sweep};
     use crate::format::testing::{entry, file};
     use std::fs;
     use tempfile::TempDir;
@@ -108,7 +108,7 @@ mod tests {
         let stock = file(None, &[entry(&key("c"), 1.0, 0.0)]);
         fs::write(directory.path().join("counter_2.db"), stock).unwrap();
         fs::write(directory.path().join("cache.db"), "not ours").unwrap();
-        crate::compaction::compact(directory.path(), &[], &Default::default()).unwrap();
+        sweep(directory.path());
         directory
     }
 

@@ -7,8 +7,9 @@
 //! | --- | --- | --- |
 //! | 0 | `error`, `metric` | what can go wrong; types, modes and rules |
 //! | 1 | `format`, `key`, `filename`, `number`, `sum`, `escaping` | pure bytes and text |
-//! | 2 | `reader`, `left_out`, `directory` | one file, one directory |
+//! | 2 | `reader`, `left_out`, `directory`, `journal`, `archive`, `lock`, `snapshot` | one file, one directory |
 //! | 3 | `family`, `histogram`, `key_index`, `column`, `table`, `scan`, `unmerged`, `replay`, `draft`, `merge` | many files to one set of families |
+//! | 3 | `fold`, `disk`, `dead`, `compaction_run`, `kind_compaction`, `compaction`, `leftovers` | dead files to one archive |
 //! | 4 | `exposition` | families to text |
 //! | 5 | `python` | the binding, with the `python` feature |
 //!
@@ -24,6 +25,7 @@ pub mod compaction;
 mod compaction_crash_tests;
 #[cfg(test)]
 mod compaction_race_tests;
+mod compaction_run;
 #[cfg(test)]
 mod compaction_testing;
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Reads entries as they are, file by file, without merging any.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Damage, Result};
@@ -10,7 +9,7 @@ use crate::key::Key;
 use crate::left_out::{LeftOut, Skipped};
 use crate::metric::{MetricType, Rule};
 use crate::reader::{Outcome, Reader};
-use crate::snapshot::{self, Snapshot};
+use crate::snapshot::Snapshot;
 
 /// A family and every entry that names it, in the order of files and entries.
 #[derive(Debug, Clone)]
@@ -58,13 +57,6 @@ enum Known {
     /// An entry of the family with this index.
     Wanted(Arc<Key<'static>>, usize),
     Unwanted,
-}
-
-/// Reads all families from `files`, in the order given, undisturbed by compaction.
-pub(crate) fn read_files(files: Vec<PathBuf>) -> Result<Unmerged> {
-    let (snapshot, mut unmerged) = snapshot::read(&files.into(), |new| read(new, |_| true))?;
-    unmerged.left_out.extend(snapshot.left_out);
-    Ok(unmerged)
 }
 
 /// Reads the families that are `wanted`, by name, from the files of `snapshot`.

@@ -25,6 +25,7 @@ from multiprom._core import __version__
 
 if TYPE_CHECKING:
     from multiprom.collector import MultiProcessCollector, mark_process_dead
+    from multiprom.compaction import Compaction, LeftAlone, compact
     from multiprom.exposition import (
         CONTENT_TYPE_LATEST,
         generate_latest,
@@ -38,9 +39,12 @@ if TYPE_CHECKING:
 
 __all__ = (
     "CONTENT_TYPE_LATEST",
+    "Compaction",
+    "LeftAlone",
     "LeftOut",
     "MultiProcessCollector",
     "__version__",
+    "compact",
     "generate_latest",
     "install",
     "left_out",
@@ -54,8 +58,11 @@ __all__ = (
 
 _HOMES = {
     "CONTENT_TYPE_LATEST": "exposition",
+    "Compaction": "compaction",
+    "LeftAlone": "compaction",
     "LeftOut": "reports",
     "MultiProcessCollector": "collector",
+    "compact": "compaction",
     "generate_latest": "exposition",
     "install": "installation",
     "left_out": "reports",
@@ -72,7 +79,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    if _HOMES[name] != "reports":
+    if _HOMES[name] not in ("compaction", "reports"):
         importlib.import_module("multiprom.stock").refresh()
     return getattr(importlib.import_module(f"multiprom.{_HOMES[name]}"), name)
 
