@@ -2,9 +2,10 @@
 //!
 //! `flock(2)`: the kernel drops it however a process ends, in any pid namespace.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::ops::Deref;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,14 +62,23 @@ impl Drop for Locked {
 
 /// Locks the directory `path` against compaction; none if another holds it for all of `wait`.
 pub(crate) fn directory(path: &Path, wait: Duration) -> io::Result<Option<Locked>> {
-    let path = path.join(LOCK_FILE);
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false);
-    poll(&path, wait, || match options.open(&path) {
-        // Another user made it; reading is enough to lock it.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(&path),
+    let lock_path = path.join(LOCK_FILE);
+    poll(&lock_path, wait, || match File::open(&lock_path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(&lock_path, path),
         result => result,
     })
+}
+
+/// Makes the lock file, so that whoever can read the directory can lock it.
+fn create(path: &Path, directory: &Path) -> io::Result<File> {
+    let directory = fs::metadata(directory)?;
+    // Not an error if another was faster: reading is enough to lock it.
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    // Both may be refused to whoever does not own the file; then another has done it.
+    let _ = fchown(&file, Some(directory.uid()), Some(directory.gid()));
+    let mode = 0o600 | directory.mode() & 0o666;
+    let _ = file.set_permissions(Permissions::from_mode(mode));
+    Ok(file)
 }
 
 /// The same, but makes no lock file: where there is none nobody compacts.

@@ -74,10 +74,10 @@ def compact(
     if drop_all is None:
         drop_all = os.environ.get("MULTIPROM_DROP_ALL") == "1"
     names = [name for name in map(str, pids) if _can_be_in_a_name(name)]
-    *counts, left_alone, busy = _core.compact(
-        os.fsdecode(path), names, False, drop_all, _WAIT_SECONDS, None
-    )
-    return Compaction(*counts, tuple(LeftAlone(*left) for left in left_alone), busy)
+    done = _core.compact(os.fsdecode(path), names, False, drop_all, _WAIT_SECONDS, None)
+    processes, files_folded, files_deleted, bytes_freed, left, busy = done
+    left_alone = tuple(LeftAlone(path, reason) for path, reason in left)
+    return Compaction(processes, files_folded, files_deleted, bytes_freed, left_alone, busy)
 
 
 def _can_be_in_a_name(name: str) -> bool:
