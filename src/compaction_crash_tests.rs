@@ -142,6 +142,25 @@ fn every_step_fails_once() {
     assert!(seen.contains(&Step::RemoveTemporary));
 }
 
+/// Where file times are coarse, a new file with the inode of a spent one could be taken for it.
+#[test]
+fn nothing_young_is_deleted_before_the_clock_advances() {
+    let waits = |step: usize, age: u64| {
+        let directory = TempDir::new().unwrap();
+        drop(Worker::start(directory.path(), "counter_1.db", &[(key("c"), 1.0)]));
+        std::thread::sleep(std::time::Duration::from_millis(age));
+        let mut disk = Disk { gate: Watch::new(killed_at(step)) };
+        let options = Options::default();
+        compact_on(&mut disk, directory.path(), &[], &options).unwrap();
+        let first = disk.gate.waited_after;
+        let mut disk = Disk { gate: Watch::new(|_| false) };
+        compact_on(&mut disk, directory.path(), &[], &options).unwrap();
+        (first, disk.gate.waited_after)
+    };
+    assert_eq!(waits(usize::MAX, 0), (vec![Step::Commit], vec![]));
+    assert_eq!(waits(usize::MAX, 30), (vec![], vec![]));
+}
+
 /// A worker with the name of a dead one starts after the kill, before recovery.
 #[test]
 fn a_worker_comes_back_after_a_kill() {

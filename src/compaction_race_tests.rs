@@ -160,6 +160,24 @@ fn compaction_between_two_readings() {
     assert_eq!((totals["g"], totals["c"]), (3.0, 4.0), "of max and sum the last in name order");
 }
 
+/// The same, and the names are used again, so that no file seems to be missing.
+#[test]
+fn compaction_between_two_readings_and_names_used_again() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let count = || {
+        drop(Worker::start(path, "gauge_sum_1.db", &[(key("g"), 1.0)]));
+        drop(Worker::start(path, "gauge_max_2.db", &[(key("g"), 2.0)]));
+        dead(path, "counter_1.db", 4.0);
+    };
+    count();
+    let merge = Merge::of_directory(path).unwrap();
+    sweep(path);
+    count();
+    let totals = crate::compaction_testing::totals_of(&merge);
+    assert_eq!((totals["g"], totals["c"]), (6.0, 8.0), "the sum of two maxima and two sums");
+}
+
 /// Files come and are folded without end; scrapes see totals that never fall and never exceed the
 /// truth. Names are used again and again, so that a scrape meets other files under names it listed.
 #[test]

@@ -139,11 +139,13 @@ pub(crate) struct Watch<F> {
     pub(crate) before: F,
     /// Whether waiting waits.
     pub(crate) waits: bool,
+    /// The steps after which it waited.
+    pub(crate) waited_after: Vec<Step>,
 }
 
 impl<F: FnMut(usize) -> bool> Watch<F> {
     pub(crate) fn new(before: F) -> Self {
-        Self { seen: Vec::new(), before, waits: true }
+        Self { seen: Vec::new(), before, waits: true, waited_after: Vec::new() }
     }
 }
 
@@ -158,6 +160,7 @@ impl<F: FnMut(usize) -> bool> Gate for Watch<F> {
     }
 
     fn wait(&mut self, time: Duration) {
+        self.waited_after.extend(self.seen.last());
         if self.waits {
             std::thread::sleep(time);
         }

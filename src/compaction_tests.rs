@@ -231,6 +231,21 @@ fn the_text_of_a_scrape_stays_the_same() {
     assert_eq!(text(path), before);
 }
 
+/// A family in files of several types is merged entry by entry, low halves included.
+#[test]
+fn low_halves_count_also_in_a_replay() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    // Either alone is too small to move the 1, both together are not.
+    let small = f64::EPSILON * 3.0 / 8.0;
+    for (name, value) in [("counter_1.db", 1.0), ("counter_2.db", small), ("histogram_3.db", small)]
+    {
+        dead(path, name, value);
+        sweep(path);
+    }
+    assert_eq!(totals(path)["c"], 1.0 + f64::EPSILON);
+}
+
 /// Sums need the low halves: with plain archives a total would fall by an ulp now and then.
 #[test]
 fn thousands_of_folds_move_no_total() {

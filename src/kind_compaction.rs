@@ -284,6 +284,7 @@ fn wait_for_tick<G: Gate>(run: &mut Run<'_, G>, marks: &[Mark]) {
     let tick = TICK.as_nanos().cast_signed();
     // A time in the future was made by another clock, which says nothing.
     if (-tick..tick).contains(&(now - latest)) {
-        run.disk.gate.wait(TICK);
+        let remaining = u64::try_from(latest + tick - now).unwrap_or_default();
+        run.disk.gate.wait(Duration::from_nanos(remaining));
     }
 }
