@@ -88,7 +88,6 @@ impl Archive {
 /// Ask this after locking the file, and before changing anything of it. Who holds the lock need not
 /// ask again: what is absorbed is locked, from before it is read until it is deleted. Costs one
 /// failing `open` where there is no archive.
-#[allow(dead_code)] // For the writer.
 pub(crate) fn is_spent(directory: &Path, name: &OsStr, metadata: &Metadata) -> io::Result<bool> {
     let Some(FileName { kind, .. }) = FileName::parse(name) else { return Ok(false) };
     let archive = match Archive::open(&directory.join(filename::archive(kind))) {

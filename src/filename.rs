@@ -11,7 +11,7 @@ use crate::metric::{Kind, MetricType};
 const EXTENSION: &str = ".db";
 
 /// What stands for a process in the name of an archive.
-const ARCHIVE_PID: &str = "compacted";
+pub(crate) const ARCHIVE_PID: &str = "compacted";
 
 /// What the name of a metrics file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

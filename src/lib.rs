@@ -68,7 +68,7 @@ mod sum;
 mod table;
 mod unmerged;
 pub mod values;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod values_tests;
 mod worker;
 mod writer;
