@@ -1,6 +1,6 @@
 //! The files that this process writes, each once, however many value classes count in it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ pub(crate) struct Files {
     open: HashMap<PathBuf, Shared>,
     /// The files that were closed, by path: they are this process's own.
     closed: HashMap<PathBuf, (u64, u64)>,
+    /// The directories in which a file was opened since somebody asked.
+    pub(crate) opened_in: BTreeSet<PathBuf>,
     /// What is to be logged.
     pub(crate) notices: Vec<Notice>,
 }
@@ -69,6 +71,7 @@ impl Files {
                 Opened::Ours(writer) => {
                     self.open.insert(path.clone(), Shared { writer: *writer, users: 1 });
                     naming.directory_was_there = true;
+                    self.opened_in.insert(directory);
                     match avoided {
                         Some((Taken::Held, path_of_other)) => {
                             naming.own_name = number;
@@ -131,6 +134,11 @@ impl Files {
         self.open.insert(path, Shared { writer, users });
     }
 
+    /// The paths of the open files.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.open.keys().cloned().collect()
+    }
+
     /// The paths of the open files that are not where they were made.
     pub(crate) fn removed(&self) -> Vec<PathBuf> {
         let removed = self.open.iter().filter(|(_, shared)| !shared.writer.is_in_place());
@@ -146,6 +154,7 @@ impl Files {
     pub(crate) fn forget(&mut self) {
         self.open.clear();
         self.closed.clear();
+        self.opened_in.clear();
         // Those are the parent's to log.
         self.notices.clear();
     }

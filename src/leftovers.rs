@@ -26,7 +26,7 @@ pub struct Leftovers {
 
 /// Removes all metrics files and archives in the directory `path`, if nobody living holds one.
 ///
-/// This is for the start of a server, before it counts anything. If somebody holds a file, another
+/// This is for the start of a server, before it counts anything but in `own` files, which stay. If somebody holds a file, another
 /// server uses the directory, or the one that this shall replace still runs: all stays as it is.
 /// Who writes with `prometheus_client` holds nothing, so such files are removed unless somebody
 /// holds one of multiprom's: as the documentation of `prometheus_client` asks for.
@@ -34,18 +34,24 @@ pub struct Leftovers {
 /// # Errors
 ///
 /// If the directory cannot be locked or listed.
-pub fn remove_leftovers(path: &Path, wait: Duration) -> Result<Leftovers> {
-    remove_on(&mut Disk { gate: Open }, path, wait)
+pub fn remove_leftovers(path: &Path, wait: Duration, own: &[PathBuf]) -> Result<Leftovers> {
+    remove_on(&mut Disk { gate: Open }, path, wait, own)
 }
 
-fn remove_on<G: Gate>(disk: &mut Disk<G>, path: &Path, wait: Duration) -> Result<Leftovers> {
+fn remove_on<G: Gate>(
+    disk: &mut Disk<G>,
+    path: &Path,
+    wait: Duration,
+    own: &[PathBuf],
+) -> Result<Leftovers> {
     let _lock = match disk.lock_directory(path, wait) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(Leftovers { busy: true, ..Leftovers::default() }),
         Err(error) if directory::is_absence(&error) => return Ok(Leftovers::default()),
         Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
     };
-    let files = directory::list(path)?.files;
+    let mut files = directory::list(path)?.files;
+    files.retain(|file| !std::path::absolute(file).is_ok_and(|file| own.contains(&file)));
     let is_archive = |path: &PathBuf| FileName::of_path(path).is_some_and(|name| name.is_archive());
     let (archives, files): (Vec<_>, Vec<_>) = files.into_iter().partition(is_archive);
     let held = files.iter().find_map(|path| visit(disk, path, |_| Ok(())).err());
@@ -115,10 +121,10 @@ mod tests {
     #[test]
     fn all_goes_if_nobody_lives() {
         let directory = leftovers();
-        let done = remove_leftovers(directory.path(), Duration::ZERO).unwrap();
+        let done = remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap();
         assert_eq!((done.files, done.held), (2, None));
         assert_eq!(names(directory.path()), [".multiprom.lock", "cache.db"]);
-        let gone = remove_leftovers(&directory.path().join("gone"), Duration::ZERO).unwrap();
+        let gone = remove_leftovers(&directory.path().join("gone"), Duration::ZERO, &[]).unwrap();
         assert_eq!(gone, Leftovers::default());
     }
 
@@ -127,17 +133,19 @@ mod tests {
         let directory = leftovers();
         let living = Worker::start(directory.path(), "histogram_9.db", &[]);
         let before = names(directory.path());
-        let done = remove_leftovers(directory.path(), Duration::ZERO).unwrap();
+        let done = remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap();
         assert_eq!((done.files, done.held.unwrap().reason), (0, Reason::Held));
         assert_eq!(names(directory.path()), before);
+        let own = [living.path.clone()];
+        assert_eq!(remove_leftovers(directory.path(), Duration::ZERO, &own).unwrap().files, 2);
         drop(living);
-        assert_eq!(remove_leftovers(directory.path(), Duration::ZERO).unwrap().files, 3);
+        assert_eq!(remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap().files, 1);
     }
 
     #[test]
     fn a_compaction_at_work_is_a_sign_of_life() {
         let directory = leftovers();
         let _lock = crate::lock::directory(directory.path(), Duration::ZERO).unwrap().unwrap();
-        assert!(remove_leftovers(directory.path(), Duration::ZERO).unwrap().busy);
+        assert!(remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap().busy);
     }
 }

@@ -7,8 +7,9 @@
 //! and given back after it, so that a child never finds it held by a thread that it does not have.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +35,7 @@ struct State {
 
 static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
 
-/// Whether there is something to log, so that nobody needs the lock to learn that there is not.
+/// Whether there is something to tell, so that nobody needs the lock to learn that there is not.
 static HAS_NOTICES: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
@@ -74,7 +75,9 @@ impl Locked {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        HAS_NOTICES.store(!self.0.files.notices.is_empty(), Ordering::Relaxed);
+        let files = &self.0.files;
+        let has_notices = !files.notices.is_empty() || !files.opened_in.is_empty();
+        HAS_NOTICES.store(has_notices, Ordering::Relaxed);
     }
 }
 
@@ -386,11 +389,18 @@ pub fn tell_dead(directory: &OsStr, pid: &OsStr) {
     }
 }
 
-/// What is to be logged since the last call.
+/// What is to be logged, and the directories in which files were opened, since the last call.
 #[must_use]
-pub fn take_notices() -> Vec<Notice> {
+pub fn take_notices() -> (Vec<Notice>, BTreeSet<PathBuf>) {
     if !HAS_NOTICES.load(Ordering::Relaxed) {
-        return Vec::new();
+        return Default::default();
     }
-    std::mem::take(&mut Locked::new().0.files.notices)
+    let files = &mut Locked::new().0.files;
+    (mem::take(&mut files.notices), mem::take(&mut files.opened_in))
+}
+
+/// The files that this process writes.
+#[must_use]
+pub fn open_files() -> Vec<PathBuf> {
+    Locked::new().0.files.paths()
 }

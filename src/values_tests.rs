@@ -80,7 +80,9 @@ fn count_beside(counting: &Counting, disturb: impl Fn() + Sync) {
                 disturb();
             }
         });
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         is_done.store(true, Ordering::Relaxed);
     });
     // What was closed last counts when it is asked to.

@@ -388,9 +388,9 @@ mod tests {
     const CONTINUING: Opening = Opening { continues: true, own: None, waits: false };
     const ANEW: Opening = Opening { continues: false, own: None, waits: false };
 
-    fn open(path: &Path, opening: Opening) -> Box<Writer> {
+    fn open(path: &Path, opening: Opening) -> Writer {
         match Writer::open(path, opening).unwrap() {
-            Opened::Ours(writer) => writer,
+            Opened::Ours(writer) => *writer,
             Opened::Taken(taken) => panic!("{taken:?}"),
         }
     }

@@ -52,6 +52,8 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave neither a configured directory, nor an installed multiprom, nor an open file behind."""
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     monkeypatch.delenv("prometheus_multiproc_dir", raising=False)
+    # Tests look at the files of dead processes; those of automatic compaction turn it on.
+    monkeypatch.setenv("MULTIPROM_COMPACTION", "off")
     yield
     # Only a test that imported multiprom can have installed it.
     if "multiprom" in sys.modules:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from multiprom import _core
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+logger = logging.getLogger("multiprom")
+
+# Turns off all compaction that nobody has asked for.
+_OFF_VARIABLE = "MULTIPROM_COMPACTION"
+# A sweep is made at most so often, and of so many files: it must not hold up a scrape for long.
+_SWEEP_SECONDS = 5.0
+_SWEEP_FILES = 256
+# When each directory was last swept. Single operations on a dictionary need no lock.
+_swept: dict[str, float] = {}
 
 # How long `compact` waits for another compaction to end. That does the same work.
 _WAIT_SECONDS = 0.05
@@ -72,9 +84,50 @@ def compact(
     if path is None:
         raise ValueError("env PROMETHEUS_MULTIPROC_DIR is not set")
     if drop_all is None:
-        drop_all = os.environ.get("MULTIPROM_DROP_ALL") == "1"
+        drop_all = _drops_all()
     names = [name for name in map(str, pids) if _can_be_in_a_name(name)]
     done = _core.compact(os.fsdecode(path), names, False, drop_all, _WAIT_SECONDS, None)
+    return _compaction(done)
+
+
+def is_automatic() -> bool:
+    """Say whether files of dead processes are folded without being asked for."""
+    return os.environ.get(_OFF_VARIABLE, "").lower() not in ("off", "0")
+
+
+def fold(path: str, pid: int | str) -> Compaction:
+    """Fold the files of one process that is known to be dead: for hooks, which must be quick.
+
+    Raises:
+        OSError: The directory could not be locked or listed.
+
+    """
+    names = [name for name in (str(pid),) if _can_be_in_a_name(name)]
+    done = _core.compact(path, names, True, _drops_all(), _WAIT_SECONDS, _SWEEP_FILES)
+    return _compaction(done)
+
+
+def sweep(path: str) -> None:
+    """Fold what the dead have left in a directory, at most once in some seconds; raises nothing.
+
+    This is what happens where no hook tells who has died: when a process begins to write, and when
+    one scrapes.
+    """
+    now = time.monotonic()
+    if not is_automatic() or now - _swept.get(path, -_SWEEP_SECONDS) < _SWEEP_SECONDS:
+        return
+    _swept[path] = now
+    try:
+        _core.compact(path, [], False, _drops_all(), 0.0, _SWEEP_FILES)
+    except Exception as error:  # noqa: BLE001 - nobody asked for it, such as in a directory of others
+        logger.debug("could not compact %r: %r", path, error)
+
+
+def _drops_all() -> bool:
+    return os.environ.get("MULTIPROM_DROP_ALL") == "1"
+
+
+def _compaction(done: tuple[int, int, int, int, list[tuple[str, str]], bool]) -> Compaction:
     processes, files_folded, files_deleted, bytes_freed, left, busy = done
     left_alone = tuple(LeftAlone(path, reason) for path, reason in left)
     return Compaction(processes, files_folded, files_deleted, bytes_freed, left_alone, busy)

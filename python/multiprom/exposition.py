@@ -17,7 +17,7 @@ from prometheus_client import exposition as stock_exposition
 from prometheus_client.openmetrics import exposition as stock_openmetrics
 from prometheus_client.registry import REGISTRY, CollectorRegistry, RestrictedRegistry
 
-from multiprom import _core, reports
+from multiprom import _core, compaction, reports
 from multiprom.collector import DIALECT, reads_directory
 from multiprom.stock import has_parameter, is_genuine, original, replaces
 
@@ -119,6 +119,7 @@ def _text(
             continue
         for collector in collectors:
             path = os.fsdecode(collector._path)  # noqa: SLF001
+            compaction.sweep(path)
             text, left_out = _core.directory_text(
                 path, openmetrics, escaping, DIALECT, content.names
             )

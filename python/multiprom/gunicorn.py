@@ -28,7 +28,7 @@ better in ``os.environ`` than in ``raw_env``: what it assigns to ``raw_env`` aft
 seen here, and gunicorn would send the workers to a directory that nobody has made.
 
 gunicorn applies every global of a configuration that is named like one of its settings. Apart from
-the two hooks no global here may have such a name; a test holds them against gunicorn's list.
+the three hooks no global here may have such a name; a test holds them against gunicorn's list.
 
 Sources of the behaviour that this module relies on: gunicorn's documentation of the server hooks
 (https://docs.gunicorn.org/en/stable/settings.html#server-hooks) and of live upgrades with USR2
@@ -54,8 +54,9 @@ from pathlib import Path
 from typing import Any
 
 import multiprom
+from multiprom import _core, compaction
 
-__all__ = ["child_exit", "dirty_worker_exit"]
+__all__ = ["child_exit", "dirty_worker_exit", "on_starting"]
 
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _OLD_VARIABLE = "prometheus_multiproc_dir"
@@ -70,6 +71,9 @@ _MULTIPROCESS = "prometheus_client.multiprocess"
 def child_exit(server: Any, worker: Any) -> None:
     """Mark a worker that has just exited as dead: gunicorn's ``child_exit`` hook.
 
+    Its ``live*`` gauges go, and what else it counted is folded into archives, unless
+    ``MULTIPROM_COMPACTION`` is ``off``: see :func:`multiprom.compact`.
+
     gunicorn calls it in the master, whichever way the worker went (``max_requests``, timeout,
     SIGKILL, out of memory). Before gunicorn 24 that is inside the handler of SIGCHLD, between any
     two bytecodes of the master, so nothing here takes a lock, but logging its re-entrant ones.
@@ -83,6 +87,25 @@ def child_exit(server: Any, worker: Any) -> None:
     warning in the log. See https://docs.gunicorn.org/en/stable/settings.html#child-exit.
     """
     _mark_dead(server, worker)
+
+
+def on_starting(server: Any) -> None:
+    """Remove what an earlier run left in the directory: gunicorn's ``on_starting`` hook.
+
+    Nothing is removed if another living process holds a file there: another server on the same
+    directory, or the one that this one replaces (USR2). Nor with ``MULTIPROM_COMPACTION=off``.
+
+    ``server`` is the ``gunicorn.arbiter.Arbiter``, whose ``log`` is used if it has one, else the
+    ``multiprom`` logger. Raises nothing. See
+    https://docs.gunicorn.org/en/stable/settings.html#on-starting.
+    """
+    try:
+        path = _directory_in_environment()
+        if path and compaction.is_automatic():
+            _core.remove_leftovers(path, 0.0)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the server shall start
+        with contextlib.suppress(Exception):
+            _log_of(server).warning("could not remove what an earlier run left: %r", error)
 
 
 def dirty_worker_exit(arbiter: Any, worker: Any) -> None:
@@ -100,7 +123,7 @@ def dirty_worker_exit(arbiter: Any, worker: Any) -> None:
 
 
 def _mark_dead(server: Any, worker: Any) -> None:
-    pid: object = "of unknown pid"
+    pid: Any = "of unknown pid"
     try:
         if not _directory_in_environment():
             return
@@ -109,6 +132,8 @@ def _mark_dead(server: Any, worker: Any) -> None:
         # an import statement, which may wait for a lock that the interrupted thread holds.
         module = sys.modules.get(_MULTIPROCESS) or importlib.import_module(_MULTIPROCESS)
         module.mark_process_dead(pid)
+        if compaction.is_automatic():
+            compaction.fold(_directory_in_environment(), pid)
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the server
         with contextlib.suppress(Exception):
             _log_of(server).warning("could not mark worker %s as dead: %r", pid, error)

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use crate::compaction::{self, Compaction, LeftAlone, Options};
 use crate::leftovers::{self, Leftovers};
+use crate::values;
 
 /// A path, and why it was left alone.
 type Left = (OsString, String);
@@ -44,7 +45,7 @@ pub(super) fn remove_leftovers(
 ) -> PyResult<Removed> {
     let wait = duration(wait_seconds)?;
     let Leftovers { files, bytes_freed, held, busy } =
-        py.detach(|| leftovers::remove_leftovers(&path, wait))?;
+        py.detach(|| leftovers::remove_leftovers(&path, wait, &values::open_files()))?;
     Ok((files, bytes_freed, held.map(left), busy))
 }
 

@@ -239,13 +239,20 @@ pub(super) fn tell_dead(py: Python<'_>, path: OsString, pid: OsString) {
 
 /// Logs what is to be logged.
 fn tell(py: Python<'_>) {
-    let notices = values::take_notices();
+    let (notices, opened_in) = values::take_notices();
     for notice in notices {
         let logged = python_layer(py).and_then(|layer| {
             layer.call_method1(intern!(py, "log"), (notice.to_string(), notice.is_warning()))
         });
         // Whatever a log handler raises, counting must not fail.
         if let Err(error) = logged {
+            error.write_unraisable(py, None);
+        }
+    }
+    for directory in opened_in {
+        let swept = PyModule::import(py, intern!(py, "multiprom.compaction"))
+            .and_then(|layer| layer.call_method1(intern!(py, "sweep"), (directory.as_os_str(),)));
+        if let Err(error) = swept {
             error.write_unraisable(py, None);
         }
     }
