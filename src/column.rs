@@ -11,6 +11,12 @@ use crate::sum::{DoubleDouble, Sum};
 pub(crate) trait Column {
     /// Takes an entry of the key with this number; new keys come with the next free number.
     fn add(&mut self, number: u32, value: f64, timestamp: f64);
+
+    /// The same for an entry of an archive, where a sum's low half is in the timestamp's place.
+    #[inline]
+    fn add_archived(&mut self, number: u32, value: f64, timestamp: f64) {
+        self.add(number, value, timestamp);
+    }
 }
 
 /// A column, by its rule.
@@ -79,6 +85,14 @@ impl Column for Sums {
             self.lossy[index] = true;
         }
     }
+
+    #[inline]
+    fn add_archived(&mut self, number: u32, value: f64, timestamp: f64) {
+        self.add(number, value, 0.0);
+        if timestamp != 0.0 {
+            self.add(number, timestamp, 0.0);
+        }
+    }
 }
 
 /// The smallest or the largest values. As in `prometheus_client`, a first NaN stays.
@@ -113,7 +127,8 @@ pub(crate) struct MostRecent {
 pub(crate) struct Latest {
     /// The value.
     pub value: f64,
-    timestamp: f64,
+    /// When it was set; 0 if it never was.
+    pub timestamp: f64,
     /// When the key was first found set, counted over all keys: `prometheus_client`'s order. 0 if it
     /// was never set; it is left out then.
     pub first_set: u64,

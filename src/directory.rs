@@ -62,6 +62,8 @@ pub fn list(path: &Path) -> Result<Listing> {
     // All in one directory: comparing them as text is the same order, sooner found.
     listing.files.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     listing.left_out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    // An archive that was replaced during the listing may have been met under both inodes.
+    listing.files.dedup();
     Ok(listing)
 }
 
@@ -80,7 +82,7 @@ pub fn remove_gauge_files(path: &Path, pid: &OsStr, modes: &[String]) -> Result<
 
 /// Whether an error means that there is no such file: also where the directory is a file, or
 /// the name is longer than any file's.
-fn is_absence(error: &io::Error) -> bool {
+pub(crate) fn is_absence(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG))
 }
 

@@ -34,6 +34,43 @@ pub enum Error {
 /// The result of an operation on files.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Why compaction left a file alone.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Reason {
+    /// A damaged file is not folded: what of it counts, and the report on it, would go with it.
+    #[error("damaged: {damage}")]
+    Damaged {
+        /// Where, in bytes.
+        offset: Option<u64>,
+        /// What is wrong.
+        damage: Damage,
+    },
+    /// The process was named as dead, but somebody holds its file.
+    #[error("a living process holds it")]
+    Held,
+    /// The header says neither multiprom nor `prometheus_client`.
+    #[error("written by nobody known")]
+    UnknownMagic,
+    /// The name of an archive, but no archive.
+    #[error("it has the name of an archive but is none")]
+    NotAnArchive,
+    /// The archive would be larger than the format allows.
+    #[error("the archive would be too large")]
+    TooLarge,
+    /// A system call failed.
+    #[error("{message}")]
+    Io {
+        /// What the system said.
+        message: String,
+    },
+}
+
+impl From<io::Error> for Reason {
+    fn from(error: io::Error) -> Self {
+        Self::Io { message: error.to_string() }
+    }
+}
+
 /// Why a file, the rest of a file or an entry was left out.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Damage {
@@ -73,6 +110,9 @@ pub enum Damage {
         /// The number found.
         length: i32,
     },
+    /// The list of files that an archive absorbed is not whole.
+    #[error("the archive's journal is torn")]
+    TornJournal,
     /// An entry that ends behind the used part.
     #[error("an entry of {size} bytes, but only {remaining} used bytes remain")]
     EntryBeyondUsed {

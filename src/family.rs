@@ -338,8 +338,9 @@ impl<'a> LabelIndex<'a> {
         self.sets.push(labels.clone());
         if self.sets.len() > SEARCHED_SETS {
             let known = self.numbers.len();
-            let unknown = self.sets.iter().cloned().zip(0..).skip(known);
-            self.numbers.extend(unknown);
+            // Skipped first: cloning what is skipped would take quadratic time.
+            let unknown = self.sets.iter().zip(0..).skip(known);
+            self.numbers.extend(unknown.map(|(set, number)| (set.clone(), number)));
         }
         self.sets.len() - 1
     }

@@ -10,6 +10,9 @@ use crate::metric::{Kind, MetricType};
 /// How every metrics file ends.
 const EXTENSION: &str = ".db";
 
+/// What stands for a process in the name of an archive.
+pub(crate) const ARCHIVE_PID: &str = "compacted";
+
 /// What the name of a metrics file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileName<'a> {
@@ -42,6 +45,29 @@ impl<'a> FileName<'a> {
         let pid = OsStr::from_bytes(pid);
         has_mode.then_some(Self { kind: Kind { metric_type, mode }, pid })
     }
+
+    /// Whether it may be an archive: the file's magic says whether it is.
+    #[must_use]
+    pub(crate) fn is_archive(&self) -> bool {
+        self.pid == ARCHIVE_PID
+    }
+}
+
+/// The name of the archive of `kind`.
+#[must_use]
+pub(crate) fn archive(kind: Kind<'_>) -> String {
+    format!("{}_{ARCHIVE_PID}{EXTENSION}", stem(kind))
+}
+
+/// The name of an archive of `kind` that is being written: no reader takes it for a metrics file.
+#[must_use]
+pub(crate) fn temporary(kind: Kind<'_>) -> String {
+    format!(".multiprom_{}.tmp", stem(kind))
+}
+
+fn stem(Kind { metric_type, mode }: Kind<'_>) -> String {
+    let separator = if mode.is_empty() { "" } else { "_" };
+    format!("{}{separator}{mode}", metric_type.name())
 }
 
 fn split_at_underscore(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -84,6 +110,7 @@ pub(crate) fn gauge_file(mode: &str, pid: &OsStr) -> Option<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::FOLDABLE;
 
     #[test]
     fn names_of_metrics_files() {
@@ -101,6 +128,18 @@ mod tests {
         }
         let name = FileName::parse(OsStr::from_bytes(b"counter_\xff.db")).unwrap();
         assert_eq!(name.pid, OsStr::from_bytes(b"\xff"));
+    }
+
+    #[test]
+    fn archives() {
+        for kind in FOLDABLE {
+            let name = archive(kind);
+            let parsed = FileName::parse(OsStr::new(&name)).unwrap();
+            assert!(parsed.is_archive() && parsed.kind == kind && kind.is_foldable(), "{name}");
+            assert_eq!(FileName::parse(OsStr::new(&temporary(kind))), None);
+        }
+        assert_eq!(archive(FOLDABLE[7]), "gauge_sum_compacted.db");
+        assert!(!FileName::parse(OsStr::new("counter_1.db")).unwrap().is_archive());
     }
 
     #[test]

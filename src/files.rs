@@ -53,7 +53,9 @@ impl Files {
     ) -> Result<PathBuf> {
         let directory = naming.directory.clone().ok_or(Error::NoDirectory)?;
         let mut avoided = None;
-        let mut number = naming.own_name;
+        // The archives of compaction have the identifier that no process may have.
+        let is_reserved = naming.identifier == filename::ARCHIVE_PID;
+        let mut number = naming.own_name.max(u32::from(is_reserved));
         while number < NAMES {
             let path = directory.join(filename::file(prefix, &naming.identifier, number));
             if let Some(shared) = self.open.get_mut(&path) {

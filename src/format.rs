@@ -13,6 +13,8 @@ pub(crate) const HEADER_PADDING_SIZE: usize = 4;
 pub(crate) const MAGIC_STOCK: [u8; HEADER_PADDING_SIZE] = [0; HEADER_PADDING_SIZE];
 /// The padding of a file written by multiprom, whose writer holds its lock while it lives.
 pub(crate) const MAGIC_WRITER: [u8; HEADER_PADDING_SIZE] = *b"MPw1";
+/// The padding of an archive, which holds what dead processes counted.
+pub(crate) const MAGIC_ARCHIVE: [u8; HEADER_PADDING_SIZE] = *b"MPa1";
 /// Size of the header; the first entry begins here.
 pub(crate) const HEADER_SIZE: usize = USED_SIZE + HEADER_PADDING_SIZE;
 /// Size of an entry's key length, an i32.
@@ -35,7 +37,8 @@ pub(crate) struct Entry<'a> {
     pub key: &'a [u8],
     /// The value.
     pub value: f64,
-    /// When the value was set, for `mostrecent` gauges; else 0.
+    /// When the value was set, for `mostrecent` gauges; in archives of sums the sum's low half;
+    /// else 0.
     pub timestamp: f64,
 }
 
@@ -143,6 +146,13 @@ pub(crate) mod testing {
         let mut bytes = entry_head(key.as_bytes()).unwrap().into_vec();
         bytes.extend_from_slice(&value.to_ne_bytes());
         bytes.extend_from_slice(&timestamp.to_ne_bytes());
+        bytes
+    }
+
+    /// The bytes of a file with this magic.
+    pub(crate) fn file_of(magic: [u8; HEADER_PADDING_SIZE], entries: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = file(None, entries);
+        bytes[USED_SIZE..HEADER_SIZE].copy_from_slice(&magic);
         bytes
     }
 

@@ -8,7 +8,6 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use crate::directory;
 use crate::draft;
 use crate::error::Result;
 use crate::family::{Family, Options};
@@ -18,21 +17,22 @@ use crate::left_out::{LeftOut, Skipped};
 use crate::reader::Reader;
 use crate::replay;
 use crate::scan::{self, Scan};
+use crate::snapshot::{self, Origin, Snapshot};
 use crate::table::{ParsedTable, Table};
 use crate::unmerged;
 
 /// The merged entries of a set of files.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Merge {
-    files: Vec<PathBuf>,
+    origin: Origin,
+    snapshot: Snapshot,
     scan: Scan,
 }
 
 /// The merged entries of a set of files, with their keys parsed.
 #[derive(Debug)]
 pub struct ParsedMerge<'a> {
-    files: &'a [PathBuf],
-    vanished: &'a [u32],
+    merge: &'a Merge,
     tables: Vec<ParsedTable<'a>>,
     /// What had to be left out.
     pub left_out: Vec<LeftOut>,
@@ -41,39 +41,43 @@ pub struct ParsedMerge<'a> {
 impl Merge {
     /// Merges the metrics files in the directory `path`, in name order.
     pub fn of_directory(path: &Path) -> Result<Self> {
-        let listing = directory::list(path)?;
-        let mut merge = Self::of_files(listing.files)?;
-        merge.scan.left_out.extend(listing.left_out);
-        Ok(merge)
+        Self::of(path.into())
     }
 
     /// Merges `files`, in the order given. One that does not exist counts as empty.
+    ///
+    /// A file whose content is in an archive is left out only if that archive is among them.
     pub fn of_files(files: Vec<PathBuf>) -> Result<Self> {
-        let scan = scan::scan(&files)?;
-        Ok(Self { files, scan })
+        Self::of(files.into())
+    }
+
+    fn of(origin: Origin) -> Result<Self> {
+        let (snapshot, scan) = snapshot::read(&origin, scan::scan)?;
+        Ok(Self { origin, snapshot, scan })
     }
 
     /// Parses the keys.
     pub fn parse(&self) -> Result<ParsedMerge<'_>> {
         let mut left_out = self.scan.left_out.clone();
+        left_out.extend_from_slice(&self.snapshot.left_out);
         let tables: Vec<_> = self.scan.tables.iter().map(Table::parse).collect();
         for table in tables.iter().filter(|table| !table.damaged.is_empty()) {
             left_out.extend(self.find_damaged(table)?);
         }
-        Ok(ParsedMerge { files: &self.files, vanished: &self.scan.vanished, tables, left_out })
+        Ok(ParsedMerge { merge: self, tables, left_out })
     }
 
     /// Reads the files of a table again, to say which of them hold damaged keys.
     fn find_damaged(&self, table: &ParsedTable<'_>) -> Result<Vec<LeftOut>> {
         let mut reader = Reader::default();
         let mut left_out = Vec::new();
-        for path in &self.files {
+        for (place, path) in (0..).zip(&self.snapshot.files) {
             if FileName::of_path(path).is_none_or(|file| file.kind != table.table.kind()) {
                 continue;
             }
             let mut skipped = Skipped::default();
             // The outcome is known from the first reading.
-            reader.read(path, |offset, entry| {
+            self.snapshot.read(place, &mut reader, |offset, entry| {
                 if let Some(damage) = table.damaged.get(entry.key) {
                     skipped.add(offset, damage);
                 }
@@ -95,12 +99,13 @@ impl ParsedMerge<'_> {
             built.iter().filter(|(_, family)| family.is_none()).map(|(name, _)| *name).collect();
         let mut replayed: HashMap<String, Family<'static>> = HashMap::new();
         if !tangled.is_empty() {
-            let mut unmerged = unmerged::read(self.files, |name| tangled.contains(name))?;
-            let has_changed = unmerged.vanished != self.vanished;
+            let Merge { origin, snapshot, scan } = self.merge;
+            let mut unmerged = unmerged::read(snapshot, |name| tangled.contains(name))?;
+            let has_changed = unmerged.vanished != scan.vanished || !snapshot.is_current()?;
             if has_changed {
                 // A file that vanished in between would be in some families and not in others:
                 // one reading for all of them.
-                unmerged = unmerged::read(self.files, |_| true)?;
+                (_, unmerged) = snapshot::read(origin, |new| unmerged::read(new, |_| true))?;
             }
             let mut families =
                 unmerged.families.iter().map(|family| replay::merge(family, options, &mut texts));

@@ -81,11 +81,37 @@ pub struct Kind<'a> {
     pub mode: &'a str,
 }
 
+/// Every kind that is foldable.
+pub(crate) const FOLDABLE: [Kind<'static>; 11] = {
+    const fn kind(metric_type: MetricType, mode: &'static str) -> Kind<'static> {
+        Kind { metric_type, mode }
+    }
+    [
+        kind(MetricType::Counter, ""),
+        kind(MetricType::Summary, ""),
+        kind(MetricType::Histogram, ""),
+        kind(MetricType::GaugeHistogram, ""),
+        kind(MetricType::Info, ""),
+        kind(MetricType::StateSet, ""),
+        kind(MetricType::Unknown, ""),
+        kind(MetricType::Gauge, "sum"),
+        kind(MetricType::Gauge, "min"),
+        kind(MetricType::Gauge, "max"),
+        kind(MetricType::Gauge, "mostrecent"),
+    ]
+};
+
 impl Kind<'_> {
     /// Whether it is of a gauge that counts only while its process lives.
     #[must_use]
     pub fn is_live(self) -> bool {
         self.metric_type == MetricType::Gauge && self.mode.starts_with(LIVE)
+    }
+
+    /// Whether what several dead processes hold can be one value for good.
+    #[must_use]
+    pub fn is_foldable(self) -> bool {
+        !self.is_live() && self.rule() != Rule::PerProcess
     }
 
     /// The rule for families of this kind; a gauge mode that is not known behaves as `all`.

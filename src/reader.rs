@@ -4,9 +4,9 @@
 //! a mapping kills the process with SIGBUS, and reading is faster. `used` is read before the
 //! entries, so a file that grows meanwhile gives the entries published when it was opened.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::error::{Damage, Error, Result};
@@ -49,23 +49,29 @@ impl Default for Reader {
 
 impl Reader {
     /// Calls `visit` with the offset and content of each entry of the file at `path`, in order.
+    ///
+    /// One that `is_spent` counts as gone: what it holds is in an archive.
     pub(crate) fn read(
         &mut self,
         path: &Path,
+        is_spent: impl FnOnce(&Metadata) -> bool,
         visit: impl FnMut(u64, Entry<'_>),
     ) -> Result<Outcome> {
         match open(path) {
-            Ok(Some(file)) => self.read_entries(&file, visit),
-            Ok(None) => return Ok(Outcome::Damaged { offset: None, damage: Damage::NotAFile }),
+            Ok((_, metadata)) if !metadata.is_file() => {
+                return Ok(Outcome::Damaged { offset: None, damage: Damage::NotAFile });
+            }
+            Ok((_, metadata)) if is_spent(&metadata) => return Ok(Outcome::Vanished),
+            Ok((file, _)) => self.read_entries(&file, visit),
             Err(error) => Err(error),
         }
         .or_else(|error| refused(path, error))
     }
 
-    /// The same for a file that was just opened.
+    /// The same for bytes from anywhere.
     pub(crate) fn read_entries(
         &mut self,
-        mut file: &File,
+        mut file: impl Read,
         mut visit: impl FnMut(u64, Entry<'_>),
     ) -> io::Result<Outcome> {
         // buffer[start..end] holds the bytes of the file from `offset` on.
@@ -125,15 +131,38 @@ impl Reader {
     }
 }
 
-/// Opens the file; none if it is not a regular one.
-fn open(path: &Path) -> io::Result<Option<File>> {
+/// An open file, from its start, wherever others have read it to.
+#[derive(Debug)]
+pub(crate) struct FromStart<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl<'a> FromStart<'a> {
+    /// All of `file`.
+    pub(crate) fn of(file: &'a File) -> Self {
+        Self { file, offset: 0 }
+    }
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+/// Opens a file, which may not be a regular one.
+pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     // Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    Ok(file.metadata()?.is_file().then_some(file))
+    let metadata = file.metadata()?;
+    Ok((file, metadata))
 }
 
 /// Reads until `buffer` is full or the file ends.
-fn read_full(file: &mut &File, buffer: &mut [u8]) -> io::Result<usize> {
+fn read_full(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read(&mut buffer[filled..]) {
@@ -147,7 +176,7 @@ fn read_full(file: &mut &File, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// What an I/O error means for the file: gone, left out, or the end of the scrape.
-fn refused(path: &Path, error: io::Error) -> Result<Outcome> {
+pub(crate) fn refused(path: &Path, error: io::Error) -> Result<Outcome> {
     match error.raw_os_error() {
         // NFS says ESTALE of a file that another machine removed.
         Some(libc::ENOENT | libc::ENOTDIR | libc::ESTALE) => Ok(Outcome::Vanished),
@@ -183,9 +212,13 @@ mod tests {
         fs::write(&path, content).unwrap();
         let mut entries = Vec::new();
         let outcome = Reader::default()
-            .read(&path, |_, entry| {
-                entries.push((String::from_utf8(entry.key.to_vec()).unwrap(), entry.value));
-            })
+            .read(
+                &path,
+                |_| false,
+                |_, entry| {
+                    entries.push((String::from_utf8(entry.key.to_vec()).unwrap(), entry.value));
+                },
+            )
             .unwrap();
         (entries, outcome)
     }
@@ -250,8 +283,8 @@ mod tests {
         let mut reader = Reader::default();
         let visit = |_, _: Entry<'_>| panic!("no entry");
         let not_a_file = Outcome::Damaged { offset: None, damage: Damage::NotAFile };
-        assert_eq!(reader.read(directory.path(), visit).unwrap(), not_a_file);
+        assert_eq!(reader.read(directory.path(), |_| false, visit).unwrap(), not_a_file);
         let gone = directory.path().join("gone");
-        assert_eq!(reader.read(&gone, visit).unwrap(), Outcome::Vanished);
+        assert_eq!(reader.read(&gone, |_| false, visit).unwrap(), Outcome::Vanished);
     }
 }

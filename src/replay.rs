@@ -41,7 +41,7 @@ fn merge_samples(family: &UnmergedFamily, rule: Rule) -> SampleTable<'_> {
     let mut table = SampleTable::default();
     let mut sums: Vec<ExactSum> = Vec::new();
     let mut timestamps: HashMap<(Labels<'_>, &str), f64> = HashMap::new();
-    for UnmergedSample { key, pid, value, timestamp } in &family.samples {
+    for UnmergedSample { key, pid, value, low, timestamp } in &family.samples {
         let labels = Labels::new(OwnLabels::Borrowed(&key.labels));
         let labels = match pid {
             _ if drops_pid => labels.without(PID_LABEL),
@@ -63,7 +63,7 @@ fn merge_samples(family: &UnmergedFamily, rule: Rule) -> SampleTable<'_> {
         let current = table.value(index);
         let replaces = match rule {
             Rule::Sum => {
-                sums[index].add(*value);
+                sums[index].add_pair(*value, *low);
                 false
             }
             Rule::Min => is_new || *value < current,
@@ -88,21 +88,21 @@ fn merge_histogram<'a>(
     let mut table = SampleTable::default();
     let mut sums: Vec<ExactSum> = Vec::new();
     let mut buckets: Buckets<'a, ExactSum> = Buckets::default();
-    for UnmergedSample { key, pid, value, .. } in &family.samples {
+    for UnmergedSample { key, pid, value, low, .. } in &family.samples {
         let labels = Labels::new(OwnLabels::Borrowed(&key.labels));
         let labels = match pid {
             Some(pid) => labels.with_pid(&**pid),
             None => labels,
         };
         if let Some(bound) = key.bound {
-            buckets.bucket(&labels.without(BOUND_LABEL), bound, key).add(*value);
+            buckets.bucket(&labels.without(BOUND_LABEL), bound, key).add_pair(*value, *low);
             continue;
         }
         let (index, is_new) = table.place(&labels, &key.sample);
         if is_new {
             sums.push(ExactSum::default());
         }
-        sums[index].add(*value);
+        sums[index].add_pair(*value, *low);
     }
     sums.iter().enumerate().for_each(|(index, sum)| table.set(index, sum.value()));
     let _always_exact = buckets.finish(&family.name, accumulate, texts, &mut table);

@@ -6,15 +6,17 @@
 use std::ffi::OsStr;
 use std::num::NonZero;
 use std::panic;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 
 use crate::error::{Damage, Result};
 use crate::filename::FileName;
+use crate::format::Entry;
 use crate::left_out::{LeftOut, Skipped};
 use crate::metric::{Kind, Rule};
 use crate::reader::{Outcome, Reader};
-use crate::table::Table;
+use crate::snapshot::Snapshot;
+use crate::table::{Entries, Table};
 
 /// A thread takes some 50 µs to start and has to learn the keys anew: below so many files for
 /// each it does not pay.
@@ -28,6 +30,23 @@ struct Source<'a> {
     place: u32,
     path: &'a Path,
     pid: &'a OsStr,
+}
+
+/// The entries of a file of a snapshot.
+struct FileEntries<'a> {
+    snapshot: &'a Snapshot,
+    reader: &'a mut Reader,
+    place: u32,
+}
+
+impl Entries for FileEntries<'_> {
+    fn is_archive(&self) -> bool {
+        self.snapshot.is_archive(self.place)
+    }
+
+    fn read(self, visit: impl FnMut(u64, Entry<'_>)) -> Result<Outcome> {
+        self.snapshot.read(self.place, self.reader, visit)
+    }
 }
 
 /// Files of one kind that one thread reads in their order.
@@ -56,15 +75,15 @@ pub(crate) struct Scan {
     pub(crate) vanished: Vec<u32>,
 }
 
-/// Reads `files`.
-pub(crate) fn scan(files: &[PathBuf]) -> Result<Scan> {
-    scan_with(files, thread_count(files.len()))
+/// Reads the files of `snapshot`.
+pub(crate) fn scan(snapshot: &Snapshot) -> Result<Scan> {
+    scan_with(snapshot, thread_count(snapshot.files.len()))
 }
 
-fn scan_with(files: &[PathBuf], threads: usize) -> Result<Scan> {
+fn scan_with(snapshot: &Snapshot, threads: usize) -> Result<Scan> {
     let mut scan = Scan::default();
     let mut kinds: Vec<Job<'_>> = Vec::new();
-    for (place, path) in (0..).zip(files) {
+    for (place, path) in (0..).zip(&snapshot.files) {
         let Some(FileName { kind, pid }) = FileName::of_path(path) else {
             scan.left_out.push(LeftOut::unopened(path, Damage::ForeignName));
             continue;
@@ -75,7 +94,7 @@ fn scan_with(files: &[PathBuf], threads: usize) -> Result<Scan> {
             None => kinds.push(Job { kind, sources: vec![source] }),
         }
     }
-    for done in run(&hand_out(kinds, threads))? {
+    for done in run(snapshot, &hand_out(kinds, threads))? {
         scan.left_out.extend(done.left_out);
         scan.vanished.extend(done.vanished);
         match scan.tables.iter_mut().find(|table| table.kind() == done.table.kind()) {
@@ -114,7 +133,7 @@ fn hand_out(kinds: Vec<Job<'_>>, threads: usize) -> Vec<Vec<Job<'_>>> {
 }
 
 /// Does the jobs, each list in a thread of its own; results in the order of the lists.
-fn run(jobs: &[Vec<Job<'_>>]) -> Result<Vec<Done>> {
+fn run(snapshot: &Snapshot, jobs: &[Vec<Job<'_>>]) -> Result<Vec<Done>> {
     let Some((own, others)) = jobs.split_first() else { return Ok(Vec::new()) };
     thread::scope(|scope| {
         let others: Vec<_> = others
@@ -122,21 +141,21 @@ fn run(jobs: &[Vec<Job<'_>>]) -> Result<Vec<Done>> {
             .map(|jobs| {
                 let thread = thread::Builder::new().name("multiprom-scrape".to_owned());
                 // Where no thread is to be had this one does the work, afterwards.
-                thread.spawn_scoped(scope, || do_all(jobs)).map_err(|_| jobs)
+                thread.spawn_scoped(scope, || do_all(snapshot, jobs)).map_err(|_| jobs)
             })
             .collect();
-        let mut done = do_all(own)?;
+        let mut done = do_all(snapshot, own)?;
         for other in others {
             done.extend(match other {
                 Ok(thread) => thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?,
-                Err(jobs) => do_all(jobs)?,
+                Err(jobs) => do_all(snapshot, jobs)?,
             });
         }
         Ok(done)
     })
 }
 
-fn do_all(jobs: &[Job<'_>]) -> Result<Vec<Done>> {
+fn do_all(snapshot: &Snapshot, jobs: &[Job<'_>]) -> Result<Vec<Done>> {
     let mut reader = Reader::default();
     jobs.iter()
         .map(|Job { kind, sources }| {
@@ -145,7 +164,8 @@ fn do_all(jobs: &[Job<'_>]) -> Result<Vec<Done>> {
             let mut vanished = Vec::new();
             for Source { place, path, pid } in sources {
                 let mut skipped = Skipped::default();
-                let outcome = table.read(&mut reader, path, pid, *place, &mut skipped)?;
+                let entries = FileEntries { snapshot, reader: &mut reader, place: *place };
+                let outcome = table.read(entries, pid, *place, &mut skipped)?;
                 if outcome == Outcome::Vanished {
                     vanished.push(*place);
                 }
@@ -162,8 +182,10 @@ mod tests {
     use super::*;
     use crate::column::AnyColumn;
     use crate::format::testing::{entry, file};
+    use crate::snapshot::Origin;
     use crate::sum::Sum;
     use std::fs;
+    use std::path::PathBuf;
     use tempfile::TempDir;
 
     /// Files of two kinds; each has a key of its own besides a common one.
@@ -207,8 +229,8 @@ mod tests {
     #[test]
     fn threads_change_nothing() {
         let directory = TempDir::new().unwrap();
-        let files = files(&directory);
-        let scan = |threads| content(&scan_with(&files, threads).unwrap().tables);
+        let snapshot = Snapshot::take(&Origin::from(files(&directory))).unwrap();
+        let scan = |threads| content(&scan_with(&snapshot, threads).unwrap().tables);
         let expected = scan(1);
         assert_eq!(expected.len(), 202);
         for threads in [2, 3, 7, 100, 150] {

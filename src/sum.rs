@@ -50,6 +50,14 @@ impl DoubleDouble {
     }
 }
 
+impl DoubleDouble {
+    /// The sum rounded once, and what rounding took away.
+    #[must_use]
+    pub(crate) fn pair(&self) -> (f64, f64) {
+        (self.high, self.low)
+    }
+}
+
 impl Sum for DoubleDouble {
     fn add_sum(&mut self, other: &Self) -> bool {
         let high_exact = self.add(other.high);
@@ -86,6 +94,26 @@ impl ExactSum {
         }
         self.parts.truncate(kept);
         self.parts.push(carry);
+    }
+
+    /// Adds a sum that is a pair.
+    pub(crate) fn add_pair(&mut self, high: f64, low: f64) {
+        self.add(high);
+        if low != 0.0 {
+            self.add(low);
+        }
+    }
+
+    /// The sum rounded once, and what rounding took away, rounded once.
+    #[must_use]
+    pub(crate) fn pair(&self) -> (f64, f64) {
+        let high = self.value();
+        if !high.is_finite() || !self.is_finite() {
+            return (high, 0.0);
+        }
+        let mut rest = self.clone();
+        rest.add(-high);
+        (high, rest.value())
     }
 
     fn is_finite(&self) -> bool {
@@ -172,6 +200,17 @@ mod tests {
         assert_eq!(exact(&[1e308, 1.0, 1e-300, -1e308]), 1.0);
         assert_eq!(exact(&[1.0, f64::EPSILON / 2.0, 5e-324]), 1.0 + f64::EPSILON);
         assert_eq!(exact(&[]), 0.0);
+    }
+
+    #[test]
+    fn pairs() {
+        let mut sum = ExactSum::default();
+        for value in [1.0, f64::EPSILON / 4.0, 5e-324] {
+            sum.add(value);
+        }
+        assert_eq!(sum.pair(), (1.0, f64::EPSILON / 4.0));
+        sum.add(f64::INFINITY);
+        assert_eq!(sum.pair(), (f64::INFINITY, 0.0));
     }
 
     #[test]

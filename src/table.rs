@@ -2,15 +2,24 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::path::Path;
 
 use crate::column::{AnyColumn, Column};
 use crate::error::{Damage, Result};
+use crate::format::Entry;
 use crate::key::Key;
 use crate::key_index::{Cursor, KeyIndex};
 use crate::left_out::Skipped;
 use crate::metric::{Kind, MetricType};
-use crate::reader::{Outcome, Reader};
+use crate::reader::Outcome;
+
+/// The entries of one file, to be read once.
+pub(crate) trait Entries {
+    /// Whether the file is an archive, whose sums are pairs.
+    fn is_archive(&self) -> bool;
+
+    /// Calls `visit` with the offset and content of each entry, in order.
+    fn read(self, visit: impl FnMut(u64, Entry<'_>)) -> Result<Outcome>;
+}
 
 /// The merged entries of all files of one kind.
 #[derive(Debug)]
@@ -43,6 +52,11 @@ impl Table {
         Kind { metric_type: self.metric_type, mode: &self.mode }
     }
 
+    /// The bytes of the keys, in the order of their numbers.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.keys.keys()
+    }
+
     /// Parses the keys.
     pub(crate) fn parse(&self) -> ParsedTable<'_> {
         let mut parsed = ParsedTable {
@@ -61,18 +75,17 @@ impl Table {
         parsed
     }
 
-    /// Merges the file at `path`, of process `pid`, which has this place among all files.
+    /// Merges the entries of a file of process `pid`, which has this place among all files.
     pub(crate) fn read(
         &mut self,
-        reader: &mut Reader,
-        path: &Path,
+        entries: impl Entries,
         pid: &OsStr,
         place: u32,
         skipped: &mut Skipped,
     ) -> Result<Outcome> {
         let Self { keys, first_seen, column, metric_type, .. } = self;
         let metric_type = *metric_type;
-        let pass = Pass { reader, path, keys, first_seen, place, metric_type, skipped };
+        let pass = Pass { entries, keys, first_seen, place, metric_type, skipped };
         match column {
             AnyColumn::Sums(column) => pass.read(column),
             AnyColumn::Minima(column) => pass.read(column),
@@ -108,9 +121,8 @@ impl Table {
 }
 
 /// The reading of one file into a table.
-struct Pass<'a> {
-    reader: &'a mut Reader,
-    path: &'a Path,
+struct Pass<'a, E> {
+    entries: E,
     keys: &'a mut KeyIndex,
     first_seen: &'a mut Vec<u64>,
     place: u32,
@@ -118,13 +130,14 @@ struct Pass<'a> {
     skipped: &'a mut Skipped,
 }
 
-impl Pass<'_> {
+impl<E: Entries> Pass<'_, E> {
     /// Compiled once for each column type, so that an entry costs no dispatch.
     fn read(self, column: &mut impl Column) -> Result<Outcome> {
-        let Self { reader, path, keys, first_seen, place, metric_type, skipped } = self;
+        let Self { entries, keys, first_seen, place, metric_type, skipped } = self;
+        let is_archive = entries.is_archive();
         let mut cursor = Cursor::default();
         let mut clock = u64::from(place) << u32::BITS;
-        reader.read(path, |offset, entry| {
+        entries.read(|offset, entry| {
             let Some(number) = keys.number(&mut cursor, entry.key) else {
                 if let Err(damage) = Key::parse(entry.key, metric_type) {
                     skipped.add(offset, &damage);
@@ -135,7 +148,11 @@ impl Pass<'_> {
                 clock += 1;
                 first_seen.push(clock);
             }
-            column.add(number, entry.value, entry.timestamp);
+            if is_archive {
+                column.add_archived(number, entry.value, entry.timestamp);
+            } else {
+                column.add(number, entry.value, entry.timestamp);
+            }
         })
     }
 }

@@ -1,15 +1,15 @@
 //! Reads entries as they are, file by file, without merging any.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Damage, Result};
 use crate::filename::FileName;
 use crate::key::Key;
 use crate::left_out::{LeftOut, Skipped};
-use crate::metric::MetricType;
+use crate::metric::{MetricType, Rule};
 use crate::reader::{Outcome, Reader};
+use crate::snapshot::Snapshot;
 
 /// A family and every entry that names it, in the order of files and entries.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub(crate) struct UnmergedSample {
     pub(crate) pid: Option<Arc<str>>,
     /// The value.
     pub(crate) value: f64,
+    /// What an archive's sum has beyond the value; else 0.
+    pub(crate) low: f64,
     /// The timestamp; prometheus_client looks at those of gauges only. 0 for others.
     pub(crate) timestamp: f64,
 }
@@ -57,14 +59,14 @@ enum Known {
     Unwanted,
 }
 
-/// Reads the families that are `wanted`, by name, from the files in the order given.
-pub(crate) fn read(files: &[PathBuf], wanted: impl Fn(&str) -> bool) -> Result<Unmerged> {
+/// Reads the families that are `wanted`, by name, from the files of `snapshot`.
+pub(crate) fn read(snapshot: &Snapshot, wanted: impl Fn(&str) -> bool) -> Result<Unmerged> {
     let Unmerged { mut families, mut left_out, mut vanished } = Unmerged::default();
     let mut places: HashMap<Box<str>, usize> = HashMap::new();
     // Apart for histograms: there `le` must be a number.
     let mut known: [HashMap<Box<[u8]>, Known>; 2] = Default::default();
     let mut reader = Reader::default();
-    for (place, path) in (0..).zip(files) {
+    for (place, path) in (0..).zip(&snapshot.files) {
         let Some(FileName { kind, pid }) = FileName::of_path(path) else {
             left_out.push(LeftOut::unopened(path, Damage::ForeignName));
             continue;
@@ -73,8 +75,9 @@ pub(crate) fn read(files: &[PathBuf], wanted: impl Fn(&str) -> bool) -> Result<U
         let is_gauge = kind.metric_type == MetricType::Gauge;
         let pid: Option<Arc<str>> = is_gauge.then(|| pid.to_string_lossy().into());
         let mode: Option<Arc<str>> = is_gauge.then(|| kind.mode.into());
+        let has_pairs = kind.rule() == Rule::Sum && snapshot.is_archive(place);
         let mut skipped = Skipped::default();
-        let outcome = reader.read(path, |offset, entry| {
+        let outcome = snapshot.read(place, &mut reader, |offset, entry| {
             if !known.contains_key(entry.key) {
                 // A damaged key is not remembered, so that each file that holds it is reported.
                 let key = match Key::parse(entry.key, kind.metric_type) {
@@ -107,7 +110,8 @@ pub(crate) fn read(files: &[PathBuf], wanted: impl Fn(&str) -> bool) -> Result<U
                 key: Arc::clone(key),
                 pid: pid.clone(),
                 value: entry.value,
-                timestamp: if is_gauge { entry.timestamp } else { 0.0 },
+                low: if has_pairs { entry.timestamp } else { 0.0 },
+                timestamp: if is_gauge && !has_pairs { entry.timestamp } else { 0.0 },
             });
         })?;
         if outcome == Outcome::Vanished {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +10,9 @@ use std::thread;
 
 use tempfile::TempDir;
 
+use crate::compaction::{Options, compact_on};
+use crate::compaction_testing::{names, sweep, totals};
+use crate::disk::{Disk, Gate, Step};
 use crate::reader::{Outcome, Reader};
 use crate::values::{Caller, Class, Operation, Value, settle};
 
@@ -43,7 +47,8 @@ fn total(directory: &Path) -> f64 {
     let mut total = 0.0;
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        let outcome = Reader::default().read(&path, |_, entry| total += entry.value).unwrap();
+        let outcome =
+            Reader::default().read(&path, |_| false, |_, entry| total += entry.value).unwrap();
         assert_eq!(outcome, Outcome::Complete, "{path:?}");
     }
     total
@@ -131,4 +136,50 @@ fn two_classes_of_one_identifier_share_a_file() {
     assert_eq!(values[0].operate(Operation::Get, &first.caller), 3.0);
     assert_eq!(total(directory.path()), 7.0);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+/// A compaction was killed between its commit and its deletions; then a worker of the same name
+/// starts, as uWSGI's do.
+#[test]
+#[allow(clippy::float_cmp)] // Whole numbers.
+fn what_an_archive_has_is_not_continued() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let first = Counting::of(path, "spent");
+    let value = first.value("counter", "n");
+    first.add(&value, 1.0);
+    drop((value, first));
+    let is_folded = |step| matches!(step, Step::DeleteAbsorbed);
+    let mut disk = Disk { gate: Killed { before: is_folded, is_dead: false } };
+    let _ = compact_on(&mut disk, path, &[], &Options::default());
+    assert!(path.join("counter_spent.db").exists() && path.join("counter_compacted.db").exists());
+    assert_eq!(totals(path)["n"], 1.0);
+    let second = Counting::of(path, "spent");
+    let value = second.value("counter", "n");
+    second.add(&value, 2.0);
+    assert_eq!(value.try_get(), Some(2.0));
+    assert_eq!(totals(path)["n"], 3.0);
+    sweep(path);
+    assert_eq!(totals(path)["n"], 3.0);
+    drop((value, second));
+    sweep(path);
+    assert_eq!(totals(path)["n"], 3.0);
+    assert_eq!(names(path), [".multiprom.lock", "counter_compacted.db"]);
+}
+
+/// A gate that is shut from a step on.
+struct Killed<F> {
+    before: F,
+    is_dead: bool,
+}
+
+impl<F: Fn(Step) -> bool> Gate for Killed<F> {
+    fn pass(&mut self, step: Step, _path: &Path) -> io::Result<()> {
+        self.is_dead |= (self.before)(step);
+        if self.is_dead { Err(io::Error::other("killed by the test")) } else { Ok(()) }
+    }
+
+    fn wait(&mut self, time: std::time::Duration) {
+        thread::sleep(time);
+    }
 }

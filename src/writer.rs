@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use crate::archive;
 use crate::error::{Error, Result};
 use crate::format::{self, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER};
 use crate::mapping::{self, Mapping};
@@ -114,6 +115,12 @@ impl Writer {
             let metadata = file.metadata()?;
             // Between opening and locking its last owner may have removed it.
             if !is_at(path, identity(&metadata))? {
+                continue;
+            }
+            if is_spent(path, &metadata)? {
+                // Its counts are in an archive, from a compaction that was killed before it could
+                // delete the file: they must not be counted on.
+                fs::remove_file(path)?;
                 continue;
             }
             let continues = opening.continues || opening.own == Some(identity(&metadata));
@@ -346,6 +353,16 @@ fn identity(metadata: &fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
+/// Whether what a file holds that we have locked is in an archive.
+fn is_spent(path: &Path, metadata: &fs::Metadata) -> io::Result<bool> {
+    match (path.parent(), path.file_name()) {
+        (Some(directory), Some(name)) if metadata.len() > 0 => {
+            archive::is_spent(directory, name, metadata)
+        }
+        _ => Ok(false),
+    }
+}
+
 /// Whether `path` names the file with this device and inode.
 fn is_at(path: &Path, device_and_inode: (u64, u64)) -> io::Result<bool> {
     match fs::metadata(path) {
@@ -386,9 +403,13 @@ mod tests {
 
     fn entries(path: &Path) -> Vec<(String, f64)> {
         let mut entries = Vec::new();
-        let outcome = Reader::default().read(path, |_, entry| {
-            entries.push((String::from_utf8(entry.key.to_vec()).unwrap(), entry.value));
-        });
+        let outcome = Reader::default().read(
+            path,
+            |_| false,
+            |_, entry| {
+                entries.push((String::from_utf8(entry.key.to_vec()).unwrap(), entry.value));
+            },
+        );
         assert_eq!(outcome.unwrap(), Outcome::Complete);
         entries
     }

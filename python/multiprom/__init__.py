@@ -25,6 +25,7 @@ from multiprom._core import __version__
 
 if TYPE_CHECKING:
     from multiprom.collector import MultiProcessCollector, mark_process_dead
+    from multiprom.compaction import Compaction, LeftAlone, compact
     from multiprom.exposition import (
         CONTENT_TYPE_LATEST,
         generate_latest,
@@ -39,10 +40,13 @@ if TYPE_CHECKING:
 
 __all__ = (
     "CONTENT_TYPE_LATEST",
+    "Compaction",
+    "LeftAlone",
     "LeftOut",
     "MultiProcessCollector",
     "MultiProcessValue",
     "__version__",
+    "compact",
     "generate_latest",
     "get_value_class",
     "install",
@@ -57,9 +61,12 @@ __all__ = (
 
 _HOMES = {
     "CONTENT_TYPE_LATEST": "exposition",
+    "Compaction": "compaction",
+    "LeftAlone": "compaction",
     "LeftOut": "reports",
     "MultiProcessCollector": "collector",
     "MultiProcessValue": "values",
+    "compact": "compaction",
     "generate_latest": "exposition",
     "get_value_class": "values",
     "install": "installation",
@@ -77,7 +84,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    if _HOMES[name] != "reports":
+    if _HOMES[name] not in ("compaction", "reports"):
         importlib.import_module("multiprom.stock").refresh()
     return getattr(importlib.import_module(f"multiprom.{_HOMES[name]}"), name)
 

@@ -15,12 +15,14 @@ __all__ = [
     "Owner",
     "Value",
     "__version__",
+    "compact",
     "directory_text",
     "list_directory",
     "merge_directory",
     "merge_files",
     "read_files",
     "remove_gauge_files",
+    "remove_leftovers",
     "settle_values",
     "tell_dead",
 ]
@@ -92,6 +94,50 @@ def directory_text(
     Raises:
         ValueError: There is no such escaping scheme.
         OSError: Reading failed for a reason that will pass.
+    """
+
+def compact(
+    path: str,
+    pids: Sequence[str],
+    named_only: bool,
+    drop_all: bool,
+    wait_seconds: float,
+    max_files: int | None,
+) -> tuple[int, int, int, int, list[tuple[str, str]], bool]:
+    """Fold the files of dead processes in the directory `path`, with the GIL released.
+
+    Args:
+        path: The directory. One that does not exist has no files.
+        pids: Processes that are dead by the word of the caller.
+        named_only: Whether to leave the files of all others unopened.
+        drop_all: Whether to delete the files of dead processes' `all` gauges.
+        wait_seconds: How long to wait for another compaction of the directory to end.
+        max_files: How many files to fold or delete at most; None for all.
+
+    Returns:
+        Processes folded, files folded, files deleted, bytes freed, paths that were left alone and
+        why, and whether nothing was done because another compaction is at work.
+
+    Raises:
+        ValueError: `wait_seconds` is negative, or no number.
+        OSError: The directory could not be locked or listed.
+    """
+
+def remove_leftovers(
+    path: str, wait_seconds: float
+) -> tuple[int, int, tuple[str, str] | None, bool]:
+    """Remove all metrics files of the directory `path`, if nobody living holds one.
+
+    For the start of a server: files that prometheus_client itself wrote tell nothing of their
+    owner, and are removed unless one of multiprom's is held.
+
+    Returns:
+        Files removed, bytes freed, the path for which all others were left and why, and whether
+        nothing was done because a compaction is at work.
+
+    Raises:
+        ValueError: `wait_seconds` is negative, or no number.
+        OSError: The directory could not be locked or listed.
     """
 
 def remove_gauge_files(path: str, pid: str, modes: Sequence[str]) -> None:

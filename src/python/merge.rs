@@ -12,6 +12,7 @@ use crate::directory;
 use crate::error::Result;
 use crate::family::{ExponentStyle, Options, SampleOrder};
 use crate::merge::Merge;
+use crate::snapshot;
 use crate::unmerged::{self, Unmerged};
 
 /// Merges `files`, in this order.
@@ -47,7 +48,11 @@ pub(super) fn read_files<'py>(
     metric_class: Bound<'py, PyAny>,
     sample_class: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyDict>, Vec<Report>)> {
-    let Unmerged { families, left_out, .. } = py.detach(|| unmerged::read(&files, |_| true))?;
+    let origin = files.into();
+    let (snapshot, unmerged) =
+        py.detach(|| snapshot::read(&origin, |snapshot| unmerged::read(snapshot, |_| true)))?;
+    let Unmerged { families, mut left_out, .. } = unmerged;
+    left_out.extend(snapshot.left_out);
     let mut maker = Maker::new(metric_class, sample_class)?;
     let metrics = PyDict::new(py);
     for family in &families {

@@ -4,6 +4,7 @@
 // Arguments come from Python as values of their own.
 #![allow(clippy::needless_pass_by_value)]
 
+mod compaction;
 mod error;
 mod left_out;
 mod mark_process_dead;
@@ -20,6 +21,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(compaction::compact, module)?)?;
+    module.add_function(wrap_pyfunction!(compaction::remove_leftovers, module)?)?;
     module.add_function(wrap_pyfunction!(mark_process_dead::remove_gauge_files, module)?)?;
     module.add_function(wrap_pyfunction!(merge::list_directory, module)?)?;
     module.add_function(wrap_pyfunction!(merge::merge_directory, module)?)?;

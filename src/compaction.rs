@@ -1,0 +1,68 @@
+//! Folds the files of dead processes into archives, so that files, bytes and the time of a scrape
+//! depend on the living and not on history.
+//!
+//! `docs/compaction.md` has the protocol, and why no count is ever lost or seen twice.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::compaction_run::Run;
+pub use crate::compaction_run::{Compaction, LeftAlone, Options};
+use crate::directory;
+use crate::disk::{Disk, Gate, Open};
+use crate::error::{Error, Result};
+use crate::filename::FileName;
+use crate::kind_compaction::KindCompaction;
+use crate::metric::Kind;
+
+/// Folds the files of dead processes in the directory `path`.
+///
+/// Dead is who wrote with multiprom and does not hold its file any more, and who is in `pids`, by
+/// the word of the caller, unless its file is held. A directory that is not there has no files.
+///
+/// # Errors
+///
+/// If the directory cannot be locked or listed. Whatever happens to single files is in the result.
+pub fn compact(path: &Path, pids: &[OsString], options: &Options) -> Result<Compaction> {
+    compact_on(&mut Disk { gate: Open }, path, pids, options)
+}
+
+pub(crate) fn compact_on<G: Gate>(
+    disk: &mut Disk<G>,
+    path: &Path,
+    pids: &[OsString],
+    options: &Options,
+) -> Result<Compaction> {
+    let _lock = match disk.lock_directory(path, options.wait) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return Ok(Compaction { busy: true, ..Compaction::default() }),
+        Err(error) if directory::is_absence(&error) => return Ok(Compaction::default()),
+        Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
+    };
+    let listing = directory::list(path)?;
+    let mut run = Run::new(disk, pids, options);
+    for (kind, files) in by_kind(&listing.files) {
+        if kind.is_foldable() {
+            let mut compaction = KindCompaction::new(path, kind, files);
+            if let Err(left_alone) = compaction.run(&mut run) {
+                run.done.left_alone.push(left_alone);
+            }
+        } else if kind.is_live() || options.drop_all {
+            run.delete_dead(files);
+        }
+    }
+    Ok(run.finish())
+}
+
+/// The files of each kind, in the order given.
+fn by_kind(files: &[PathBuf]) -> Vec<(Kind<'_>, Vec<&Path>)> {
+    let mut kinds: Vec<(Kind<'_>, Vec<&Path>)> = Vec::new();
+    for path in files {
+        let Some(FileName { kind, .. }) = FileName::of_path(path) else { continue };
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, files)) => files.push(path),
+            None => kinds.push((kind, vec![path])),
+        }
+    }
+    kinds
+}

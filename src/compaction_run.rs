@@ -1,0 +1,142 @@
+//! One call of compaction: what it shall do, what it has done, and whose files it may take.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::dead::{self, Claim, Dead};
+use crate::disk::{Disk, Gate, Step};
+use crate::error::Reason;
+use crate::filename::FileName;
+
+/// What to compact.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Only the files of the processes that are named; else of all that are found dead.
+    pub named_only: bool,
+    /// Whether to delete the files of dead processes' `all` gauges, which are kept else.
+    pub drop_all: bool,
+    /// How long to wait for another compaction of the directory to end.
+    pub wait: Duration,
+    /// So many files at most; the next call goes on.
+    pub max_files: Option<usize>,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Compaction {
+    /// How many processes had files that were folded.
+    pub processes: usize,
+    /// How many files are in archives now.
+    pub files_folded: usize,
+    /// How many were deleted without being folded: of live gauges, empty ones, and dropped ones.
+    pub files_deleted: usize,
+    /// The size of all files that are gone.
+    pub bytes_freed: u64,
+    /// What had to be left alone.
+    pub left_alone: Vec<LeftAlone>,
+    /// Whether nothing was done because another compaction is at work.
+    pub busy: bool,
+}
+
+/// A file that had to be left alone, with all that it counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeftAlone {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// One call under way.
+pub(crate) struct Run<'a, G> {
+    pub(crate) disk: &'a mut Disk<G>,
+    pids: &'a [OsString],
+    options: &'a Options,
+    pub(crate) done: Compaction,
+    processes: HashSet<OsString>,
+    /// How many files may still be claimed.
+    files_left: usize,
+}
+
+impl<'a, G: Gate> Run<'a, G> {
+    /// The beginning of a call.
+    pub(crate) fn new(disk: &'a mut Disk<G>, pids: &'a [OsString], options: &'a Options) -> Self {
+        Self {
+            disk,
+            pids,
+            options,
+            done: Compaction::default(),
+            processes: HashSet::new(),
+            files_left: options.max_files.unwrap_or(usize::MAX),
+        }
+    }
+
+    /// What was done.
+    pub(crate) fn finish(self) -> Compaction {
+        Compaction { processes: self.processes.len(), ..self.done }
+    }
+
+    /// Claims the file at `path`, if its process is dead and it is not too much for one call.
+    pub(crate) fn claim(&mut self, path: &Path) -> Option<Dead> {
+        let name = FileName::of_path(path).filter(|name| !name.is_archive())?;
+        let is_named = self.pids.iter().any(|pid| pid == name.pid);
+        if self.files_left == 0 || (self.options.named_only && !is_named) {
+            return None;
+        }
+        match dead::claim(self.disk, path, is_named) {
+            Ok(Claim::Dead(dead)) => {
+                self.files_left -= 1;
+                return Some(dead);
+            }
+            Ok(Claim::Other) => {}
+            Ok(Claim::LeftAlone(reason)) => self.leave_alone(path, reason),
+            Err(error) => self.leave_alone(path, error),
+        }
+        None
+    }
+
+    /// Deletes those of `files` whose processes are dead.
+    pub(crate) fn delete_dead(&mut self, files: Vec<&Path>) {
+        for path in files {
+            if let Some(dead) = self.claim(path) {
+                self.delete(&dead);
+            }
+        }
+    }
+
+    /// Deletes a file that is not folded.
+    pub(crate) fn delete(&mut self, dead: &Dead) {
+        match self.disk.delete(Step::DeleteDead, &dead.path) {
+            Ok(()) => {
+                self.done.files_deleted += 1;
+                self.done.bytes_freed += dead.metadata.len();
+            }
+            Err(error) => self.leave_alone(&dead.path, error),
+        }
+    }
+
+    /// Notes that a file is in the archive.
+    pub(crate) fn folded(&mut self, dead: &Dead) {
+        self.done.files_folded += 1;
+        let name = FileName::of_path(&dead.path);
+        self.processes.extend(name.map(|name| name.pid.to_owned()));
+    }
+
+    /// Notes that a file that was claimed is left alone. It shall not keep others from their turn.
+    pub(crate) fn give_back(&mut self, dead: &Dead, reason: Reason) {
+        self.files_left = self.files_left.saturating_add(1);
+        self.leave_alone(&dead.path, reason);
+    }
+
+    /// Notes that a file was left alone.
+    pub(crate) fn leave_alone(&mut self, path: &Path, reason: impl Into<Reason>) {
+        self.done.left_alone.push(left_alone(path, reason));
+    }
+}
+
+/// The note that a file was left alone.
+pub(crate) fn left_alone(path: &Path, reason: impl Into<Reason>) -> LeftAlone {
+    LeftAlone { path: path.to_owned(), reason: reason.into() }
+}

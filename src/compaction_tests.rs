@@ -1,0 +1,312 @@
+//! What compaction folds, deletes and leaves alone, and that sums stay exact.
+
+#![allow(clippy::float_cmp)] // Exactness is what is tested.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use crate::compaction::{Compaction, Options, compact};
+use crate::compaction_testing::{Worker, exact, key, names, sweep, text, totals};
+use crate::error::{Damage, Reason};
+use crate::format::testing::{entry, file, file_of};
+use crate::format::{MAGIC_ARCHIVE, MAGIC_WRITER};
+
+const LOCK: &str = ".multiprom.lock";
+
+fn stock(directory: &Path, name: &str, value: f64) {
+    fs::write(directory.join(name), file(None, &[entry(&key("c"), value, 0.0)])).unwrap();
+}
+
+fn dead(directory: &Path, name: &str, value: f64) {
+    drop(Worker::start(directory, name, &[(key("c"), value)]));
+}
+
+fn reasons(done: &Compaction) -> Vec<(&str, &Reason)> {
+    let left_alone = done.left_alone.iter();
+    left_alone
+        .map(|left| (left.path.file_name().unwrap().to_str().unwrap(), &left.reason))
+        .collect()
+}
+
+#[test]
+fn the_dead_are_folded_and_the_living_go_on() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    dead(path, "counter_1.db", 1.0);
+    dead(path, "counter_2.db", 2.0);
+    dead(path, "summary_2.db", 8.0);
+    let living = Worker::start(path, "counter_3.db", &[(key("c"), 4.0)]);
+    let done = sweep(path);
+    assert_eq!((done.processes, done.files_folded, done.files_deleted), (2, 3, 0));
+    assert_eq!((done.bytes_freed, done.busy, done.left_alone.len()), (3 << 16, false, 0));
+    assert_eq!(names(path), [LOCK, "counter_3.db", "counter_compacted.db", "summary_compacted.db"]);
+    living.add(&key("c"), 16.0);
+    drop(living);
+    assert_eq!(sweep(path).files_folded, 1);
+    assert_eq!(sweep(path), Compaction::default());
+    assert_eq!(names(path), [LOCK, "counter_compacted.db", "summary_compacted.db"]);
+}
+
+#[test]
+fn files_of_prometheus_client_only_when_named() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    for (name, value) in [("counter_1.db", 1.0), ("counter_11.db", 2.0), ("counter_a_1.db", 4.0)] {
+        stock(path, name, value);
+    }
+    fs::write(path.join("counter_12.db"), "").unwrap();
+    fs::write(path.join("summary_1.db"), "").unwrap();
+    dead(path, "counter_1-1.db", 8.0);
+    assert_eq!(sweep(path).files_folded, 1, "the one that has our magic");
+    let options = Options { named_only: true, ..Options::default() };
+    let done = compact(path, &[OsString::from("1")], &options).unwrap();
+    assert_eq!((done.files_folded, done.files_deleted), (1, 1));
+    assert_eq!(
+        names(path),
+        [LOCK, "counter_11.db", "counter_12.db", "counter_a_1.db", "counter_compacted.db"]
+    );
+    assert_eq!(totals(path)["c"], 15.0);
+}
+
+#[test]
+fn named_only_opens_no_others() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    dead(path, "counter_1.db", 1.0);
+    dead(path, "counter_2.db", 2.0);
+    let options = Options { named_only: true, ..Options::default() };
+    let done = compact(path, &[OsString::from("1")], &options).unwrap();
+    assert_eq!(done.files_folded, 1);
+    assert_eq!(names(path), [LOCK, "counter_2.db", "counter_compacted.db"]);
+}
+
+#[test]
+fn a_named_process_that_lives_is_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let _living = Worker::start(directory.path(), "counter_3.db", &[(key("c"), 4.0)]);
+    let done = compact(directory.path(), &[OsString::from("3")], &Options::default()).unwrap();
+    assert_eq!(reasons(&done), [("counter_3.db", &Reason::Held)]);
+}
+
+#[test]
+fn gauges_by_their_modes() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let modes = ["sum", "min", "max", "mostrecent", "all", "livesum", "liveall", "livemin", "odd"];
+    for (pid, value) in [("1", 1.5), ("2", 0.5), ("3", 1.0)] {
+        for mode in modes {
+            let name = format!("gauge_{mode}_{pid}.db");
+            drop(Worker::start(path, &name, &[(key(mode), value)]));
+        }
+    }
+    let done = sweep(path);
+    assert_eq!((done.files_folded, done.files_deleted), (12, 9));
+    let expected = [("max", 1.5), ("min", 0.5), ("mostrecent", 1.5), ("sum", 3.0)];
+    let totals = totals(path);
+    for (mode, value) in expected {
+        assert_eq!(totals[mode], value, "{mode}");
+    }
+    let kept = names(path).into_iter().filter(|name| !name.contains("compacted"));
+    assert_eq!(
+        kept.collect::<Vec<_>>()[1..],
+        ["all_1", "all_2", "all_3", "odd_1", "odd_2", "odd_3"]
+            .map(|name| format!("gauge_{name}.db"))
+    );
+    let done = compact(path, &[], &Options { drop_all: true, ..Options::default() }).unwrap();
+    assert_eq!((done.files_folded, done.files_deleted), (0, 6));
+    assert_eq!(names(path).len(), 5);
+}
+
+#[test]
+fn what_is_damaged_is_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let good = entry(&key("c"), 1.0, 0.0);
+    let mut cut = file_of(MAGIC_WRITER, &[good.clone(), good.clone()]);
+    cut.truncate(cut.len() - 1);
+    fs::write(path.join("counter_1.db"), cut).unwrap();
+    let garbled = file_of(MAGIC_WRITER, &[good.clone(), entry("garbled", 1.0, 0.0)]);
+    fs::write(path.join("counter_2.db"), garbled).unwrap();
+    fs::write(path.join("counter_3.db"), file_of(*b"MPw9", std::slice::from_ref(&good))).unwrap();
+    fs::write(path.join("counter_4.db"), file_of(MAGIC_ARCHIVE, std::slice::from_ref(&good)))
+        .unwrap();
+    dead(path, "counter_5.db", 2.0);
+    let before = totals(path);
+    let done = compact(path, &[], &Options { max_files: Some(1), ..Options::default() }).unwrap();
+    assert_eq!(done.files_folded, 0, "the damaged come first");
+    let done = sweep(path);
+    assert_eq!(done.files_folded, 1);
+    let reasons = reasons(&done);
+    let names: Vec<_> = reasons.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["counter_3.db", "counter_4.db", "counter_1.db", "counter_2.db"]);
+    assert_eq!(*reasons[0].1, Reason::UnknownMagic);
+    assert!(matches!(
+        reasons[2].1,
+        Reason::Damaged { offset: Some(_), damage: Damage::CutShort { .. } }
+    ));
+    assert!(matches!(reasons[3].1, Reason::Damaged { damage: Damage::KeyNotJson { .. }, .. }));
+    assert_eq!(totals(path), before);
+}
+
+#[test]
+fn a_damaged_archive_is_never_written_over() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    dead(path, "counter_1.db", 1.0);
+    dead(path, "summary_1.db", 1.0);
+    sweep(path);
+    let archive = path.join("counter_compacted.db");
+    let whole = fs::read(&archive).unwrap();
+    dead(path, "counter_2.db", 2.0);
+    for content in [&whole[..30], &whole[..3], b"", b"something else in its place"] {
+        fs::write(&archive, content).unwrap();
+        let done = sweep(path);
+        assert_eq!(done.left_alone.len(), 1, "{done:?}");
+        assert_eq!(fs::read(&archive).unwrap(), content);
+        assert!(path.join("counter_2.db").exists());
+    }
+    dead(path, "summary_2.db", 2.0);
+    assert_eq!(sweep(path).files_folded, 1, "other kinds are folded");
+}
+
+#[test]
+fn one_at_a_time() {
+    let directory = TempDir::new().unwrap();
+    dead(directory.path(), "counter_1.db", 1.0);
+    let lock = crate::lock::directory(directory.path(), Duration::ZERO).unwrap().unwrap();
+    assert_eq!(sweep(directory.path()), Compaction { busy: true, ..Compaction::default() });
+    drop(lock);
+    assert_eq!(sweep(directory.path()).files_folded, 1);
+    assert_eq!(sweep(&directory.path().join("gone")), Compaction::default());
+}
+
+#[test]
+fn many_files_in_bounded_steps() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    for number in 0..300 {
+        dead(path, &format!("counter_{number}.db"), 1.0);
+    }
+    let bounded = Options { max_files: Some(7), ..Options::default() };
+    assert_eq!(compact(path, &[], &bounded).unwrap().files_folded, 7);
+    let done = sweep(path);
+    assert_eq!((done.files_folded, done.processes), (293, 293));
+    assert_eq!(names(path), [LOCK, "counter_compacted.db"]);
+    assert_eq!(totals(path)["c"], 300.0);
+}
+
+#[test]
+fn the_archive_has_the_permissions_of_the_files() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    for (name, mode) in [("counter_1.db", 0o640), ("counter_2.db", 0o600)] {
+        dead(path, name, 1.0);
+        fs::set_permissions(path.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        sweep(path);
+        let mode = fs::metadata(path.join("counter_compacted.db")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+    }
+}
+
+#[test]
+fn the_text_of_a_scrape_stays_the_same() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let bucket = |le: &str| format!(r#"["h", "h_bucket", {{"le": "{le}"}}, "Help"]"#);
+    let other = r#"["c", "c", {"a": "b"}, "Help"]"#.to_owned();
+    for (number, value) in [(1, 0.1), (2, 0.2), (3, 1e-9)] {
+        let series = [(bucket("1"), value), (bucket("+Inf"), 1.0), (key("h_sum"), value)];
+        drop(Worker::start(path, &format!("histogram_{number}.db"), &series));
+        let series = [(other.clone(), value), (key("c"), 3.0)];
+        drop(Worker::start(path, &format!("counter_{number}.db"), &series));
+    }
+    let before = text(path);
+    sweep(path);
+    assert_eq!(text(path), before);
+}
+
+/// A family in files of several types is merged entry by entry, low halves included.
+#[test]
+fn low_halves_count_also_in_a_replay() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    // Either alone is too small to move the 1, both together are not.
+    let small = f64::EPSILON * 3.0 / 8.0;
+    for (name, value) in [("counter_1.db", 1.0), ("counter_2.db", small), ("histogram_3.db", small)]
+    {
+        dead(path, name, value);
+        sweep(path);
+    }
+    assert_eq!(totals(path)["c"], 1.0 + f64::EPSILON);
+}
+
+/// Sums need the low halves: with plain archives a total would fall by an ulp now and then.
+#[test]
+fn thousands_of_folds_move_no_total() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let living = Worker::start(path, "counter_0.db", &[(key("c"), 0.1)]);
+    let mut values = vec![0.1];
+    let mut seed = 1_u64;
+    for number in 1..=2000 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let random = u32::try_from(seed >> 32).unwrap();
+        let value = f64::from(random) * 1e-6 / f64::from(number % 13 + 1);
+        values.push(value);
+        let before = totals(path)["c"];
+        dead(path, &format!("counter_{number}.db"), value);
+        let expected = exact(&values);
+        assert_eq!(totals(path)["c"], expected);
+        assert_eq!(sweep(path).files_folded, 1);
+        let after = totals(path)["c"];
+        assert_eq!(after, expected, "after {number} folds");
+        assert!(before <= after);
+    }
+    drop(living);
+    sweep(path);
+    assert_eq!(totals(path)["c"], exact(&values));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+
+    /// Any values, any grouping: the total is the exact sum, rounded once, after every fold.
+    #[test]
+    fn any_folds_are_exact(groups in prop::collection::vec(
+        prop::collection::vec(1e-7..1e9_f64, 1..5), 1..8,
+    )) {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path();
+        let mut values = Vec::new();
+        for (group, files) in groups.iter().enumerate() {
+            for (number, value) in files.iter().enumerate() {
+                dead(path, &format!("counter_{group}_{number}.db"), *value);
+                values.push(*value);
+            }
+            prop_assert_eq!(totals(path)["c"], exact(&values));
+            prop_assert_eq!(sweep(path).files_folded, files.len());
+            prop_assert_eq!(totals(path)["c"], exact(&values));
+        }
+    }
+
+    /// What plain addition makes infinite or NaN stays so in the archive.
+    #[test]
+    fn folds_of_any_floats_are_plain_addition(
+        values in prop::collection::vec(prop::num::f64::ANY, 1..6),
+    ) {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path();
+        for (number, value) in values.iter().enumerate() {
+            dead(path, &format!("counter_{number}.db"), *value);
+        }
+        let before = totals(path)["c"];
+        sweep(path);
+        prop_assert_eq!(totals(path)["c"].to_bits(), before.to_bits());
+    }
+}

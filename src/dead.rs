@@ -1,0 +1,81 @@
+//! Tells the files of dead processes from those of the living.
+
+use std::fs::Metadata;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::disk::{Disk, Gate, Step};
+use crate::error::Reason;
+use crate::format::{self, HEADER_SIZE, MAGIC_STOCK, MAGIC_WRITER};
+use crate::journal;
+use crate::lock::Locked;
+
+/// A dead process's file. It is locked until this is dropped, so that nobody counts in it.
+#[derive(Debug)]
+pub(crate) struct Dead {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// The file.
+    pub(crate) file: Locked,
+    /// Its metadata, from after it was locked.
+    pub(crate) metadata: Metadata,
+    /// What its header says of how many bytes are in use.
+    used: i32,
+}
+
+impl Dead {
+    /// Whether nothing was ever counted in it.
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        let has_header = self.metadata.len() >= HEADER_SIZE as u64;
+        let used = usize::try_from(self.used).ok();
+        self.metadata.len() == 0 || has_header && matches!(used, Some(0 | HEADER_SIZE))
+    }
+
+    /// How many bytes have to be read: those in use, if the header can be believed.
+    #[must_use]
+    pub(crate) fn size(&self) -> usize {
+        let size = usize::try_from(self.metadata.len()).unwrap_or(usize::MAX);
+        usize::try_from(self.used).map_or(size, |used| used.min(size))
+    }
+}
+
+/// Whose a file is.
+#[derive(Debug)]
+pub(crate) enum Claim {
+    /// A dead process's, and locked now.
+    Dead(Dead),
+    /// A living one's, or nobody knows.
+    Other,
+    /// It looks like a dead process's but must be left alone.
+    LeftAlone(Reason),
+}
+
+/// Claims the file at `path`, if its process is dead: for multiprom's files the lock tells, for
+/// those of `prometheus_client`, which nobody locks, the caller must know and have named it.
+pub(crate) fn claim<G: Gate>(disk: &mut Disk<G>, path: &Path, is_named: bool) -> io::Result<Claim> {
+    let (file, metadata) = match disk.open_dead(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Claim::Other),
+        result => result?,
+    };
+    if !metadata.is_file() {
+        return Ok(Claim::Other);
+    }
+    let mut header = [0; HEADER_SIZE];
+    journal::read_at(&file, &mut header, 0)?;
+    match format::parse_magic(&header) {
+        Some(MAGIC_WRITER) => {}
+        // Also of a writer that has just created its file and is about to lock it.
+        Some(MAGIC_STOCK) if is_named => {}
+        Some(MAGIC_STOCK) => return Ok(Claim::Other),
+        _ => return Ok(Claim::LeftAlone(Reason::UnknownMagic)),
+    }
+    let Some(file) = disk.lock(Step::LockDead, file, path)? else {
+        return Ok(if is_named { Claim::LeftAlone(Reason::Held) } else { Claim::Other });
+    };
+    // As it is now that nobody can change it: its writer may have died just now.
+    let metadata = file.metadata()?;
+    journal::read_at(&file, &mut header, 0)?;
+    let used = format::parse_used(&header).unwrap_or_default();
+    Ok(Claim::Dead(Dead { path: path.to_owned(), file, metadata, used }))
+}

@@ -1,0 +1,267 @@
+//! What several files of one kind hold, as the bytes of an archive.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::Path;
+
+use crate::column::AnyColumn;
+use crate::error::{Damage, Error, Result};
+use crate::format::{self, Entry, HEADER_SIZE, MAGIC_ARCHIVE};
+use crate::key::Key;
+use crate::key_index::{Cursor, KeyIndex};
+use crate::left_out::Skipped;
+use crate::metric::{Kind, MetricType};
+use crate::reader::{Outcome, Reader};
+use crate::sum::ExactSum;
+use crate::table::{Entries, Table};
+
+/// What is wrong with a file that is not folded.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Unsound {
+    /// Where in the file.
+    pub(crate) offset: Option<u64>,
+    /// What.
+    pub(crate) damage: Damage,
+}
+
+/// Files of one kind under way into an archive.
+#[derive(Debug)]
+pub(crate) struct Fold {
+    table: Table,
+    metric_type: MetricType,
+    reader: Reader,
+    /// The keys that were looked at, also of files that were not added.
+    keys: KeyIndex,
+    /// For each of them whether it can be parsed.
+    sound: Vec<bool>,
+    /// The sums that do not fit a pair without loss, by key.
+    exact: HashMap<Box<[u8]>, ExactSum>,
+}
+
+impl Fold {
+    /// Nothing of this kind.
+    #[must_use]
+    pub(crate) fn new(kind: Kind<'_>) -> Self {
+        Self {
+            table: Table::new(kind),
+            metric_type: kind.metric_type,
+            reader: Reader::default(),
+            keys: KeyIndex::default(),
+            sound: Vec::new(),
+            exact: HashMap::new(),
+        }
+    }
+
+    /// Adds a file, if all of it is sound: all or nothing.
+    ///
+    /// Of a damaged one the valid prefix counts in every scrape, and a damaged key is reported by
+    /// every scrape. Both would end with the file, so it stays.
+    pub(crate) fn add(&mut self, bytes: &[u8], is_archive: bool) -> Result<(), Unsound> {
+        self.check(bytes)?;
+        let entries = InMemory { reader: &mut self.reader, bytes, is_archive };
+        // Its place and its process matter only for rules that are never folded.
+        let outcome = self.table.read(entries, OsStr::new(""), 0, &mut Skipped::default());
+        debug_assert!(matches!(outcome, Ok(Outcome::Complete)), "checked before");
+        Ok(())
+    }
+
+    fn check(&mut self, bytes: &[u8]) -> Result<(), Unsound> {
+        let Self { reader, keys, sound, metric_type, .. } = self;
+        let mut cursor = Cursor::default();
+        let mut first = None;
+        let outcome = reader.read_entries(bytes, |offset, entry| {
+            if first.is_some() {
+                return;
+            }
+            let number = keys.number(&mut cursor, entry.key).map(|number| number as usize);
+            if number.is_some_and(|number| sound.get(number) == Some(&true)) {
+                return;
+            }
+            let damage = Key::parse(entry.key, *metric_type).err();
+            if number == Some(sound.len()) {
+                sound.push(damage.is_none());
+            }
+            first = damage.map(|damage| Unsound { offset: Some(offset), damage });
+        });
+        match outcome {
+            Ok(Outcome::Complete) => first.map_or(Ok(()), Err),
+            Ok(Outcome::Damaged { offset, damage }) => Err(Unsound { offset, damage }),
+            Ok(Outcome::Vanished) => Ok(()),
+            Err(error) => {
+                let damage = Damage::Unreadable { message: error.to_string() };
+                Err(Unsound { offset: None, damage })
+            }
+        }
+    }
+
+    /// Whether some sum lost bits, so that all that was added must be recounted, in the same order.
+    #[must_use]
+    pub(crate) fn is_lossy(&self) -> bool {
+        matches!(&self.table.column, AnyColumn::Sums(sums) if sums.lossy.contains(&true))
+    }
+
+    /// Recounts a file that was added.
+    pub(crate) fn recount(&mut self, bytes: &[u8], is_archive: bool) {
+        let AnyColumn::Sums(sums) = &self.table.column else { return };
+        if self.exact.is_empty() {
+            let lossy = self.table.keys().zip(&sums.lossy).filter(|(_, lossy)| **lossy);
+            self.exact.extend(lossy.map(|(key, _)| (key.into(), ExactSum::default())));
+        }
+        let exact = &mut self.exact;
+        let outcome = self.reader.read_entries(bytes, |_, entry| {
+            if let Some(sum) = exact.get_mut(entry.key) {
+                sum.add_pair(entry.value, if is_archive { entry.timestamp } else { 0.0 });
+            }
+        });
+        debug_assert!(matches!(outcome, Ok(Outcome::Complete)), "checked before");
+    }
+
+    /// The archive without its journal; none if it is larger than a file can be.
+    #[must_use]
+    pub(crate) fn finish(&self) -> Option<Vec<u8>> {
+        let size = self.table.keys().map(|key| format::entry_size(key.len())).sum::<usize>();
+        let used = HEADER_SIZE + size;
+        let mut bytes = Vec::with_capacity(used);
+        bytes.extend_from_slice(&i32::try_from(used).ok()?.to_ne_bytes());
+        bytes.extend_from_slice(&MAGIC_ARCHIVE);
+        for (number, key) in self.table.keys().enumerate() {
+            let (value, timestamp) = match &self.table.column {
+                AnyColumn::Sums(sums) => match self.exact.get(key) {
+                    Some(exact) => exact.pair(),
+                    None => sums.sums[number].pair(),
+                },
+                AnyColumn::Minima(minima) => (minima.values[number], 0.0),
+                AnyColumn::Maxima(maxima) => (maxima.values[number], 0.0),
+                AnyColumn::MostRecent(column) => {
+                    let latest = column.values[number];
+                    (latest.value, latest.timestamp)
+                }
+                AnyColumn::PerProcess(_) => return None,
+            };
+            bytes.extend_from_slice(&format::entry_head(key)?);
+            bytes.extend_from_slice(&value.to_ne_bytes());
+            bytes.extend_from_slice(&timestamp.to_ne_bytes());
+        }
+        Some(bytes)
+    }
+}
+
+/// The entries of a file in memory.
+struct InMemory<'a> {
+    reader: &'a mut Reader,
+    bytes: &'a [u8],
+    is_archive: bool,
+}
+
+impl Entries for InMemory<'_> {
+    fn is_archive(&self) -> bool {
+        self.is_archive
+    }
+
+    fn read(self, visit: impl FnMut(u64, Entry<'_>)) -> Result<Outcome> {
+        let io_error = |source| Error::Io { path: Path::new("").to_owned(), source };
+        self.reader.read_entries(self.bytes, visit).map_err(io_error)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::float_cmp)] // Exactness is what is tested.
+mod tests {
+    use super::*;
+    use crate::format::testing::{entry, file};
+    use crate::metric::FOLDABLE;
+
+    const COUNTER: Kind<'_> = FOLDABLE[0];
+
+    fn key(name: &str) -> String {
+        format!(r#"["{name}", "{name}", {{}}, ""]"#)
+    }
+
+    fn folded(kind: Kind<'_>, archive: Option<&[u8]>, files: &[Vec<u8>]) -> Vec<u8> {
+        let mut fold = Fold::new(kind);
+        let all = || {
+            let files = files.iter().map(|bytes| (&bytes[..], false));
+            archive.into_iter().map(|bytes| (bytes, true)).chain(files)
+        };
+        all().for_each(|(bytes, is_archive)| fold.add(bytes, is_archive).unwrap());
+        if fold.is_lossy() {
+            all().for_each(|(bytes, is_archive)| fold.recount(bytes, is_archive));
+        }
+        fold.finish().unwrap()
+    }
+
+    fn content(archive: &[u8]) -> Vec<(String, f64, f64)> {
+        let mut entries = Vec::new();
+        let outcome = Reader::default().read_entries(archive, |_, entry| {
+            let key = String::from_utf8(entry.key.to_vec()).unwrap();
+            entries.push((key, entry.value, entry.timestamp));
+        });
+        assert_eq!(outcome.unwrap(), Outcome::Complete);
+        entries
+    }
+
+    #[test]
+    fn sums_are_pairs_in_the_order_of_first_sight() {
+        let first = file(None, &[entry(&key("b"), 1.0, 9.0), entry(&key("a"), 0.1, 0.0)]);
+        let second = file(None, &[entry(&key("c"), 3.0, 0.0), entry(&key("a"), 0.2, 0.0)]);
+        let archive = folded(COUNTER, None, &[first]);
+        assert_eq!(content(&archive), [(key("b"), 1.0, 0.0), (key("a"), 0.1, 0.0)]);
+        let archive = folded(COUNTER, Some(&archive), &[second]);
+        let entries = content(&archive);
+        assert_eq!(entries[1].1, 0.1 + 0.2);
+        // 0.1 + 0.2 rounds up: by as much.
+        assert_eq!(entries[1].2, -f64::EPSILON / 8.0);
+        assert_eq!(entries[2], (key("c"), 3.0, 0.0));
+    }
+
+    #[test]
+    fn gauges_by_their_rules() {
+        for (mode, expected) in
+            [("min", (1.0, 0.0)), ("max", (3.0, 0.0)), ("mostrecent", (1.0, 20.0))]
+        {
+            let kind = Kind { metric_type: MetricType::Gauge, mode };
+            let files = [(3.0, 10.0), (1.0, 20.0), (2.0, 0.0)];
+            let files = files.map(|(value, time)| file(None, &[entry(&key("g"), value, time)]));
+            let archive = folded(kind, None, &files[..2]);
+            let archive = folded(kind, Some(&archive), &files[2..]);
+            assert_eq!(content(&archive), [(key("g"), expected.0, expected.1)], "{mode}");
+        }
+    }
+
+    #[test]
+    fn what_a_pair_cannot_hold_is_recounted() {
+        let values = |values: &[f64]| {
+            values.iter().map(|value| file(None, &[entry(&key("f"), *value, 0.0)])).collect()
+        };
+        for (given, expected) in [
+            (&[1e305, 1.0, -1e305][..], (1.0, 0.0)),
+            (&[1e308, 1e308, -1e308], (f64::INFINITY, 0.0)),
+            (&[f64::INFINITY, 1.0], (f64::INFINITY, 0.0)),
+        ] {
+            let files: Vec<_> = values(given);
+            assert_eq!(
+                content(&folded(COUNTER, None, &files)),
+                [(key("f"), expected.0, expected.1)]
+            );
+        }
+        let nan = content(&folded(COUNTER, None, &values(&[f64::NAN, 1.0])));
+        assert!(nan[0].1.is_nan() && nan[0].2 == 0.0);
+    }
+
+    #[test]
+    fn an_unsound_file_is_not_added_at_all() {
+        let good = entry(&key("a"), 1.0, 0.0);
+        let bad = entry("no json", 1.0, 0.0);
+        let mut fold = Fold::new(COUNTER);
+        fold.add(&file(None, std::slice::from_ref(&good)), false).unwrap();
+        for (bytes, offset) in [
+            (file(None, &[good.clone(), bad.clone()]), HEADER_SIZE + good.len()),
+            (file(None, &[bad.clone(), good.clone()]), HEADER_SIZE),
+            (file(Some(1000), std::slice::from_ref(&good)), HEADER_SIZE + good.len()),
+            (file(None, &[good.clone(), vec![0; 8]]), HEADER_SIZE + good.len()),
+        ] {
+            assert_eq!(fold.add(&bytes, false).unwrap_err().offset, Some(offset as u64));
+        }
+        assert_eq!(content(&fold.finish().unwrap()), [(key("a"), 1.0, 0.0)]);
+    }
+}

@@ -1,0 +1,223 @@
+//! Which files an archive absorbed: a list behind the archive's entries.
+//!
+//! An archive and its journal come into being together, by one `rename`. From then on the files
+//! that the journal names are spent: their counts are in the archive. It is there until they are
+//! deleted, so that whoever meets one that a killed compaction left does not count it again. See
+//! `docs/format.md` for the bytes and `docs/compaction.md` for the protocol.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use crate::error::Damage;
+
+/// How a journal begins; zeros when it was cleared.
+const MAGIC: [u8; 8] = *b"MPjourn1";
+/// All numbers are this large, and everything is aligned to it.
+const WORD_SIZE: usize = 8;
+/// Magic, count, length of the records in bytes, and checksum.
+const HEADER_SIZE: usize = 4 * WORD_SIZE;
+/// The longest journal that is believed.
+const LENGTH_MAX: usize = 64 << 20;
+
+/// One absorbed file: its name, and what tells it from a later file of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The name in the directory.
+    pub(crate) name: OsString,
+    inode: u64,
+    /// Seconds and nanoseconds of the last change of its content: a new file may get the inode of
+    /// a deleted one. Not of its status (`ctime`), which changes when the file is deleted: a reader
+    /// that has just opened it then would not know it again, and count it twice.
+    changed: (i64, i64),
+}
+
+impl Mark {
+    /// The mark of the file that is called `name`.
+    #[must_use]
+    pub(crate) fn new(name: &OsStr, metadata: &Metadata) -> Self {
+        let changed = (metadata.mtime(), metadata.mtime_nsec());
+        Self { name: name.to_owned(), inode: metadata.ino(), changed }
+    }
+
+    /// Whether a file of this name is the one that was absorbed.
+    #[must_use]
+    pub(crate) fn is(&self, metadata: &Metadata) -> bool {
+        self.inode == metadata.ino() && self.changed == (metadata.mtime(), metadata.mtime_nsec())
+    }
+
+    /// When the file was changed last, in nanoseconds.
+    #[must_use]
+    pub(crate) fn changed_nanoseconds(&self) -> i128 {
+        i128::from(self.changed.0) * 1_000_000_000 + i128::from(self.changed.1)
+    }
+}
+
+/// The bytes of a journal of these files; none if it would be longer than is believed.
+#[must_use]
+pub(crate) fn encode(marks: &[Mark]) -> Option<Vec<u8>> {
+    let mut records = Vec::new();
+    for Mark { name, inode, changed: (seconds, nanoseconds) } in marks {
+        records.extend_from_slice(&inode.to_ne_bytes());
+        records.extend_from_slice(&seconds.to_ne_bytes());
+        records.extend_from_slice(&nanoseconds.to_ne_bytes());
+        records.extend_from_slice(&(name.len() as u64).to_ne_bytes());
+        records.extend_from_slice(name.as_bytes());
+        records.resize(records.len().next_multiple_of(WORD_SIZE), 0);
+    }
+    let head = [marks.len() as u64, records.len() as u64].map(u64::to_ne_bytes).concat();
+    let checksum = checksum(&[&head, &records]).to_ne_bytes();
+    (records.len() <= LENGTH_MAX).then(|| [&MAGIC[..], &head, &checksum, &records].concat())
+}
+
+/// Reads the journal behind the `used` bytes of an archive; of none, or a cleared one, no marks.
+///
+/// A torn one can only be left by a machine that stopped before all was on its disk.
+pub(crate) fn read(file: &File, used: u64) -> io::Result<Result<Vec<Mark>, Damage>> {
+    let mut header = [0; HEADER_SIZE];
+    let filled = read_at(file, &mut header, used)?;
+    let [magic, head @ .., checksum_bytes] = words(&header) else { return Ok(Ok(Vec::new())) };
+    if filled < WORD_SIZE || *magic != MAGIC {
+        return Ok(Ok(Vec::new()));
+    }
+    let [count, length] = [head[0], head[1]].map(u64::from_ne_bytes);
+    let Some(length) = usize::try_from(length).ok().filter(|length| *length <= LENGTH_MAX) else {
+        return Ok(Err(Damage::TornJournal));
+    };
+    let mut records = vec![0; length];
+    let filled = read_at(file, &mut records, used + HEADER_SIZE as u64)?;
+    let is_whole = filled == length
+        && checksum(&[head.as_flattened(), &records]) == u64::from_ne_bytes(*checksum_bytes);
+    let marks = is_whole.then(|| parse(&records)).flatten();
+    Ok(marks.filter(|marks| marks.len() as u64 == count).ok_or(Damage::TornJournal))
+}
+
+/// Clears the journal behind the `used` bytes of an archive.
+///
+/// One aligned store of a word, which no reader sees in part; and if one did, half a magic is no
+/// magic. It may come only after all files that the journal names are deleted: then it makes no
+/// difference who sees it when, because there is nothing left that it could name.
+pub(crate) fn clear(file: &File, used: u64) -> io::Result<()> {
+    file.write_all_at(&[0; WORD_SIZE], used)
+}
+
+fn parse(mut records: &[u8]) -> Option<Vec<Mark>> {
+    let mut marks = Vec::new();
+    while !records.is_empty() {
+        let (head, rest) = records.split_at_checked(4 * WORD_SIZE)?;
+        let [inode, seconds, nanoseconds, length] = words(head) else { return None };
+        let length = usize::try_from(u64::from_ne_bytes(*length)).ok()?;
+        let (name, rest) = rest.split_at_checked(length.checked_next_multiple_of(WORD_SIZE)?)?;
+        marks.push(Mark {
+            name: OsString::from_vec(name.get(..length)?.to_vec()),
+            inode: u64::from_ne_bytes(*inode),
+            changed: (i64::from_ne_bytes(*seconds), i64::from_ne_bytes(*nanoseconds)),
+        });
+        records = rest;
+    }
+    Some(marks)
+}
+
+/// The whole words of `bytes`.
+fn words(bytes: &[u8]) -> &[[u8; WORD_SIZE]] {
+    bytes.as_chunks().0
+}
+
+/// FNV-1a: it has to tell a torn journal from a whole one, not to withstand anybody.
+fn checksum(parts: &[&[u8]]) -> u64 {
+    let bytes = parts.iter().copied().flatten();
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Reads until `buffer` is full or the file ends.
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tempfile::TempDir;
+
+    const USED: u64 = 24;
+
+    fn written(journal: &[u8]) -> (TempDir, File) {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("archive");
+        fs::write(&path, [&[b' '; 24], journal].concat()).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        (directory, file)
+    }
+
+    fn marks() -> Vec<Mark> {
+        ["counter_1.db", "counter_23456.db", "counter_\u{e9}.db", ""]
+            .map(|name| Mark { name: name.into(), inode: 7, changed: (-1, 999_999_999) })
+            .to_vec()
+    }
+
+    #[test]
+    fn marks_are_read_back_until_they_are_cleared() {
+        for marks in [marks(), vec![]] {
+            let (_directory, file) = written(&encode(&marks).unwrap());
+            assert_eq!(read(&file, USED).unwrap(), Ok(marks));
+            clear(&file, USED).unwrap();
+            assert_eq!(read(&file, USED).unwrap(), Ok(vec![]));
+        }
+    }
+
+    /// Deleting a file changes its status, while a reader may have it open.
+    #[test]
+    fn a_deleted_file_is_known_again_and_a_new_one_is_not() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        fs::write(&path, "old").unwrap();
+        let file = File::open(&path).unwrap();
+        let mark = Mark::new(OsStr::new("counter_1.db"), &file.metadata().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(12));
+        fs::remove_file(&path).unwrap();
+        assert!(mark.is(&file.metadata().unwrap()));
+        drop(file);
+        fs::write(&path, "new").unwrap();
+        assert!(!mark.is(&fs::metadata(&path).unwrap()));
+    }
+
+    #[test]
+    fn no_journal_no_marks() {
+        for bytes in
+            [&b""[..], b"MPj", &[0; 100], b"something else altogether, as long as a header"]
+        {
+            let (_directory, file) = written(bytes);
+            assert_eq!(read(&file, USED).unwrap(), Ok(vec![]));
+        }
+    }
+
+    /// Whatever was cut off or changed is noticed.
+    #[test]
+    fn torn_journals() {
+        let whole = encode(&marks()).unwrap();
+        for length in WORD_SIZE..whole.len() {
+            let (_directory, file) = written(&whole[..length]);
+            assert_eq!(read(&file, USED).unwrap(), Err(Damage::TornJournal), "{length} bytes");
+        }
+        for place in WORD_SIZE..whole.len() {
+            let mut changed = whole.clone();
+            changed[place] ^= 0x40;
+            let (_directory, file) = written(&changed);
+            assert_eq!(read(&file, USED).unwrap(), Err(Damage::TornJournal), "at {place}");
+        }
+    }
+}

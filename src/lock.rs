@@ -1,0 +1,138 @@
+//! Locks on a directory and on its files.
+//!
+//! `flock(2)`: the kernel drops it however a process ends, in any pid namespace.
+
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io;
+use std::ops::Deref;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::archive::identity;
+
+/// The file whose lock is the directory's: whoever compacts holds it. It is never deleted, as two
+/// could hold it then, and no `*.db`, so that nobody reads it.
+pub(crate) const LOCK_FILE: &str = ".multiprom.lock";
+/// How often a lock is tried that another holds.
+const TRY_EVERY: Duration = Duration::from_millis(1);
+
+/// A locked file.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    file: File,
+}
+
+impl Locked {
+    /// Locks the file at `path`, which was opened as `file`.
+    ///
+    /// None if another holds it, or if by now another file is at `path`.
+    pub(crate) fn take(file: File, path: &Path) -> io::Result<Option<Self>> {
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let locked = Self { file };
+        let is_there = match fs::symlink_metadata(path) {
+            Ok(metadata) => identity(&metadata) == identity(&locked.file.metadata()?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        Ok(is_there.then_some(locked))
+    }
+}
+
+impl Deref for Locked {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Not left to closing: a fork in another thread may have copied the descriptor, and the
+        // lock would last as long as that child. What cannot be unlocked is not locked.
+        let _ = self.file.unlock();
+    }
+}
+
+/// Locks the directory `path` against compaction; none if another holds it for all of `wait`.
+pub(crate) fn directory(path: &Path, wait: Duration) -> io::Result<Option<Locked>> {
+    let lock_path = path.join(LOCK_FILE);
+    poll(&lock_path, wait, || match File::open(&lock_path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(&lock_path, path),
+        result => result,
+    })
+}
+
+/// Makes the lock file, so that whoever can read the directory can lock it.
+fn create(path: &Path, directory: &Path) -> io::Result<File> {
+    let directory = fs::metadata(directory)?;
+    // Not an error if another was faster: reading is enough to lock it.
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    // Both may be refused to whoever does not own the file; then another has done it.
+    let _ = fchown(&file, Some(directory.uid()), Some(directory.gid()));
+    let mode = 0o600 | directory.mode() & 0o666;
+    let _ = file.set_permissions(Permissions::from_mode(mode));
+    Ok(file)
+}
+
+/// The same, but makes no lock file: where there is none nobody compacts.
+pub(crate) fn existing_directory(path: &Path, wait: Duration) -> io::Result<Option<Locked>> {
+    let path = path.join(LOCK_FILE);
+    poll(&path, wait, || File::open(&path))
+}
+
+fn poll(
+    path: &Path,
+    wait: Duration,
+    open: impl Fn() -> io::Result<File>,
+) -> io::Result<Option<Locked>> {
+    let deadline = Instant::now() + wait;
+    loop {
+        if let Some(locked) = Locked::take(open()?, path)? {
+            return Ok(Some(locked));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        thread::sleep(TRY_EVERY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    #[test]
+    fn one_at_a_time() {
+        let parent = TempDir::new().unwrap();
+        let path = parent.path();
+        assert!(existing_directory(path, Duration::ZERO).is_err());
+        let first = directory(path, Duration::ZERO).unwrap();
+        assert!(first.is_some());
+        assert!(directory(path, Duration::from_millis(2)).unwrap().is_none());
+        assert!(existing_directory(path, Duration::ZERO).unwrap().is_none());
+        drop(first);
+        assert!(existing_directory(path, Duration::ZERO).unwrap().is_some());
+    }
+
+    #[test]
+    fn another_file_of_the_same_name_is_not_locked() {
+        let parent = TempDir::new().unwrap();
+        let path = parent.path().join("counter_1.db");
+        fs::write(&path, "").unwrap();
+        let old = File::open(&path).unwrap();
+        fs::rename(&path, parent.path().join("old")).unwrap();
+        assert!(Locked::take(old, &path).unwrap().is_none());
+        fs::write(&path, "").unwrap();
+        let old = File::open(parent.path().join("old")).unwrap();
+        assert!(Locked::take(old, &path).unwrap().is_none());
+        assert!(Locked::take(File::open(&path).unwrap(), &path).unwrap().is_some());
+    }
+}

@@ -1,0 +1,57 @@
+//! `compact`, and what is removed when a server starts
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::compaction::{self, Compaction, LeftAlone, Options};
+use crate::leftovers::{self, Leftovers};
+
+/// A path, and why it was left alone.
+type Left = (OsString, String);
+/// Processes, files folded, files deleted, bytes freed, what was left alone, busy.
+type Compacted = (usize, usize, usize, u64, Vec<Left>, bool);
+/// Files, bytes freed, the file that kept all others, busy.
+type Removed = (usize, u64, Option<Left>, bool);
+
+/// Folds the files of dead processes in the directory `path`.
+#[pyfunction]
+pub(super) fn compact(
+    py: Python<'_>,
+    path: PathBuf,
+    pids: Vec<OsString>,
+    named_only: bool,
+    drop_all: bool,
+    wait_seconds: f64,
+    max_files: Option<usize>,
+) -> PyResult<Compacted> {
+    let options = Options { named_only, drop_all, wait: duration(wait_seconds)?, max_files };
+    let done = py.detach(|| compaction::compact(&path, &pids, &options))?;
+    let Compaction { processes, files_folded, files_deleted, bytes_freed, left_alone, busy } = done;
+    let left_alone = left_alone.into_iter().map(left).collect();
+    Ok((processes, files_folded, files_deleted, bytes_freed, left_alone, busy))
+}
+
+/// Removes the metrics files of the directory `path`, if nobody living holds one.
+#[pyfunction]
+pub(super) fn remove_leftovers(
+    py: Python<'_>,
+    path: PathBuf,
+    wait_seconds: f64,
+) -> PyResult<Removed> {
+    let wait = duration(wait_seconds)?;
+    let Leftovers { files, bytes_freed, held, busy } =
+        py.detach(|| leftovers::remove_leftovers(&path, wait))?;
+    Ok((files, bytes_freed, held.map(left), busy))
+}
+
+fn duration(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+fn left(LeftAlone { path, reason }: LeftAlone) -> Left {
+    (path.into_os_string(), reason.to_string())
+}
