@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import time
 import weakref
@@ -117,30 +118,39 @@ def move_metrics(places: Iterable[Any]) -> None:
             logger.warning("could not move %r into shared files: %r", metric, error)
             continue
         is_most_recent = str(getattr(metric, "_multiprocess_mode", "")).endswith(_MOST_RECENT)
+        is_gauge = getattr(metric, "_type", None) == "gauge"
         for old, new in pairs:
-            if getattr(metric, "_type", None) == "gauge":
-                _seed_gauge(old, new, is_most_recent=is_most_recent)
-            _redirect(old, new)
+            _replace(old, new, sets=is_gauge, at=time.time() if is_most_recent else None)
     _use_directly(places)
-    # Again at the end: a thread may just have been counting.
-    for old, new in _moved:
-        if isinstance(old, values.MutexValue):
-            _take(old, new)
 
 
-def _seed_gauge(old: Any, new: Any, *, is_most_recent: bool) -> None:
-    held = old._value  # noqa: SLF001
-    # What was never set stays so.
+def _replace(old: Any, new: Any, *, sets: bool, at: float | None) -> None:
+    """Let `new` count what `old`, which counts in memory, has counted and will count."""
+    vars(old)["_successor"] = new
+    # From here on also a thread that is in the midst of counting counts in `new`.
+    old.__class__ = _forwarding(type(old), sets)
+    held = vars(old).pop("_value", 0.0)
+    # A gauge that was never set stays so.
     if held != 0:
-        new.set(held, time.time() if is_most_recent else None)
-    old._value = 0.0  # noqa: SLF001
+        if sets:
+            new.set(held, at)
+        else:
+            new.inc(held)
+    _redirect(old, new)
 
 
-def _take(old: Any, new: Any) -> None:
-    """Move what `old` holds. Two steps, between which the GIL is hardly ever given away."""
-    held, old._value = old._value, 0.0  # noqa: SLF001
-    if held != 0:
-        new.inc(held)
+@functools.cache
+def _forwarding(base: Any, sets: bool) -> Any:
+    """Give a class of values whose `_value`, in which `base` counts, is that of their successor."""
+
+    def value(self: Any) -> Any:
+        return vars(self)["_successor"].get() if sets else 0.0
+
+    def change(self: Any, value: Any) -> None:
+        successor = vars(self)["_successor"]
+        (successor.set if sets else successor.inc)(value)
+
+    return type(base.__name__, (base,), {"_value": property(value, change), "_stock_class": base})
 
 
 def _renew(observable: Any, old_class: type[Any]) -> list[tuple[Any, Any]]:
@@ -220,6 +230,8 @@ def move_back() -> None:
         if hasattr(old, "_params"):
             old._MmapedValue__reset()  # noqa: SLF001
         else:
+            vars(old).pop("_successor", None)
+            old.__class__ = type(old)._stock_class  # noqa: SLF001
             old._value = value  # noqa: SLF001
     metrics = [metric for metric in (reference() for reference in _metrics_moved) if metric]
     _metrics_moved.clear()
