@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
+import os
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 _METHODS = ("inc", "set", "get", "set_exemplar", "get_exemplar")
 
 _MOST_RECENT = "mostrecent"
+
+# On an old value: what it was given back, which the file still has too.
+_HANDED_BACK = "_multiprom_handed_back"
 
 
 class _Moved(NamedTuple):
@@ -68,11 +72,13 @@ def move_class(old_class: Any, new_class: Any) -> None:
     files = _closure(old_class, "reset").get("files", {})
     for old in list(values):
         typ, metric_name, name, labelnames, labelvalues, help_text, mode = old._params  # noqa: SLF001
-        # Its entry is in the file already, with all that was counted.
         new = new_class(typ, metric_name, name, labelnames, labelvalues, help_text, mode)
-        if typ == "gauge" and mode.startswith("live"):
-            # Those are not continued.
+        # The file has the entry already, with all that was counted, if it is the same one.
+        is_continued = _is_in_directory(old._file)  # noqa: SLF001
+        if typ == "gauge" and (mode.startswith("live") or not is_continued):
             new.set(old._value, old._timestamp)  # noqa: SLF001
+        elif not is_continued:
+            new.inc(old._value)  # noqa: SLF001
         _redirect(old, new)
         old._file = _Redirection(old, new, sets=typ == "gauge")  # noqa: SLF001
         if typ != "gauge":
@@ -80,6 +86,12 @@ def move_class(old_class: Any, new_class: Any) -> None:
     for file in list(files.values()):
         file.close()
     files.clear()
+
+
+def _is_in_directory(file: Any) -> bool:
+    """Say whether prometheus_client opened a file in the directory that is set now."""
+    home = os.path.dirname(file._fname)  # noqa: PTH120, SLF001
+    return bool(os.path.realpath(home) == os.path.realpath(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
 
 
 class _Redirection:
@@ -126,16 +138,22 @@ def move_metrics(places: Iterable[Any]) -> None:
 
 def _replace(old: Any, new: Any, *, sets: bool, at: float | None) -> None:
     """Let `new` count what `old`, which counts in memory, has counted and will count."""
-    vars(old)["_successor"] = new
-    # From here on also a thread that is in the midst of counting counts in `new`.
-    old.__class__ = _forwarding(type(old), sets)
-    held = vars(old).pop("_value", 0.0)
+    attributes = vars(old)
+    attributes["_successor"] = new
+    handed_back = attributes.pop(_HANDED_BACK, None)
+    seen = attributes["_value"] if sets else 0.0
     # A gauge that was never set stays so.
-    if held != 0:
-        if sets:
-            new.set(held, at)
-        else:
-            new.inc(held)
+    if seen != 0:
+        new.set(seen, at)
+    # From here on also a thread that is in the midst of counting counts in `new`.
+    base: Any = type(old)
+    old.__class__ = _forwarding(base, sets)
+    held = attributes.pop("_value")
+    if handed_back is not None and new.get() == handed_back:
+        # The file has what uninstall() gave back.
+        new.set(held, at)
+    elif held != seen:
+        (new.set if sets else new.inc)(held)
     _redirect(old, new)
 
 
@@ -231,6 +249,7 @@ def move_back() -> None:
             old._MmapedValue__reset()  # noqa: SLF001
         else:
             vars(old).pop("_successor", None)
+            vars(old)[_HANDED_BACK] = value
             old.__class__ = type(old)._stock_class  # noqa: SLF001
             old._value = value  # noqa: SLF001
     metrics = [metric for metric in (reference() for reference in _metrics_moved) if metric]

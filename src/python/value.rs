@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString, PyTuple, PyType};
@@ -164,10 +164,13 @@ impl Value {
         let caller = Caller { directory: std::env::var_os(DIRECTORY), identifier };
         let bytes = key.as_bytes();
         let value = py.detach(|| class.value(&prefix, bytes, &caller));
-        tell(py);
+        tell(py)?;
         Owner::register(&owner)?;
         let value = value.ok_or_else(|| {
-            PyValueError::new_err(format!("labels and help of {} bytes are too long", bytes.len()))
+            PyValueError::new_err(format!(
+                "a key (names, labels and help) of {} bytes cannot be kept in a file",
+                bytes.len()
+            ))
         })?;
         Ok(Self { counted: value, owner: owner.unbind(), asks })
     }
@@ -217,7 +220,7 @@ impl Value {
     fn operate(&self, py: Python<'_>, operation: Operation) -> PyResult<f64> {
         let caller = self.owner.get().caller(py)?;
         let value = py.detach(|| self.counted.operate(operation, &caller));
-        tell(py);
+        tell(py)?;
         Owner::register(self.owner.bind(py))?;
         Ok(value)
     }
@@ -226,9 +229,9 @@ impl Value {
 /// Makes sure that what this process has counted is in the files.
 #[pyfunction]
 #[pyo3(signature = (*, at_end = false))]
-pub(super) fn settle_values(py: Python<'_>, at_end: bool) {
+pub(super) fn settle_values(py: Python<'_>, at_end: bool) -> PyResult<()> {
     py.detach(|| values::settle(at_end));
-    tell(py);
+    tell(py)
 }
 
 /// Learns that this process says of itself that it is dead.
@@ -237,24 +240,31 @@ pub(super) fn tell_dead(py: Python<'_>, path: OsString, pid: OsString) {
     py.detach(|| values::tell_dead(&path, &pid));
 }
 
-/// Logs what is to be logged.
-fn tell(py: Python<'_>) {
+/// Logs what is to be logged, and sweeps where files were opened.
+fn tell(py: Python<'_>) -> PyResult<()> {
     let (notices, opened_in) = values::take_notices();
     for notice in notices {
         let logged = python_layer(py).and_then(|layer| {
             layer.call_method1(intern!(py, "log"), (notice.to_string(), notice.is_warning()))
         });
-        // Whatever a log handler raises, counting must not fail.
-        if let Err(error) = logged {
-            error.write_unraisable(py, None);
-        }
+        pass_interrupts(py, logged)?;
     }
     for directory in opened_in {
         let swept = PyModule::import(py, intern!(py, "multiprom.compaction"))
             .and_then(|layer| layer.call_method1(intern!(py, "sweep"), (directory.as_os_str(),)));
-        if let Err(error) = swept {
+        pass_interrupts(py, swept)?;
+    }
+    Ok(())
+}
+
+/// Whatever a log handler raises, counting must not fail; but Ctrl-C is no failure.
+fn pass_interrupts<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<()> {
+    match result {
+        Err(error) if error.is_instance_of::<PyException>(py) => {
             error.write_unraisable(py, None);
+            Ok(())
         }
+        result => result.map(drop),
     }
 }
 
