@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::archive::Identity;
 use crate::error::{Error, Result};
 use crate::filename;
 use crate::notice::Notice;
@@ -134,9 +135,9 @@ impl Files {
         self.open.insert(path, Shared { writer, users });
     }
 
-    /// The paths of the open files.
-    pub(crate) fn paths(&self) -> Vec<PathBuf> {
-        self.open.keys().cloned().collect()
+    /// Which files are open, whatever their names.
+    pub(crate) fn identities(&self) -> Vec<Identity> {
+        self.open.values().map(|shared| shared.writer.device_and_inode()).collect()
     }
 
     /// The paths of the open files that are not where they were made.

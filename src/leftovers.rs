@@ -1,9 +1,11 @@
 //! Removes what an earlier run of a server left in its directory.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::archive::{Identity, identity};
 use crate::compaction_run::{LeftAlone, left_alone};
 use crate::directory;
 use crate::disk::{Disk, Gate, Open, Step};
@@ -26,15 +28,17 @@ pub struct Leftovers {
 
 /// Removes all metrics files and archives in the directory `path`, if nobody living holds one.
 ///
-/// This is for the start of a server, before it counts anything but in `own` files, which stay. If somebody holds a file, another
-/// server uses the directory, or the one that this shall replace still runs: all stays as it is.
+/// This is for the start of a server, which has counted in its `own` files at most: they stay, and do
+/// not keep the others. If anybody else holds a file, another server uses the directory, or the one
+/// that this shall replace still runs: all stays as it is.
+///
 /// Who writes with `prometheus_client` holds nothing, so such files are removed unless somebody
 /// holds one of multiprom's: as the documentation of `prometheus_client` asks for.
 ///
 /// # Errors
 ///
 /// If the directory cannot be locked or listed.
-pub fn remove_leftovers(path: &Path, wait: Duration, own: &[PathBuf]) -> Result<Leftovers> {
+pub fn remove_leftovers(path: &Path, wait: Duration, own: &[Identity]) -> Result<Leftovers> {
     remove_on(&mut Disk { gate: Open }, path, wait, own)
 }
 
@@ -42,7 +46,7 @@ fn remove_on<G: Gate>(
     disk: &mut Disk<G>,
     path: &Path,
     wait: Duration,
-    own: &[PathBuf],
+    own: &[Identity],
 ) -> Result<Leftovers> {
     let _lock = match disk.lock_directory(path, wait) {
         Ok(Some(lock)) => lock,
@@ -51,7 +55,10 @@ fn remove_on<G: Gate>(
         Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
     };
     let mut files = directory::list(path)?.files;
-    files.retain(|file| !std::path::absolute(file).is_ok_and(|file| own.contains(&file)));
+    // Not by path: a directory may have several.
+    files.retain(|file| {
+        own.is_empty() || !fs::metadata(file).is_ok_and(|found| own.contains(&identity(&found)))
+    });
     let is_archive = |path: &PathBuf| FileName::of_path(path).is_some_and(|name| name.is_archive());
     let (archives, files): (Vec<_>, Vec<_>) = files.into_iter().partition(is_archive);
     let held = files.iter().find_map(|path| visit(disk, path, |_| Ok(())).err());
@@ -104,7 +111,6 @@ mod tests {
     use super::*;
     use crate::compaction_testing::{Worker, key, names, sweep};
     use crate::format::testing::{entry, file};
-    use std::fs;
     use tempfile::TempDir;
 
     fn leftovers() -> TempDir {
@@ -136,7 +142,7 @@ mod tests {
         let done = remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap();
         assert_eq!((done.files, done.held.unwrap().reason), (0, Reason::Held));
         assert_eq!(names(directory.path()), before);
-        let own = [living.path.clone()];
+        let own = [identity(&fs::metadata(&living.path).unwrap())];
         assert_eq!(remove_leftovers(directory.path(), Duration::ZERO, &own).unwrap().files, 2);
         drop(living);
         assert_eq!(remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap().files, 1);

@@ -87,6 +87,11 @@ pub(crate) fn existing_directory(path: &Path, wait: Duration) -> io::Result<Opti
     poll(&path, wait, || File::open(&path))
 }
 
+/// Whether somebody compacts the directory `path` just now.
+pub(crate) fn is_at_work(path: &Path) -> bool {
+    matches!(existing_directory(path, Duration::ZERO), Ok(None))
+}
+
 fn poll(
     path: &Path,
     wait: Duration,
@@ -114,11 +119,14 @@ mod tests {
         let parent = TempDir::new().unwrap();
         let path = parent.path();
         assert!(existing_directory(path, Duration::ZERO).is_err());
+        assert!(!is_at_work(path));
         let first = directory(path, Duration::ZERO).unwrap();
         assert!(first.is_some());
+        assert!(is_at_work(path));
         assert!(directory(path, Duration::from_millis(2)).unwrap().is_none());
         assert!(existing_directory(path, Duration::ZERO).unwrap().is_none());
         drop(first);
+        assert!(!is_at_work(path));
         assert!(existing_directory(path, Duration::ZERO).unwrap().is_some());
     }
 

@@ -401,8 +401,8 @@ pub fn take_notices() -> (Vec<Notice>, BTreeSet<PathBuf>) {
     (mem::take(&mut files.notices), mem::take(&mut files.opened_in))
 }
 
-/// The files that this process writes.
+/// The devices and inodes of the files that this process writes.
 #[must_use]
-pub fn open_files() -> Vec<PathBuf> {
-    Locked::new().0.files.paths()
+pub fn open_files() -> Vec<(u64, u64)> {
+    Locked::new().0.files.identities()
 }

@@ -19,14 +19,16 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::archive;
 use crate::error::{Error, Result};
 use crate::format::{self, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER};
+use crate::lock;
 use crate::mapping::{self, Mapping};
 use crate::reader::{Outcome, Reader};
 
 /// How often a file that is gone as soon as it is opened is opened again.
 const ATTEMPTS: usize = 100;
 /// How often a lock is tried that somebody holds, and how long to wait in between: the child of a
-/// fork or a compaction keeps it for some milliseconds only.
+/// fork keeps it for some milliseconds only, and so does a compaction, which may fold much at once.
 const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_ATTEMPTS_BESIDE_COMPACTION: u32 = 150;
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// What became of the attempt to write a file.
@@ -109,7 +111,7 @@ impl Writer {
             if !file.metadata()?.is_file() {
                 return Ok(Opened::Taken(Taken::Unusable));
             }
-            if !lock(&file, opening.waits)? {
+            if !lock(&file, path, opening.waits)? {
                 return Ok(Opened::Taken(Taken::Held));
             }
             let metadata = file.metadata()?;
@@ -325,10 +327,9 @@ impl Drop for Writer {
     }
 }
 
-/// Locks the file for as long as it is open; false if somebody else holds the lock.
-fn lock(file: &File, waits: bool) -> io::Result<bool> {
-    let mut attempts = if waits { LOCK_ATTEMPTS } else { 1 };
-    loop {
+/// Locks the file at `path` for as long as it is open; false if somebody else holds the lock.
+fn lock(file: &File, path: &Path, waits: bool) -> io::Result<bool> {
+    for attempt in 1.. {
         match file.try_lock() {
             Ok(()) => return Ok(true),
             Err(TryLockError::WouldBlock) => {}
@@ -337,12 +338,16 @@ fn lock(file: &File, waits: bool) -> io::Result<bool> {
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        attempts -= 1;
-        if attempts == 0 {
-            return Ok(false);
+        // A living writer of the same identifier keeps it; a compaction will let go of it.
+        let is_patient = attempt < LOCK_ATTEMPTS
+            || attempt < LOCK_ATTEMPTS_BESIDE_COMPACTION
+                && path.parent().is_some_and(lock::is_at_work);
+        if !waits || !is_patient {
+            break;
         }
         thread::sleep(LOCK_PAUSE);
     }
+    Ok(false)
 }
 
 fn identity(metadata: &fs::Metadata) -> (u64, u64) {
@@ -378,7 +383,9 @@ fn is_at(path: &Path, device_and_inode: (u64, u64)) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::testing::{entry, file};
+    use crate::format::MAGIC_ARCHIVE;
+    use crate::format::testing::{entry, file, file_of};
+    use crate::journal::{self, Mark};
     use tempfile::TempDir;
 
     const CONTINUING: Opening = Opening { continues: true, own: None, waits: false };
@@ -438,6 +445,49 @@ mod tests {
         assert!(matches!(second, Opened::Taken(Taken::Held)));
         drop(writer);
         open(&path, CONTINUING);
+    }
+
+    #[test]
+    fn a_spent_file_is_not_continued() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        set(&mut open(&path, CONTINUING), "key", 1.0);
+        let spent = fs::metadata(&path).unwrap();
+        let marks = [Mark::new(path.file_name().unwrap(), &spent)];
+        let journal = journal::encode(&marks).unwrap();
+        let mut archive = file_of(MAGIC_ARCHIVE, &[entry("key", 1.0, 0.0)]);
+        archive.extend(journal);
+        fs::write(directory.path().join("counter_compacted.db"), archive).unwrap();
+        let old = File::open(&path).unwrap();
+        let mut writer = open(&path, CONTINUING);
+        assert_eq!(entries(&path), []);
+        assert_eq!(old.metadata().unwrap().nlink(), 0);
+        set(&mut writer, "key", 2.0);
+        drop(writer);
+        // The journal still names a file of that name, but not this one.
+        open(&path, CONTINUING);
+        assert_eq!(entries(&path), [("key".to_owned(), 2.0)]);
+    }
+
+    #[test]
+    fn a_compaction_is_waited_for_and_a_living_writer_is_not() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        let waiting = Opening { waits: true, ..CONTINUING };
+        let folded = open(&path, CONTINUING);
+        let compaction = lock::directory(directory.path(), Duration::ZERO).unwrap();
+        // Far longer than a living writer of the same identifier is waited for.
+        let pause = LOCK_PAUSE * LOCK_ATTEMPTS * 3;
+        let opened = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(pause);
+                drop((folded, compaction));
+            });
+            Writer::open(&path, waiting).unwrap()
+        });
+        assert!(matches!(opened, Opened::Ours(_)));
+        let second = Writer::open(&path, waiting).unwrap();
+        assert!(matches!(second, Opened::Taken(Taken::Held)));
     }
 
     #[test]

@@ -34,6 +34,9 @@ each_version = pytest.mark.parametrize("version", VERSIONS)
 # What a user adds to the command line.
 CONFIGURATION = ("-c", "python:multiprom.gunicorn")
 
+# For tests that look at the files of dead workers.
+KEEPING_FILES = {"MULTIPROM_COMPACTION": "off"}
+
 # Variables by which the caller's environment would reach into the server.
 _FOREIGN = re.compile(
     r"PROMETHEUS_MULTIPROC_DIR|MULTIPROM_.*|GUNICORN_.*|WEB_CONCURRENCY|XDG_RUNTIME_DIR",

@@ -7,7 +7,7 @@ import re
 import signal
 from pathlib import Path
 
-from gunicorn_server import CONFIGURATION, Server, each_version
+from gunicorn_server import CONFIGURATION, KEEPING_FILES, Server, each_version
 
 
 @each_version
@@ -46,7 +46,7 @@ def test_an_empty_variable_is_as_good_as_none(version: str, tmp_path: Path) -> N
 @each_version
 def test_a_named_one_is_made_with_its_parents_and_kept(version: str, tmp_path: Path) -> None:
     metrics = tmp_path / "var" / "lib" / "metrics"
-    named = {"PROMETHEUS_MULTIPROC_DIR": str(metrics)}
+    named = {"PROMETHEUS_MULTIPROC_DIR": str(metrics), **KEEPING_FILES}
     with Server(version, tmp_path, *CONFIGURATION, environment=named) as server:
         server.send(3)
         assert server.private_directories == []

@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from gunicorn_server import CONFIGURATION, Server, each_version
+from gunicorn_server import CONFIGURATION, KEEPING_FILES, Server, each_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,11 +16,12 @@ def assert_counts_in(metrics: Path, server: Server) -> None:
     server.send(3)
     assert server.scrape()["app_requests_total"] == 3
     assert server.private_directories == []
-    assert server.stop() == 0
-    assert server.marked == server.booted
     assert [path.name for path in metrics.glob("counter_*.db")] == [
         f"counter_{pid}.db" for pid in server.booted
     ]
+    assert server.stop() == 0
+    assert server.marked == server.booted
+    assert [path.name for path in metrics.glob("counter_*.db")] == ["counter_compacted.db"]
     assert "Traceback" not in server.log
 
 
@@ -76,7 +77,7 @@ def test_as_gunicorn_does_the_command_line_wins(version: str, tmp_path: Path) ->
 def test_is_kept_by_a_reload(version: str, tmp_path: Path) -> None:
     metrics = tmp_path / "metrics"
     options = [*CONFIGURATION, f"--env=PROMETHEUS_MULTIPROC_DIR={metrics}"]
-    with Server(version, tmp_path, *options) as server:
+    with Server(version, tmp_path, *options, environment=KEEPING_FILES) as server:
         server.send(3)
         server.process.send_signal(signal.SIGHUP)
         server.until(lambda: len(server.booted) == 2 and server.marked, "replace its worker")

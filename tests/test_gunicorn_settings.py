@@ -35,7 +35,10 @@ print(json.dumps({"known": len(settings), "shared": shared, "star": sorted(star)
 
 @pytest.mark.parametrize(
     ("version", "hooks"),
-    [("23", ["child_exit"]), ("newest", ["child_exit", "dirty_worker_exit"])],
+    [
+        ("23", ["child_exit", "on_starting"]),
+        ("newest", ["child_exit", "dirty_worker_exit", "on_starting"]),
+    ],
 )
 def test_only_the_hooks_are_named_like_settings(
     version: str, hooks: list[str], tmp_path: Path
@@ -52,5 +55,5 @@ def test_only_the_hooks_are_named_like_settings(
     found = json.loads(run.stdout)
     assert found["known"] > 80, "gunicorn's list of settings was not found"
     assert found["shared"] == hooks
-    assert found["star"] == ["child_exit", "dirty_worker_exit"]
+    assert found["star"] == ["child_exit", "dirty_worker_exit", "on_starting"]
     assert list((tmp_path / "tmp").iterdir()) == [], "its private directory outlived the process"

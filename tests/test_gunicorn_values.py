@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from files import MAGIC, magic, values_of
-from gunicorn_server import CONFIGURATION, ROOT, Server, each_version
+from gunicorn_server import CONFIGURATION, KEEPING_FILES, ROOT, Server, each_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ REQUESTS = 300
 
 
 def demo(version: str, folder: Path, *options: str) -> Server:
-    named = {"PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")}
+    named = {"PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"), **KEEPING_FILES}
     return Server(
         version, folder, *CONFIGURATION, *DEMO, *options, environment=named, app="app:app"
     )

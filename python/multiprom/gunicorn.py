@@ -92,8 +92,10 @@ def child_exit(server: Any, worker: Any) -> None:
 def on_starting(server: Any) -> None:
     """Remove what an earlier run left in the directory: gunicorn's ``on_starting`` hook.
 
-    Nothing is removed if another living process holds a file there: another server on the same
-    directory, or the one that this one replaces (USR2). Nor with ``MULTIPROM_COMPACTION=off``.
+    Nothing is removed if another living process holds a file there, such as another server on the
+    same directory, nor by the new master of an upgrade (USR2), nor with
+    ``MULTIPROM_COMPACTION=off``. What this process holds itself stays: with ``preload_app`` the
+    application has been loaded by now.
 
     ``server`` is the ``gunicorn.arbiter.Arbiter``, whose ``log`` is used if it has one, else the
     ``multiprom`` logger. Raises nothing. See
@@ -101,11 +103,18 @@ def on_starting(server: Any) -> None:
     """
     try:
         path = _directory_in_environment()
-        if path and compaction.is_automatic():
-            _core.remove_leftovers(path, 0.0)
+        # The new master of an upgrade knows the old one, whose workers may hold nothing just now.
+        is_upgrade = bool(getattr(server, "master_pid", 0))
+        if not path or is_upgrade or not compaction.is_automatic():
+            return
+        files, *_ = _core.remove_leftovers(path, 0.0)
     except Exception as error:  # noqa: BLE001 - whatever it is, the server shall start
         with contextlib.suppress(Exception):
             _log_of(server).warning("could not remove what an earlier run left: %r", error)
+    else:
+        if files:
+            with contextlib.suppress(Exception):
+                _log_of(server).info("removed %d metrics files of an earlier run", files)
 
 
 def dirty_worker_exit(arbiter: Any, worker: Any) -> None:
@@ -132,14 +141,22 @@ def _mark_dead(server: Any, worker: Any) -> None:
         # an import statement, which may wait for a lock that the interrupted thread holds.
         module = sys.modules.get(_MULTIPROCESS) or importlib.import_module(_MULTIPROCESS)
         module.mark_process_dead(pid)
-        if compaction.is_automatic():
-            compaction.fold(_directory_in_environment(), pid)
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the server
         with contextlib.suppress(Exception):
             _log_of(server).warning("could not mark worker %s as dead: %r", pid, error)
     else:
         with contextlib.suppress(Exception):
             _log_of(server).info("marked worker %s as dead", pid)
+        _fold(server, pid)
+
+
+def _fold(server: Any, pid: Any) -> None:
+    try:
+        if compaction.is_automatic():
+            compaction.fold(_directory_in_environment(), pid)
+    except Exception as error:  # noqa: BLE001 - as above; the files stay, and count
+        with contextlib.suppress(Exception):
+            _log_of(server).warning("could not fold the files of worker %s: %r", pid, error)
 
 
 def _log_of(server: Any) -> Any:

@@ -240,32 +240,30 @@ pub(super) fn tell_dead(py: Python<'_>, path: OsString, pid: OsString) {
     py.detach(|| values::tell_dead(&path, &pid));
 }
 
-/// Logs what is to be logged, and sweeps where files were opened.
+/// Logs what is to be logged, and sweeps the directories in which this process has begun to write.
+///
+/// The error is of what interrupts a program, such as the `SystemExit` of a signal handler.
 fn tell(py: Python<'_>) -> PyResult<()> {
+    let mut interruption = Ok(());
+    let mut heed = |result: PyResult<_>| match result {
+        // Whatever a log handler raises, counting must not fail.
+        Err(error) if error.is_instance_of::<PyException>(py) => error.write_unraisable(py, None),
+        Err(error) => interruption = Err(error),
+        Ok(_) => {}
+    };
     let (notices, opened_in) = values::take_notices();
     for notice in notices {
         let logged = python_layer(py).and_then(|layer| {
             layer.call_method1(intern!(py, "log"), (notice.to_string(), notice.is_warning()))
         });
-        pass_interrupts(py, logged)?;
+        heed(logged);
     }
     for directory in opened_in {
         let swept = PyModule::import(py, intern!(py, "multiprom.compaction"))
             .and_then(|layer| layer.call_method1(intern!(py, "sweep"), (directory.as_os_str(),)));
-        pass_interrupts(py, swept)?;
+        heed(swept);
     }
-    Ok(())
-}
-
-/// Whatever a log handler raises, counting must not fail; but Ctrl-C is no failure.
-fn pass_interrupts<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<()> {
-    match result {
-        Err(error) if error.is_instance_of::<PyException>(py) => {
-            error.write_unraisable(py, None);
-            Ok(())
-        }
-        result => result.map(drop),
-    }
+    interruption
 }
 
 fn python_layer(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
