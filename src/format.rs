@@ -80,10 +80,12 @@ pub(crate) fn parse_magic(bytes: &[u8]) -> Option<[u8; HEADER_PADDING_SIZE]> {
     bytes.get(USED_SIZE..)?.first_chunk().copied()
 }
 
-/// An entry up to its value: key length, key and spaces; none for a key longer than is believed.
+/// An entry up to its value: key length, key and spaces; none for a key that no reader believes, as
+/// it is empty or too long.
 #[must_use]
 pub(crate) fn entry_head(key: &[u8]) -> Option<Box<[u8]>> {
-    let length = i32::try_from(key.len()).ok().filter(|_| key.len() <= KEY_LENGTH_MAX)?;
+    let length =
+        i32::try_from(key.len()).ok().filter(|_| matches!(key.len(), 1..=KEY_LENGTH_MAX))?;
     let mut head = Vec::with_capacity(value_offset(key.len()));
     head.extend_from_slice(&length.to_ne_bytes());
     head.extend_from_slice(key);

@@ -45,9 +45,16 @@ impl Default for Pending {
 }
 
 impl Series {
-    /// A series without a cell.
-    pub(crate) fn new(head: Box<[u8]>, number: u64) -> Self {
-        Self { head, slot: Slot::default(), number, private: Mutex::default() }
+    /// A series without a cell, which holds what is in `private`.
+    pub(crate) fn new(head: Box<[u8]>, number: u64, private: Private) -> Self {
+        let private = Mutex::new(Private { values: 0, ..private });
+        Self { head, slot: Slot::default(), number, private }
+    }
+
+    /// Whether it has no cell, but should.
+    pub(crate) fn is_waiting(&self) -> bool {
+        let private = self.private();
+        (!private.dormant || private.is_pending()) && !self.slot.is_settled()
     }
 
     /// What it holds while it has no cell. For who has the lock of all files only.
@@ -69,6 +76,7 @@ impl Series {
     pub(crate) fn forget(&self) {
         self.slot.unsettle();
         let mut private = self.private();
+        private.closed = 0.0;
         private.pending = Pending::default();
     }
 }

@@ -241,6 +241,9 @@ impl Drop for Class {
         let mut state = Locked::new();
         let state = &mut *state.0;
         if let Some(mut worker) = state.workers.remove(&self.worker) {
+            if worker.generation == state.generation {
+                worker.settle_all(&mut state.files, false);
+            }
             worker.close(&mut state.files);
         }
     }
@@ -347,7 +350,6 @@ fn replace_removed(state: &mut State) {
 fn replace(files: &mut Files, workers: &mut [&mut Worker], removed: &Path) -> bool {
     let Some(writer) = files.take(removed) else { return false };
     let users: usize = workers.iter().map(|worker| worker.users_of(removed)).sum();
-    let adds = workers.iter().any(|worker| worker.adds(removed));
     let opened = workers.iter_mut().find_map(|worker| worker.reopen(files, removed));
     let Some(path) = opened else {
         // The values go on counting in what is no more there, until an attempt succeeds.
@@ -357,7 +359,7 @@ fn replace(files: &mut Files, workers: &mut [&mut Worker], removed: &Path) -> bo
     for worker in workers.iter_mut() {
         worker.leave(removed);
     }
-    let taken = files.writer(&path).map(|new| new.take_entries(&writer, adds));
+    let taken = files.writer(&path).map(|new| new.take_entries(&writer));
     let is_taken = matches!(taken, Some(Ok(())));
     if is_taken {
         files.add_users(&path, users - 1);
@@ -380,7 +382,7 @@ pub fn tell_dead(directory: &OsStr, pid: &OsStr) {
     let State { files, workers, generation, .. } = &mut *state.0;
     let own_pid = Caller::default().identifier();
     for worker in workers.values_mut() {
-        if worker.by_pid && worker.generation != *generation {
+        if worker.by_pid && worker.generation != *generation && own_pid == pid {
             worker.begin(files, own_pid.clone(), *generation);
         }
         if worker.naming.identifier == pid {

@@ -12,7 +12,6 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::error::{Error, Result};
 use crate::filename;
 use crate::files::{Files, Naming};
-use crate::metric::Rule;
 use crate::notice::Notice;
 use crate::series::{Private, Series};
 
@@ -32,6 +31,8 @@ pub(crate) struct Worker {
     told_dead: bool,
     /// What was last logged about files that cannot be written, until they can.
     trouble: Option<Notice>,
+    /// Whether files were removed that cannot be made anew.
+    misses_files: bool,
     kinds: Vec<Kind>,
     hasher: DefaultHashBuilder,
 }
@@ -71,6 +72,7 @@ impl Worker {
             generation,
             told_dead: false,
             trouble: None,
+            misses_files: false,
             kinds: Vec::new(),
             hasher: DefaultHashBuilder::default(),
         }
@@ -110,12 +112,15 @@ impl Worker {
         number: u64,
     ) -> Arc<Series> {
         let hash = self.hasher.hash_one(&head);
-        let table = &mut self.kinds[kind].series;
-        let series = if let Some(known) = table.find(hash, |series| series.head == head) {
-            Arc::clone(known)
+        let known = self.kinds[kind].series.find(hash, |series| series.head == head).cloned();
+        let series = if let Some(known) = known {
+            known
         } else {
-            let made = Arc::new(Series::new(head, number));
+            // What a dropped value of the series holds still is this one's.
+            let orphan = self.kinds[kind].orphans.remove(&head);
+            let made = Arc::new(Series::new(head, number, orphan.unwrap_or_default()));
             let hasher = &self.hasher;
+            let table = &mut self.kinds[kind].series;
             table.insert_unique(hash, Arc::clone(&made), |series| hasher.hash_one(&series.head));
             made
         };
@@ -164,21 +169,17 @@ impl Worker {
     /// Gives cells to all series of a kind that should have one, and files to what values held that
     /// were dropped.
     fn settle(&mut self, files: &mut Files, kind: usize) {
+        let Kind { series, orphans, .. } = &self.kinds[kind];
+        if orphans.is_empty() && !series.iter().any(|series| series.is_waiting()) {
+            return;
+        }
         let settled = self.try_settle(files, kind);
         self.note(files, kind, settled);
     }
 
     fn try_settle(&mut self, files: &mut Files, kind: usize) -> Result<()> {
-        let waiting: Vec<_> = self.kinds[kind]
-            .in_order()
-            .into_iter()
-            .filter(|series| !series.slot.is_settled() && !series.private().dormant)
-            .collect();
-        if waiting.is_empty() && self.kinds[kind].orphans.is_empty() {
-            return Ok(());
-        }
         let path = self.home(files, kind)?;
-        for series in &waiting {
+        for series in self.kinds[kind].in_order().iter().filter(|series| series.is_waiting()) {
             settle(files, &path, series)?;
         }
         while let Some(head) = self.kinds[kind].orphans.keys().next().cloned() {
@@ -208,16 +209,20 @@ impl Worker {
     /// Notes how an attempt at a file went.
     fn note(&mut self, files: &mut Files, kind: usize, attempt: Result<()>) {
         let Err(error) = attempt else {
-            let kind = &mut self.kinds[kind];
-            if kind.retry_at.take().is_some()
-                && let Some(path) = kind.home.clone()
+            self.kinds[kind].retry_at = None;
+            if self.trouble.is_some()
+                && !self.misses_files
                 && self.kinds.iter().all(|kind| kind.retry_at.is_none())
-                && self.trouble.take().is_some()
             {
+                self.trouble = None;
+                let path = self.kinds[kind].home.clone().unwrap_or_default();
                 files.notices.push(Notice::Recovered { path });
             }
             return;
         };
+        if matches!(error, Error::ToldDead) {
+            return;
+        }
         self.kinds[kind].retry_at = Some(Instant::now() + RETRY_PAUSE);
         self.complain(files, error);
     }
@@ -250,6 +255,7 @@ impl Worker {
         self.generation = generation;
         self.told_dead = false;
         self.trouble = None;
+        self.misses_files = false;
         self.naming.identifier = identifier;
         self.naming.own_name = 0;
         for index in 0..self.kinds.len() {
@@ -307,13 +313,8 @@ impl Worker {
             return None;
         }
         let opened = files.open(&mut self.naming, &kind.prefix, !kind.is_live());
+        self.misses_files = opened.is_err();
         opened.map_err(|error| self.complain(files, error)).ok()
-    }
-
-    /// Whether the values of the file at `path` are added where two files have one entry.
-    pub(crate) fn adds(&self, path: &Path) -> bool {
-        let kind = self.kinds.iter().find(|kind| kind.home.as_deref() == Some(path));
-        kind.is_some_and(|kind| filename::kind_of(&kind.prefix).rule() == Rule::Sum)
     }
 
     /// Takes the cells of a removed file away; what they hold was or will be read from its mapping.
@@ -331,16 +332,16 @@ impl Worker {
             if self.kinds[index].home.as_deref() == Some(from) {
                 self.kinds[index].home = Some(to.to_owned());
                 self.settle(files, index);
-                if from != to && self.kinds.iter().all(|kind| kind.retry_at.is_none()) {
-                    self.trouble = None;
-                }
             }
         }
     }
 
     /// Deletes its `live*` files in `directory`: the process says of itself that it is dead.
     pub(crate) fn tell_dead(&mut self, files: &mut Files, directory: &Path) {
-        if self.naming.directory.as_deref().is_some_and(|own| own != directory) {
+        let homes = self.kinds.iter().filter_map(|kind| kind.home.as_deref()?.parent());
+        let mut own = homes.chain(self.naming.directory.as_deref()).peekable();
+        // A process that has not counted yet may be dead as well.
+        if own.peek().is_some() && !own.any(|own| is_same(own, directory)) {
             return;
         }
         self.told_dead = true;
@@ -350,6 +351,12 @@ impl Worker {
             }
         }
     }
+}
+
+/// Whether two paths name one directory.
+fn is_same(first: &Path, second: &Path) -> bool {
+    let resolved = |path: &Path| path.canonicalize();
+    first == second || matches!((resolved(first), resolved(second)), (Ok(a), Ok(b)) if a == b)
 }
 
 fn settle(files: &mut Files, path: &Path, series: &Series) -> Result<()> {

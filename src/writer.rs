@@ -200,8 +200,9 @@ impl Writer {
 
     /// Takes all entries of the file that `other` writes: all of them, or none and an error.
     ///
-    /// Where both have an entry its values are added, or else those of `other` count.
-    pub(crate) fn take_entries(&mut self, other: &Self, adds: bool) -> Result<()> {
+    /// Where both have an entry those of `other` count: most likely the file is a copy of its own that
+    /// somebody has put in its place.
+    pub(crate) fn take_entries(&mut self, other: &Self) -> Result<()> {
         self.grow(self.used + other.used)
             .map_err(|source| Error::Io { path: self.path.clone(), source })?;
         let bytes = other.mapping.read(HEADER_SIZE, other.used);
@@ -210,12 +211,7 @@ impl Writer {
             // A key that was written once has a head.
             let head = format::entry_head(entry.key).unwrap_or_default();
             let (mapping, offset) = self.place(&head)?;
-            let cell = mapping.cell(offset);
-            if adds {
-                cell.add(entry.value);
-            } else {
-                cell.set(entry.value, entry.timestamp);
-            }
+            mapping.cell(offset).set(entry.value, entry.timestamp);
             rest = &rest[size..];
         }
         Ok(())
@@ -553,7 +549,7 @@ mod tests {
         assert!(!old.is_in_place());
         let mut writer = open(&path, CONTINUING);
         set(&mut writer, "b", 4.0);
-        writer.take_entries(&old, true).unwrap();
-        assert_eq!(entries(&path), [("b".to_owned(), 6.0), ("a".to_owned(), 1.0)]);
+        writer.take_entries(&old).unwrap();
+        assert_eq!(entries(&path), [("b".to_owned(), 2.0), ("a".to_owned(), 1.0)]);
     }
 }

@@ -1,264 +1,112 @@
-"""What the dead leave goes without any hook: when a process begins to write, and when one scrapes."""
+"""Where no hook tells who has died, whoever scrapes or begins to write folds what the dead left."""
 
 from __future__ import annotations
 
-import logging
-import os
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
-import multiprom
-import ours
 import pytest
-from files import Entry, counter, write
 from interpreters import run
-from multiprom import compaction
-from prometheus_client import CollectorRegistry
-from test_compaction import write_ours
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
+APPLICATION = """
+import os, sys
+import multiprom
+from multiprom import compaction
+multiprom.install()
+from prometheus_client import Counter, Gauge
+directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+counter = Counter("n", "Help")
+live = Gauge("live", "Help", multiprocess_mode="livesum")
 
-def collect(directory: Path) -> float:
-    metrics = multiprom.MultiProcessCollector(None, directory).collect()
-    return sum(sample.value for metric in metrics for sample in metric.samples)
+def scrape():
+    collector = multiprom.MultiProcessCollector(None)
+    return {s.name: s.value for metric in collector.collect() for s in metric.samples}
 
+def files():
+    return sorted(name for name in os.listdir(directory) if name.endswith(".db"))
 
-def text(directory: Path) -> float:
-    registry = CollectorRegistry()
-    multiprom.MultiProcessCollector(registry, directory)
-    lines = multiprom.generate_latest(registry).decode().splitlines()
-    return sum(float(line.split()[-1]) for line in lines if not line.startswith("#"))
-
-
-def names(directory: Path) -> set[str]:
-    return {path.name for path in directory.glob("*.db")}
-
-
-each_scrape = pytest.mark.parametrize("scrape", [collect, text])
-
-
-@each_scrape
-@pytest.mark.usefixtures("automatic")
-def test_a_scrape_sweeps(directory: Path, scrape: Callable[[Path], float]) -> None:
-    write_ours(directory / "counter_1.db", counter(0.1))
-    write_ours(directory / "counter_2.db", counter(0.2))
-    # prometheus_client's own say nothing of their process.
-    write(directory / "counter_3.db", [counter(0.4)])
-    assert scrape(directory) == 0.7
-    assert names(directory) == {"counter_compacted.db", "counter_3.db"}
-    assert scrape(directory) == 0.7
-
-
-@pytest.mark.usefixtures("automatic")
-def test_a_writer_that_begins_sweeps(directory: Path) -> None:
-    write_ours(directory / "counter_1.db", counter(0.1))
-    with ours.value_class(lambda: "w") as made:
-        ours.value(made).inc(0.2)
-        assert names(directory) == {"counter_compacted.db", "counter_w.db"}
-        write_ours(directory / "counter_2.db", counter(0.4))
-        # Only what opens a file is an occasion.
-        ours.value(made).inc(1)
-        assert "counter_2.db" in names(directory)
-        ours.value(made, typ="gauge", mode="max")
-        assert names(directory) == {"counter_compacted.db", "counter_w.db", "gauge_max_w.db"}
-
-
-@pytest.mark.usefixtures("automatic")
-def test_a_living_process_that_closed_its_files_counts_on(directory: Path) -> None:
-    """Its closed files may be folded: what counts again adds only what is new."""
-    with ours.value_class(lambda: "w") as made:
-        value = ours.value(made)
-        value.inc(0.1)
-        for _ in range(3):
-            made.close_all_files()
-            assert collect(directory) == value.get()
-            assert names(directory) == {"counter_compacted.db"}
-            value.inc(0.25)
-            assert collect(directory) == value.get()
-    assert value.get() == 0.85
-
-
-@each_scrape
-@pytest.mark.usefixtures("automatic")
-def test_not_more_often_than_once_in_five_seconds(
-    directory: Path, scrape: Callable[[Path], float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(directory))
-    monkeypatch.setattr(compaction, "_swept", {})
-    now = 100.0
-    monkeypatch.setattr(compaction.time, "monotonic", lambda: now)
-    other = directory / "other"
-    other.mkdir()
-    for moment, sweeps in ((100.0, True), (101.0, False), (104.9, False), (105.0, True)):
-        now = moment
-        path = write_ours(directory / "counter_1.db", counter(0.5))
-        scrape(directory)
-        assert path.exists() is not sweeps, moment
-        path.unlink(missing_ok=True)
-    # Each directory has a time of its own.
-    path = write_ours(other / "counter_1.db", counter(0.5))
-    scrape(other)
-    assert not path.exists()
-
-
-@pytest.mark.usefixtures("automatic")
-def test_a_sweep_is_bounded(directory: Path) -> None:
-    for number in range(300):
-        write_ours(directory / f"counter_{number}.db", counter(0.5))
-    assert collect(directory) == 150
-    assert len(names(directory)) == 300 - 256 + 1
-    assert collect(directory) == 150
-    assert names(directory) == {"counter_compacted.db"}
-
-
-@each_scrape
-@pytest.mark.parametrize("value", ["off", "OFF", "0"])
-@pytest.mark.usefixtures("automatic")
-def test_it_can_be_turned_off(
-    directory: Path, scrape: Callable[[Path], float], value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At any time; what is asked for is done anyway."""
-    write_ours(directory / "counter_1.db", counter(0.5))
-    monkeypatch.setenv("MULTIPROM_COMPACTION", value)
-    assert scrape(directory) == 0.5
-    with ours.value_class(lambda: "w") as made:
-        ours.value(made)
-    assert "counter_1.db" in names(directory)
-    assert multiprom.compact().files_folded == 1
-
-
-@each_scrape
-@pytest.mark.usefixtures("automatic")
-def test_all_gauges_go_if_the_user_says_so(
-    directory: Path, scrape: Callable[[Path], float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_ours(directory / "gauge_all_1.db", Entry("g", "g", value=2))
-    assert scrape(directory) == 2
-    monkeypatch.setenv("MULTIPROM_DROP_ALL", "1")
-    assert scrape(directory) == 0
-    assert names(directory) == set()
-
-
-@each_scrape
-@pytest.mark.usefixtures("automatic")
-def test_where_nothing_can_be_locked_nothing_is_said(
-    directory: Path, scrape: Callable[[Path], float], caplog: pytest.LogCaptureFixture
-) -> None:
-    """Such as in a directory that may only be read."""
-    path = write_ours(directory / "counter_1.db", counter(0.5))
-    (directory / ".multiprom.lock").symlink_to(".multiprom.lock")
-    with pytest.raises(OSError, match="levels of symbolic links"):
-        multiprom.compact()
-    caplog.set_level(logging.INFO)
-    assert scrape(directory) == 0.5
-    assert scrape(directory) == 0.5
-    assert path.exists()
-    assert caplog.records == []
-
-
-@pytest.mark.usefixtures("automatic")
-def test_beside_another_compaction_it_does_not_wait(directory: Path) -> None:
-    path = write_ours(directory / "counter_1.db", counter(0.5))
-    ready, tell = os.pipe()
-    end, release = os.pipe()
-    script = f"""
-    import fcntl, os
-    lock = open({str(directory / ".multiprom.lock")!r}, "w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    os.write({tell}, b".")
-    os.read({end}, 1)
-    """
+def in_child(act):
     pid = os.fork()
     if pid == 0:
-        try:
-            exec(script.replace("\n    ", "\n"))
-        finally:
-            os._exit(0)
-    os.read(ready, 1)
-    try:
-        assert collect(directory) == 0.5
-        assert path.exists()
-    finally:
-        os.write(release, b".")
-        os.waitpid(pid, 0)
-    assert collect(directory) == 0.5
-    assert not path.exists()
+        act()
+        os._exit(0)
+    return os.waitpid(pid, 0)
+
+def count():
+    counter.inc(0.1)
+    live.set(1)
+"""
 
 
-@pytest.mark.parametrize("interruption", [SystemExit, KeyboardInterrupt])
-def test_what_interrupts_a_program_is_not_swallowed(
-    directory: Path, interruption: type[BaseException], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A signal handler may run in a sweep, and what it raises must reach the program."""
-
-    def interrupted(path: str) -> None:
-        assert path == str(directory)
-        raise interruption
-
-    monkeypatch.setattr(compaction, "sweep", interrupted)
-    with ours.value_class(lambda: "w") as made:
-        with pytest.raises(interruption):
-            ours.value(made)
-        ours.value(made).inc(2)
-        assert collect_files(directory) == 2
-
-
-def collect_files(directory: Path) -> float:
-    metrics = multiprom.MultiProcessCollector.merge(directory.glob("*.db"))
-    return sum(sample.value for metric in metrics for sample in metric.samples)
-
-
-def test_a_failing_sweep_does_not_keep_from_counting(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failures: list[Any] = []
-    monkeypatch.setattr("sys.unraisablehook", failures.append)
-
-    def failing(path: str) -> None:
-        raise ValueError(path)
-
-    monkeypatch.setattr(compaction, "sweep", failing)
-    with ours.value_class(lambda: "w") as made:
-        ours.value(made).inc(2)
-    assert collect_files(directory) == 2
-    assert [failure.exc_type for failure in failures] == [ValueError]
-
-
-def test_subprocesses_that_inherit_the_variable_leave_nothing(tmp_path: Path) -> None:
-    """Each imports the application, counts or does not, and ends: files for ever, so far."""
+def test_a_scrape(directory: Path) -> None:
     script = """
-    import os, subprocess, sys
-    from multiprom import compaction
-    compaction._SWEEP_SECONDS = 0.0
-    import multiprom
-    multiprom.install()
-    from prometheus_client import Counter, Gauge, Histogram
-    imported = [Counter("c", "C"), Histogram("h", "H"),
-                Gauge("g", "G", multiprocess_mode="max"), Gauge("l", "L", multiprocess_mode="liveall")]
-    if sys.argv[1] == "child":
-        imported[0].inc(0.1)
-        raise SystemExit
-    seen = []
-    for _ in range(10):
-        subprocess.run([sys.executable, *sys.orig_argv[1:-1], "child"], check=True)
-        seen.append(len(list(os.scandir(os.environ["PROMETHEUS_MULTIPROC_DIR"]))))
-    print(max(seen))
-    collector = multiprom.MultiProcessCollector(None)
-    print([s.value for m in collector.collect() for s in m.samples if s.name == "c_total"])
-    print(sorted(name.rpartition("_")[0] for name in
-                 os.listdir(os.environ["PROMETHEUS_MULTIPROC_DIR"]) if "compacted" in name))
-    """
-    out = run(
-        script,
-        "parent",
-        MULTIPROM_COMPACTION="on",
-        PROMETHEUS_MULTIPROC_DIR=tmp_path,
+for _ in range(50):
+    in_child(count)
+compaction._swept.clear()
+found = scrape()
+print(found["n_total"], "live" in found and found["live"])
+print(len(files()), "counter_compacted.db" in files())
+"""
+    printed = run(
+        APPLICATION + script, PROMETHEUS_MULTIPROC_DIR=directory, MULTIPROM_COMPACTION="on"
     )
-    most, total, kinds = out.splitlines()
-    # The lock, three archives, and four files each of the parent and of the latest child.
-    assert int(most) <= 12
-    assert total == "[1.0]"
-    assert kinds == "['counter', 'gauge_max', 'histogram']"
+    total = math.fsum([0.1] * 50)
+    assert printed == f"{total!r} 0.0\n3 True\n"
+
+
+def test_the_start_of_a_writer(directory: Path) -> None:
+    script = """
+for _ in range(20):
+    in_child(count)
+before = len(files())
+compaction._swept.clear()
+in_child(count)
+print(before, len(files()), "counter_compacted.db" in files())
+"""
+    printed = run(
+        APPLICATION + script, PROMETHEUS_MULTIPROC_DIR=directory, MULTIPROM_COMPACTION="on"
+    )
+    # 21 processes with two files each; then the parent, the last child, and the archive.
+    assert printed == "42 5 True\n"
+
+
+@pytest.mark.parametrize("off", ["off", "0"])
+def test_neither_if_it_is_turned_off(off: str, directory: Path) -> None:
+    script = """
+for _ in range(5):
+    in_child(count)
+scrape()
+print(len(files()))
+"""
+    printed = run(
+        APPLICATION + script, PROMETHEUS_MULTIPROC_DIR=directory, MULTIPROM_COMPACTION=off
+    )
+    assert printed == "12\n"
+
+
+def test_a_thousand_deaths(directory: Path) -> None:
+    """No total ever falls, and the last is the exact sum."""
+    script = """
+import math
+last = 0.0
+most = 0
+for number in range(1000):
+    in_child(count)
+    if number % 10 == 0:
+        compaction._swept.clear()
+        total = scrape()["n_total"]
+        assert total == math.fsum([0.1] * (number + 1)), (number, total)
+        assert total >= last
+        last = total
+        most = max(most, len(files()))
+print(scrape()["n_total"], most)
+"""
+    printed = run(
+        APPLICATION + script, PROMETHEUS_MULTIPROC_DIR=directory, MULTIPROM_COMPACTION="on"
+    )
+    total, most = printed.split()
+    assert float(total) == math.fsum([0.1] * 1000)
+    assert int(most) <= 40

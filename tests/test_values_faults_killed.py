@@ -66,12 +66,12 @@ for number in range(int(sys.argv[2])):
             os._exit(1)
     os.close(report)
     everything = reported(pipe)
+    done = b""
     if number % 3:
         # In the midst of counting, else possibly before the first.
-        next(everything)
+        done = next(everything)
     time.sleep(random.uniform(0, 0.02))
     os.kill(pid, signal.SIGKILL)
-    done = b""
     for done in everything:
         pass
     os.close(pipe)

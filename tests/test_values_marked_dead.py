@@ -109,3 +109,30 @@ print(status, os.listdir(directory) == [f"gauge_livesum_{child}.db"])
     assert run(METRICS + script, PROMETHEUS_MULTIPROC_DIR=directory) == "0 True\n"
     [file] = directory.iterdir()
     assert values_of(file) == {"n": 1.0}
+
+
+def test_by_another_path_of_its_directory(directory: Path) -> None:
+    script = """
+gauge = Gauge("n", "Help", multiprocess_mode="livesum")
+gauge.set(1)
+multiprom.mark_process_dead(os.getpid(), os.path.realpath(directory))
+gauge.set(2)
+print(scrape(), live_files())
+"""
+    link = directory.parent / "link"
+    link.symlink_to(directory)
+    assert run(METRICS + script, PROMETHEUS_MULTIPROC_DIR=link) == "[] []\n"
+
+
+def test_who_marks_others_gets_no_files(directory: Path) -> None:
+    """Such as a child that only cleans up."""
+    script = """
+Counter("n", "Help").inc()
+pid = os.fork()
+if pid == 0:
+    multiprom.mark_process_dead(99999)
+    os._exit(0)
+os.waitpid(pid, 0)
+print(len(os.listdir(directory)))
+"""
+    assert run(METRICS + script, PROMETHEUS_MULTIPROC_DIR=directory) == "1\n"

@@ -179,7 +179,7 @@ class Value:
     classes.
 
     Raises:
-        ValueError: The key is longer than a file can hold.
+        ValueError: The key is empty, or longer than the 16 MiB that a file can hold.
         Exception: Whatever `mmap_key` or the process identifier raises.
 
     """

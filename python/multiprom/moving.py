@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
+import os
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 _METHODS = ("inc", "set", "get", "set_exemplar", "get_exemplar")
 
 _MOST_RECENT = "mostrecent"
+
+# On an old value: what it was given back, which the file still has too.
+_HANDED_BACK = "_multiprom_handed_back"
 
 
 class _Moved(NamedTuple):
@@ -67,11 +72,13 @@ def move_class(old_class: Any, new_class: Any) -> None:
     files = _closure(old_class, "reset").get("files", {})
     for old in list(values):
         typ, metric_name, name, labelnames, labelvalues, help_text, mode = old._params  # noqa: SLF001
-        # Its entry is in the file already, with all that was counted.
         new = new_class(typ, metric_name, name, labelnames, labelvalues, help_text, mode)
-        if typ == "gauge" and mode.startswith("live"):
-            # Those are not continued.
+        # The file has the entry already, with all that was counted, if it is the same one.
+        is_continued = _is_in_directory(old._file)  # noqa: SLF001
+        if typ == "gauge" and (mode.startswith("live") or not is_continued):
             new.set(old._value, old._timestamp)  # noqa: SLF001
+        elif not is_continued:
+            new.inc(old._value)  # noqa: SLF001
         _redirect(old, new)
         old._file = _Redirection(old, new, sets=typ == "gauge")  # noqa: SLF001
         if typ != "gauge":
@@ -79,6 +86,12 @@ def move_class(old_class: Any, new_class: Any) -> None:
     for file in list(files.values()):
         file.close()
     files.clear()
+
+
+def _is_in_directory(file: Any) -> bool:
+    """Say whether prometheus_client opened a file in the directory that is set now."""
+    home = os.path.dirname(file._fname)  # noqa: PTH120, SLF001
+    return bool(os.path.realpath(home) == os.path.realpath(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
 
 
 class _Redirection:
@@ -117,30 +130,45 @@ def move_metrics(places: Iterable[Any]) -> None:
             logger.warning("could not move %r into shared files: %r", metric, error)
             continue
         is_most_recent = str(getattr(metric, "_multiprocess_mode", "")).endswith(_MOST_RECENT)
+        is_gauge = getattr(metric, "_type", None) == "gauge"
         for old, new in pairs:
-            if getattr(metric, "_type", None) == "gauge":
-                _seed_gauge(old, new, is_most_recent=is_most_recent)
-            _redirect(old, new)
+            _replace(old, new, sets=is_gauge, at=time.time() if is_most_recent else None)
     _use_directly(places)
-    # Again at the end: a thread may just have been counting.
-    for old, new in _moved:
-        if isinstance(old, values.MutexValue):
-            _take(old, new)
 
 
-def _seed_gauge(old: Any, new: Any, *, is_most_recent: bool) -> None:
-    held = old._value  # noqa: SLF001
-    # What was never set stays so.
-    if held != 0:
-        new.set(held, time.time() if is_most_recent else None)
-    old._value = 0.0  # noqa: SLF001
+def _replace(old: Any, new: Any, *, sets: bool, at: float | None) -> None:
+    """Let `new` count what `old`, which counts in memory, has counted and will count."""
+    attributes = vars(old)
+    attributes["_successor"] = new
+    handed_back = attributes.pop(_HANDED_BACK, None)
+    seen = attributes["_value"] if sets else 0.0
+    # A gauge that was never set stays so.
+    if seen != 0:
+        new.set(seen, at)
+    # From here on also a thread that is in the midst of counting counts in `new`.
+    base: Any = type(old)
+    old.__class__ = _forwarding(base, sets)
+    held = attributes.pop("_value")
+    if handed_back is not None and new.get() == handed_back:
+        # The file has what uninstall() gave back.
+        new.set(held, at)
+    elif held != seen:
+        (new.set if sets else new.inc)(held)
+    _redirect(old, new)
 
 
-def _take(old: Any, new: Any) -> None:
-    """Move what `old` holds. Two steps, between which the GIL is hardly ever given away."""
-    held, old._value = old._value, 0.0  # noqa: SLF001
-    if held != 0:
-        new.inc(held)
+@functools.cache
+def _forwarding(base: Any, sets: bool) -> Any:
+    """Give a class of values whose `_value`, in which `base` counts, is that of their successor."""
+
+    def value(self: Any) -> Any:
+        return vars(self)["_successor"].get() if sets else 0.0
+
+    def change(self: Any, value: Any) -> None:
+        successor = vars(self)["_successor"]
+        (successor.set if sets else successor.inc)(value)
+
+    return type(base.__name__, (base,), {"_value": property(value, change), "_stock_class": base})
 
 
 def _renew(observable: Any, old_class: type[Any]) -> list[tuple[Any, Any]]:
@@ -220,6 +248,9 @@ def move_back() -> None:
         if hasattr(old, "_params"):
             old._MmapedValue__reset()  # noqa: SLF001
         else:
+            vars(old).pop("_successor", None)
+            vars(old)[_HANDED_BACK] = value
+            old.__class__ = type(old)._stock_class  # noqa: SLF001
             old._value = value  # noqa: SLF001
     metrics = [metric for metric in (reference() for reference in _metrics_moved) if metric]
     _metrics_moved.clear()

@@ -37,8 +37,9 @@ def MultiProcessValue(  # noqa: N802 - prometheus_client's name
     - Each file is locked (`flock`) while its process lives. A file that another living process
       holds is left to it: this one writes `{type}_{identifier}-1.db` instead, and warns.
     - What cannot be written, because the disk is full or the directory is missing or not writable,
-      is counted in memory, and written as soon as it can be. It never raises. Files that were
+      is counted in memory, and written as soon as it can be; nothing is raised. Files that were
       removed are written anew.
+    - A series whose names, labels and help take more than 16 MiB is refused (ValueError).
     - `live*` gauges of a dead process with the same identifier are not continued.
     - Values that nobody uses any more are freed.
 
@@ -64,7 +65,7 @@ def MultiProcessValue(  # noqa: N802 - prometheus_client's name
     class MmapedValue(_core.Value):
         """A float in a file that all processes can read."""
 
-        __slots__ = ()
+        # No __slots__: tests of applications patch methods of single values.
 
         _multiprocess = True
         _owner = owner

@@ -167,7 +167,10 @@ impl Value {
         tell(py)?;
         Owner::register(&owner)?;
         let value = value.ok_or_else(|| {
-            PyValueError::new_err(format!("labels and help of {} bytes are too long", bytes.len()))
+            PyValueError::new_err(format!(
+                "a key (names, labels and help) of {} bytes cannot be kept in a file",
+                bytes.len()
+            ))
         })?;
         Ok(Self { counted: value, owner: owner.unbind(), asks })
     }
