@@ -31,6 +31,7 @@ help:
 	@echo 'make fmt             formats Rust and Python'
 	@echo 'make bench           the tables of the README (BENCH_SIZES="S M" for a part of the first)'
 	@echo 'make bench-count     the second of them alone: what counting costs'
+	@echo 'make bench-compaction  the third: what compaction makes of a directory, and its cost'
 	@echo 'make bench-rust      the benchmark of the Rust core alone'
 	@echo 'make clean           removes what these targets made'
 
@@ -157,10 +158,16 @@ bench: develop.venv .venv/.group-bench
 	.venv/bin/python benches/scrape_table.py --floor $(TARGET_DIR)/release/examples/reading_floor $(BENCH_SIZES)
 	@echo
 	.venv/bin/python benches/count_table.py
+	@echo
+	.venv/bin/python benches/compaction_table.py
 
 .PHONY: bench-count
 bench-count: develop.venv
 	.venv/bin/python benches/count_table.py
+
+.PHONY: bench-compaction
+bench-compaction: develop.venv
+	.venv/bin/python benches/compaction_table.py
 
 .PHONY: bench-rust
 bench-rust: | rust-is-there
