@@ -73,3 +73,13 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.mkdir()
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(path))
     return path
+
+
+@pytest.fixture
+def automatic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let compaction happen by itself, and at each occasion, however short ago the last was."""
+    from multiprom import compaction
+
+    monkeypatch.delenv("MULTIPROM_COMPACTION")
+    monkeypatch.setattr(compaction, "_SWEEP_SECONDS", 0.0)
+    monkeypatch.setattr(compaction, "_swept", {})

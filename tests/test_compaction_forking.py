@@ -1,0 +1,176 @@
+"""Two applications that fork for each task, without any hook, beside scrapes and killed sweeps.
+
+Each child counts and ends; half of them are killed at any moment of a sweep. Everybody knows what
+has been counted, so no scrape may give less than was counted before it, or more than can be.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import multiprom
+import pytest
+import stock
+from interpreters import run
+from prometheus_client import CollectorRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+APPLICATIONS = 2
+DEATHS = 1000
+# A directory in memory, beside the one on the disk.
+MEMORY = Path("/dev/shm")
+
+SCRIPT = """
+import json, math, os, random, select, signal, sys, time
+from multiprom import compaction
+# At each occasion.
+compaction._SWEEP_SECONDS = 0.0
+import multiprom
+multiprom.install()
+from prometheus_client import Counter, Histogram
+from test_compaction_forking import amounts, sum_of
+from warned import messages
+
+directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+applications, deaths = map(int, sys.argv[1:])
+counter = Counter("n", "Help")
+# Kinds are folded one after another, so that there are archives that lag behind.
+histogram = Histogram("h", "Help", buckets=[1])
+
+def files():
+    return sum(name.endswith(".db") for name in os.listdir(directory))
+
+def fork(act, *arguments):
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            act(*arguments)
+            assert messages == [], messages
+            status = 0
+        finally:
+            os._exit(status)
+    return pid
+
+def task(number, tell):
+    for amount in amounts(number):
+        counter.inc(amount)
+        histogram.observe(amount)
+    os.write(tell, b".")
+    if number % 2:
+        while True:
+            compaction.sweep(directory)
+    compaction.sweep(directory)
+
+def application(number, tell_total):
+    dice = random.Random(number)
+    most = 0
+    for number in range(number, deaths, applications):
+        told, tell = os.pipe()
+        pid = fork(task, number, tell)
+        os.close(tell)
+        assert os.read(told, 1) == b"."
+        os.close(told)
+        os.write(tell_total, b"%d\\n" % number)
+        if number % 2:
+            time.sleep(dice.uniform(0, 0.01))
+            os.kill(pid, signal.SIGKILL)
+        assert os.waitpid(pid, 0)[1] == (signal.SIGKILL if number % 2 else 0)
+        most = max(most, files())
+    print(json.dumps(most), flush=True)
+
+def scraper(stop):
+    os.close(end)
+    os.close(tell)
+    last = (0.0, 0.0, 0.0)
+    scrapes = 0
+    collector = multiprom.MultiProcessCollector(None)
+    while not select.select([stop], [], [], 0)[0]:
+        found = {s.name: s.value for metric in collector.collect() for s in metric.samples}
+        now = (found["n_total"], found["h_sum"], found["h_count"])
+        assert all(new >= old for new, old in zip(now, last)), (last, now)
+        last = now
+        scrapes += 1
+    # Whoever looks at the end sees the end.
+    print(json.dumps([scrapes, *last]), flush=True)
+
+told, tell = os.pipe()
+stop, end = os.pipe()
+scrapers = [fork(scraper, stop) for _ in range(2)]
+pids = [fork(application, number, tell) for number in range(applications)]
+os.close(tell)
+# Here everybody is asked for what was counted for certain: at least that, and nothing twice.
+collector = multiprom.MultiProcessCollector(None)
+counted = []
+with os.fdopen(told) as numbers:
+    for line in numbers:
+        counted.append(sum_of(int(line)))
+        found = {s.name: s.value for metric in collector.collect() for s in metric.samples}
+        assert found["n_total"] >= math.fsum(counted), (found, counted)
+assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * applications
+os.write(end, b".")
+assert [os.waitpid(pid, 0)[1] for pid in scrapers] == [0, 0]
+assert messages == [], messages
+"""
+
+
+def amounts(number: int) -> list[float]:
+    """Return what task `number` counts."""
+    dice = random.Random(number)
+    return [dice.random() / 3 for _ in range(2)]
+
+
+def sum_of(number: int) -> float:
+    """Return it as the file of the task has it: rounded there, and never again."""
+    return sum(amounts(number), 0.0)
+
+
+@pytest.fixture(params=["disk", *(["memory"] if MEMORY.is_dir() else [])])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    if request.param == "disk":
+        yield tmp_path
+        return
+    path = Path(tempfile.mkdtemp(prefix="multiprom-test-", dir=MEMORY))
+    yield path
+    shutil.rmtree(path)
+
+
+def total(directory: Path, collector_class: type) -> dict[str, float]:
+    collector = collector_class(CollectorRegistry(), str(directory))
+    return {s.name: s.value for metric in collector.collect() for s in metric.samples}
+
+
+def test_a_thousand_deaths(place: Path) -> None:
+    out = run(
+        SCRIPT,
+        str(APPLICATIONS),
+        str(DEATHS),
+        seconds=110,
+        MULTIPROM_COMPACTION="on",
+        PROMETHEUS_MULTIPROC_DIR=place,
+    )
+    *scrapes, most_of_one, most_of_other = sorted(
+        map(json.loads, out.splitlines()), key=lambda found: isinstance(found, int)
+    )
+    truth = math.fsum(map(sum_of, range(DEATHS)))
+    expected = (truth, truth, DEATHS * 2)
+    found = total(place, multiprom.MultiProcessCollector)
+    assert (found["n_total"], found["h_sum"], found["h_count"]) == expected
+    for times, *last in scrapes:
+        assert times > 50
+        assert all(value <= end for value, end in zip(last, expected, strict=True))
+    # Two for each process that lives or was not swept yet; without sweeps it would be 2,000.
+    assert max(most_of_one, most_of_other) <= 60
+    multiprom.compact(place)
+    assert total(place, multiprom.MultiProcessCollector) == found
+    assert total(place, stock.MultiProcessCollector) == pytest.approx(found, rel=1e-15)
+    names = {path.name for path in place.iterdir()}
+    assert names == {".multiprom.lock", "counter_compacted.db", "histogram_compacted.db"}
