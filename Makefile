@@ -31,7 +31,7 @@ help:
 	@echo 'make fmt             formats Rust and Python'
 	@echo 'make bench           the tables of the README (BENCH_SIZES="S M" for a part of the first)'
 	@echo 'make bench-count     the second of them alone: what counting costs'
-	@echo 'make bench-compaction  the third: what compaction makes of a directory, and its cost'
+	@echo 'make bench-compaction the third: what the dead cost, before and after they are folded'
 	@echo 'make bench-rust      the benchmark of the Rust core alone'
 	@echo 'make clean           removes what these targets made'
 
@@ -161,13 +161,14 @@ bench: develop.venv .venv/.group-bench
 	@echo
 	.venv/bin/python benches/compaction_table.py
 
-.PHONY: bench-count
-bench-count: develop.venv
-	.venv/bin/python benches/count_table.py
-
+# What the dead cost before and after they are folded.
 .PHONY: bench-compaction
 bench-compaction: develop.venv
 	.venv/bin/python benches/compaction_table.py
+
+.PHONY: bench-count
+bench-count: develop.venv
+	.venv/bin/python benches/count_table.py
 
 .PHONY: bench-rust
 bench-rust: | rust-is-there

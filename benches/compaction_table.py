@@ -1,139 +1,136 @@
-"""`make bench-compaction`: what compaction makes of a directory, and what it costs.
+"""`make bench-compaction`: what the dead cost before and after their files are folded.
 
-Two tables: a scrape of L before and after all but eight of its processes are dead and folded; and
-the folding of one dead worker more, as gunicorn's hook does it, by the number of those before.
+First the directory L, all but the eight newest of whose processes die. Then one more death, after
+ever longer histories.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import statistics
 import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import multiprom
-from compaction_worker import kill, template
 from machine import about
-from multiprom import _core
+from multiprom.compaction import fold
 from scrape_contenders import MULTIPROM, STOCK
-from scrape_directories import SIZES, Size
+from scrape_directories import SIZES, Size, write
 from scrape_probe import Probe
-from scrape_table import write_elsewhere
 
 LIVING = 8
-# Seconds that the scrapes of one library may take in one turn: one of stock on L takes more.
-TURN_SECONDS = 0.5
-ROUNDS = 3
-# How many have died before; each worker has so many series as one of L.
+# How many workers have died before the one whose folding is measured.
 HISTORIES = (10, 100, 1_000, 10_000)
-# So many workers die one after another at the end of each history, each folded and timed.
-DEATHS = 21
-# How many files are folded at once to make a history.
+# Deaths that are folded at once to come to such a history.
 BATCH = 100
+DEATHS_MEASURED = 25
+# A file that was changed within the clock's tick is waited for, 12 ms at most: see
+# docs/compaction.md. Mostly a worker's files were not, so these rest first.
+REST_SECONDS = 0.02
+TURN_SECONDS = 1.0
 
 
 def main() -> None:
-    """Measure and print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("size", nargs="?", default="L", choices=SIZES, help="the directory")
-    parser.add_argument("--most", type=int, default=HISTORIES[-1], help="the longest history")
-    arguments = parser.parse_args()
-    size = SIZES[arguments.size]
+    """Measure and print the tables."""
     with tempfile.TemporaryDirectory(prefix="multiprom-bench-") as parent:
         print(about(Path(parent), (STOCK, MULTIPROM)))
-        directory = Path(parent, "directory")
+        directory = Path(parent, "L")
         directory.mkdir()
+        size = SIZES["L"]
         _progress(f"stock prometheus_client writes {size.files:,} files")
-        write_elsewhere(directory, size)
-        worker = template(directory, Path(parent, "worker"))
-        _scrapes(directory, size)
+        _write(directory, size)
+        template = Path(parent, "template")
+        template.mkdir()
+        for file in directory.glob("*_1000.db"):
+            shutil.copy(file, template)
+        _print(_scrapes(directory, size), ("directory L", STOCK, MULTIPROM, "files", "bytes"))
         shutil.rmtree(directory)
-        directory.mkdir()
-        print("\n| died before | fold one more, median | slowest of 21 | files | archives |")
-        print("| ---: | ---: | ---: | ---: | ---: |")
-        died = 0
-        for history in HISTORIES:
-            if history <= arguments.most:
-                died = _history(directory, worker, died, history)
-    print(
-        f"\n- {size}.\n"
-        f"- Fold one more: files of a worker with {size.entries_per_process:,} entries, all of "
-        "which the archives have, as `child_exit` does it. The worker wrote long ago: one that "
-        "wrote within the last 12 ms takes up to so much longer, in which nobody waits but the "
-        "hook."
-    )
+        history = Path(parent, "history")
+        history.mkdir()
+        _print(_folds(template, history), ("deaths before", "one more death, median", "slowest"))
 
 
-def _scrapes(directory: Path, size: Size) -> None:
-    before = _text_seconds(directory)
-    dead = size.processes - LIVING
-    _progress(f"folding {dead} processes")
-    begin = time.perf_counter()
-    # Those that prometheus_client wrote have to be named.
-    done = multiprom.compact(directory, range(1000, 1000 + dead))
-    seconds = time.perf_counter() - begin
-    if done.processes != dead or done.left_alone:
-        raise SystemExit(f"bench: the folding went wrong: {done}")
-    after = _text_seconds(directory)
-    print("\n| library | directory to text, all files | folded | before / after |")
-    print("| --- | ---: | ---: | ---: |")
+def _write(directory: Path, size: Size) -> None:
+    """Let a process of its own write, which does not leave its metrics behind here."""
+    writer = get_context("spawn").Process(target=write, args=(directory, size))
+    writer.start()
+    writer.join()
+    if writer.exitcode != 0:
+        raise SystemExit("bench: writing failed")
+    os.sync()
+
+
+def _scrapes(directory: Path, size: Size) -> list[tuple[str, ...]]:
+    """Return the rows for directory to text, before and after the dead are folded."""
+    before = _texts(directory)
+    dead = range(1000, 1000 + size.processes - LIVING)
+    began = time.perf_counter()
+    done = multiprom.compact(directory, dead)
+    seconds = time.perf_counter() - began
+    if done.processes != len(dead) or done.left_alone:
+        raise SystemExit(f"bench: not all was folded: {done}")
+    after = _texts(directory)
+    return [
+        (f"{size.processes} processes, none folded", *before),
+        (f"{len(dead)} of them folded, in {seconds:.2f} s", *after),
+    ]
+
+
+def _texts(directory: Path) -> tuple[str, str, str, str]:
+    times = []
     for library in (STOCK, MULTIPROM):
-        ratio = before[library] / after[library]
-        print(
-            f"| {library} | {before[library] * 1000:.2f} ms | {after[library] * 1000:.2f} ms "
-            f"| {ratio:.0f}× |"
-        )
-    print(
-        f"\nmultiprom, folded, against stock before: 1/{before[STOCK] / after[MULTIPROM]:,.0f}. "
-        f"Folding the {dead} processes at once took {seconds:.2f} s."
-    )
-
-
-def _text_seconds(directory: Path) -> dict[str, float]:
-    """Return the fastest scrape to text of each library, after comparing what they give."""
-    probes = {library: Probe(library, directory) for library in (STOCK, MULTIPROM)}
-    if sorted(probes[STOCK].text().splitlines()) != sorted(probes[MULTIPROM].text().splitlines()):
-        raise SystemExit("bench: the text of multiprom has other lines than stock's")
-    seconds = dict.fromkeys(probes, float("inf"))
-    for turn in range(ROUNDS):
-        _progress(f"scrapes, round {turn + 1} of {ROUNDS}")
-        for library, probe in probes.items():
-            seconds[library] = min(seconds[library], probe.seconds("text", TURN_SECONDS))
-    for probe in probes.values():
+        _progress(f"{library} scrapes {len(list(directory.glob('*.db'))):,} files")
+        probe = Probe(library, directory)
+        times.append(f"{probe.seconds('text', TURN_SECONDS) * 1000:.2f} ms")
         probe.close()
-    return seconds
+    files = list(directory.glob("*.db"))
+    size = sum(file.stat().st_size for file in files)
+    return (times[0], times[1], f"{len(files):,}", f"{size / 2**20:.1f} MiB")
 
 
-def _history(directory: Path, worker: Path, died: int, history: int) -> int:
-    """Let so many workers die, then some more, whose folding is timed; return how many died."""
-    while died < history:
-        _progress(f"{died:,} of {history:,} workers have died")
-        for _ in range(min(BATCH, history - died)):
-            kill(worker, directory, died)
+def _folds(template: Path, directory: Path) -> list[tuple[str, ...]]:
+    """Return the rows for folding one more worker."""
+    rows: list[tuple[str, ...]] = []
+    died = 0
+    for history in HISTORIES:
+        while died < history:
+            batch = range(died, min(died + BATCH, history))
+            for pid in batch:
+                _die(template, directory, pid)
+            multiprom.compact(directory, batch)
+            died = batch.stop
+        _progress(f"folding one more of {died:,}")
+        times = []
+        for _ in range(DEATHS_MEASURED):
+            _die(template, directory, died)
+            time.sleep(REST_SECONDS)
+            began = time.perf_counter()
+            done = fold(str(directory), died)
+            times.append(time.perf_counter() - began)
+            if done.processes != 1 or done.left_alone:
+                raise SystemExit(f"bench: not folded: {done}")
             died += 1
-        multiprom.compact(directory)
-    seconds = []
-    for _ in range(DEATHS):
-        kill(worker, directory, died)
-        begin = time.perf_counter()
-        # As the hook does it.
-        done = _core.compact(str(directory), [str(died)], True, False, 0.0, None)
-        seconds.append(time.perf_counter() - begin)
-        died += 1
-        if done[0] != 1:
-            raise SystemExit(f"bench: the folding went wrong: {done}")
-    median = statistics.median(seconds)
-    sizes = [file.stat().st_size for file in directory.glob("*.db")]
-    print(
-        f"| {history:,} | {median * 1000:.2f} ms | {max(seconds) * 1000:.2f} ms "
-        f"| {len(sizes)} | {sum(sizes) / 1024:,.0f} KiB |",
-        flush=True,
-    )
-    return died
+        median, slowest = statistics.median(times) * 1000, max(times) * 1000
+        rows.append((f"{history:,}", f"{median:.2f} ms", f"{slowest:.2f} ms"))
+    return rows
+
+
+def _die(template: Path, directory: Path, pid: int) -> None:
+    """Put the files of a dead worker into the directory."""
+    for file in template.iterdir():
+        shutil.copy(file, directory / file.name.replace("_1000.db", f"_{pid}.db"))
+
+
+def _print(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> None:
+    print()
+    print("| " + " | ".join(header) + " |")
+    print("| --- " + "| ---: " * (len(header) - 1) + "|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
 
 
 def _progress(message: str) -> None:
@@ -142,5 +139,4 @@ def _progress(message: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ["MULTIPROM_COMPACTION"] = "off"
     main()

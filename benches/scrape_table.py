@@ -75,7 +75,7 @@ def main() -> None:
             directory = Path(parent, size.name)
             directory.mkdir()
             _progress(f"{size.name}: stock prometheus_client writes {size.files:,} files")
-            write_elsewhere(directory, size)
+            _write(directory, size)
             rows += _rows(size, _measure(directory, size, arguments.floor))
             # The files of one size must not take the page cache of the next.
             for file in directory.iterdir():
@@ -99,7 +99,7 @@ def main() -> None:
     )
 
 
-def write_elsewhere(directory: Path, size: Size) -> None:
+def _write(directory: Path, size: Size) -> None:
     """Let a process of its own write, which does not leave its metrics behind here."""
     writer = multiprocessing.get_context("spawn").Process(target=write, args=(directory, size))
     writer.start()
