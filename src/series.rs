@@ -72,6 +72,11 @@ impl Series {
         }
     }
 
+    /// Forgets what was in a closed file, which is that of another identifier.
+    pub(crate) fn begin(&self) {
+        self.private().closed = 0.0;
+    }
+
     /// Gives up the cell of a process that this one was forked from.
     pub(crate) fn forget(&self) {
         self.slot.unsettle();
@@ -111,9 +116,13 @@ impl Private {
         self.pending != Pending::default()
     }
 
-    /// Moves what is pending into a cell: only that, since a closed file holds the rest.
-    pub(crate) fn move_to(&mut self, cell: &Cell) {
+    /// Moves what is pending into a cell: only that, since a closed file holds the rest; all if
+    /// `is_whole`, because that is not continued, and no archive adds up what it held.
+    pub(crate) fn move_to(&mut self, cell: &Cell, is_whole: bool) {
         match self.pending {
+            Pending::Added(amount) if is_whole => {
+                cell.set(self.closed + amount, 0.0);
+            }
             Pending::Added(amount) => {
                 // Adding nothing would still take the timestamp away.
                 if self.is_pending() {

@@ -12,6 +12,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::error::{Error, Result};
 use crate::filename;
 use crate::files::{Files, Naming};
+use crate::metric::Rule;
 use crate::notice::Notice;
 use crate::series::{Private, Series};
 
@@ -53,6 +54,11 @@ struct Kind {
 impl Kind {
     fn is_live(&self) -> bool {
         filename::kind_of(&self.prefix).is_live()
+    }
+
+    /// Whether an archive keeps what a closed file held, so that only what is new is to be added.
+    fn is_archived(&self) -> bool {
+        !self.is_live() && filename::kind_of(&self.prefix).rule() == Rule::Sum
     }
 
     /// The series in the order in which they were made.
@@ -162,7 +168,8 @@ impl Worker {
             self.settle(files, kind);
             return;
         }
-        let settled = self.home(files, kind).and_then(|path| settle(files, &path, series));
+        let settled =
+            self.home(files, kind).and_then(|path| self.settle_at(files, kind, &path, series));
         self.note(files, kind, settled);
     }
 
@@ -180,15 +187,30 @@ impl Worker {
     fn try_settle(&mut self, files: &mut Files, kind: usize) -> Result<()> {
         let path = self.home(files, kind)?;
         for series in self.kinds[kind].in_order().iter().filter(|series| series.is_waiting()) {
-            settle(files, &path, series)?;
+            self.settle_at(files, kind, &path, series)?;
         }
         while let Some(head) = self.kinds[kind].orphans.keys().next().cloned() {
             let Some(writer) = files.writer(&path) else { break };
             let (mapping, offset) = writer.place(&head)?;
             if let Some(mut private) = self.kinds[kind].orphans.remove(&head) {
-                private.move_to(mapping.cell(offset));
+                private.move_to(mapping.cell(offset), false);
             }
         }
+        Ok(())
+    }
+
+    fn settle_at(
+        &self,
+        files: &mut Files,
+        kind: usize,
+        path: &Path,
+        series: &Series,
+    ) -> Result<()> {
+        // Not there if another worker's trouble took it away; the next attempt opens it again.
+        let Some(writer) = files.writer(path) else { return Ok(()) };
+        let is_whole = !self.kinds[kind].is_archived() && !writer.knows(&series.head);
+        let (mapping, offset) = writer.place(&series.head)?;
+        series.slot.settle(mapping, offset, |cell| series.private().move_to(cell, is_whole));
         Ok(())
     }
 
@@ -261,6 +283,7 @@ impl Worker {
         for index in 0..self.kinds.len() {
             let kind = &mut self.kinds[index];
             kind.retry_at = None;
+            kind.series.iter().for_each(|series| series.begin());
             if is_forked {
                 // What the parent holds in memory is the parent's.
                 kind.orphans.clear();
@@ -357,12 +380,4 @@ impl Worker {
 fn is_same(first: &Path, second: &Path) -> bool {
     let resolved = |path: &Path| path.canonicalize();
     first == second || matches!((resolved(first), resolved(second)), (Ok(a), Ok(b)) if a == b)
-}
-
-fn settle(files: &mut Files, path: &Path, series: &Series) -> Result<()> {
-    // Not there if another worker's trouble took it away; the next attempt opens it again.
-    let Some(writer) = files.writer(path) else { return Ok(()) };
-    let (mapping, offset) = writer.place(&series.head)?;
-    series.slot.settle(mapping, offset, |cell| series.private().move_to(cell));
-    Ok(())
 }

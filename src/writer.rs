@@ -198,6 +198,11 @@ impl Writer {
         self.end_of_new(head) <= self.capacity || self.find(head).is_some()
     }
 
+    /// Whether an entry with this head is there.
+    pub(crate) fn knows(&self, head: &[u8]) -> bool {
+        self.find(head).is_some()
+    }
+
     /// Takes all entries of the file that `other` writes: all of them, or none and an error.
     ///
     /// Where both have an entry those of `other` count: most likely the file is a copy of its own that

@@ -262,3 +262,19 @@ def test_subprocesses_that_inherit_the_variable_leave_nothing(tmp_path: Path) ->
     assert int(most) <= 12
     assert total == "[1.0]"
     assert kinds == "['counter', 'gauge_max', 'histogram']"
+
+
+@pytest.mark.usefixtures("automatic")
+@pytest.mark.parametrize("mode", ["all", "max", "min", "sum", "livemax", "livesum"])
+def test_a_gauge_goes_on_from_where_its_closed_file_was(directory: Path, mode: str) -> None:
+    with ours.value_class(lambda: "w") as made:
+        gauge = ours.value(made, "gauge", typ="gauge", mode=mode)
+        gauge.inc(5)
+        made.close_all_files()
+        multiprom.compact(drop_all=True)
+        gauge.inc(-7)
+        metrics = multiprom.MultiProcessCollector(None, directory).collect()
+        [value] = [sample.value for metric in metrics for sample in metric.samples]
+        # The archive keeps the greatest.
+        assert value == (5 if mode == "max" else -2)
+        assert gauge.get() == (-7 if mode == "sum" else -2)
