@@ -48,8 +48,9 @@ def samples(collector: Any) -> dict[tuple[str, tuple[tuple[str, str], ...]], flo
 
 
 def test_files_of_prometheus_client(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for pid, value in enumerate(VALUES):
-        use_metrics(pid, value, monkeypatch)
+    with stock.closing():
+        for pid, value in enumerate(VALUES):
+            use_metrics(pid, value, monkeypatch)
     collector = multiprom.MultiProcessCollector(None, directory)
     before = {key: value for key, value in samples(collector).items() if "live" not in key[0]}
     done = multiprom.compact(directory, range(len(VALUES)))

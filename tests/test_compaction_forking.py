@@ -12,7 +12,7 @@ import random
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import multiprom
 import pytest
@@ -157,13 +157,13 @@ def test_a_thousand_deaths(place: Path) -> None:
         MULTIPROM_COMPACTION="on",
         PROMETHEUS_MULTIPROC_DIR=place,
     )
-    *scrapes, most_of_one, most_of_other = sorted(
-        map(json.loads, out.splitlines()), key=lambda found: isinstance(found, int)
-    )
+    printed: list[Any] = [json.loads(line) for line in out.splitlines()]
+    scrapes = [found for found in printed if isinstance(found, list)]
+    most_of_one, most_of_other = (found for found in printed if isinstance(found, int))
     truth = math.fsum(map(sum_of, range(DEATHS)))
-    expected = (truth, truth, DEATHS * 2)
+    expected: list[Any] = [truth, truth, DEATHS * 2]
     found = total(place, multiprom.MultiProcessCollector)
-    assert (found["n_total"], found["h_sum"], found["h_count"]) == expected
+    assert [found[name] for name in ("n_total", "h_sum", "h_count")] == expected
     for times, *last in scrapes:
         assert times > 50
         assert all(value <= end for value, end in zip(last, expected, strict=True))

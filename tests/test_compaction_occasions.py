@@ -89,7 +89,7 @@ def test_not_more_often_than_once_in_five_seconds(
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(directory))
     monkeypatch.setattr(compaction, "_swept", {})
     now = 100.0
-    monkeypatch.setattr(compaction.time, "monotonic", lambda: now)
+    monkeypatch.setattr("time.monotonic", lambda: now)
     other = directory / "other"
     other.mkdir()
     for moment, sweeps in ((100.0, True), (101.0, False), (104.9, False), (105.0, True)):
