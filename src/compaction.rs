@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::archive::{self, Identity};
 use crate::compaction_run::Run;
 pub use crate::compaction_run::{Compaction, LeftAlone, Options};
 use crate::directory;
@@ -25,6 +26,19 @@ use crate::metric::Kind;
 /// If the directory cannot be locked or listed. Whatever happens to single files is in the result.
 pub fn compact(path: &Path, pids: &[OsString], options: &Options) -> Result<Compaction> {
     compact_on(&mut Disk { gate: Open }, path, pids, options)
+}
+
+/// Whether the directory `path` has files that are not among `own`, by device and inode: else nothing
+/// can be folded there, and not even a lock file is needed.
+#[must_use]
+pub fn has_others(path: &Path, own: &[Identity]) -> bool {
+    let is_own = |file: &Path| {
+        archive::identity_at(file)
+            .is_ok_and(|found| found.is_some_and(|found| own.contains(&found)))
+    };
+    // What cannot be listed is told by who tries to fold it.
+    !directory::list(path)
+        .is_ok_and(|listing| listing.files.iter().all(|file| is_own(file.as_path())))
 }
 
 pub(crate) fn compact_on<G: Gate>(

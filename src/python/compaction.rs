@@ -30,7 +30,12 @@ pub(super) fn compact(
     max_files: Option<usize>,
 ) -> PyResult<Compacted> {
     let options = Options { named_only, drop_all, wait: duration(wait_seconds)?, max_files };
-    let done = py.detach(|| compaction::compact(&path, &pids, &options))?;
+    let done = py.detach(|| {
+        if pids.is_empty() && !compaction::has_others(&path, &values::open_files()) {
+            return Ok(Compaction::default());
+        }
+        compaction::compact(&path, &pids, &options)
+    })?;
     let Compaction { processes, files_folded, files_deleted, bytes_freed, left_alone, busy } = done;
     let left_alone = left_alone.into_iter().map(left).collect();
     Ok((processes, files_folded, files_deleted, bytes_freed, left_alone, busy))
