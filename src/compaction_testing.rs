@@ -7,16 +7,16 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::archive;
 use crate::compaction::{Compaction, Options, compact_on};
 use crate::disk::{Disk, Gate, Step};
 use crate::exposition::{self, Format};
 use crate::family::{self, ExponentStyle, SampleOrder};
 use crate::format::testing::{entry, file_of};
-use crate::format::{HEADER_SIZE, MAGIC_WRITER};
+use crate::format::{HEADER_SIZE, MAGIC_WRITER, entry_head};
 use crate::lock::Locked;
 use crate::merge::Merge;
 use crate::sum::{ExactSum, Sum};
+use crate::writer::{Opened, Opening, Writer};
 
 /// The key of a series without labels.
 pub(crate) fn key(name: &str) -> String {
@@ -26,7 +26,15 @@ pub(crate) fn key(name: &str) -> String {
 /// A worker and the file that it holds; dropping it is its death.
 pub(crate) struct Worker {
     pub(crate) path: PathBuf,
-    file: Locked,
+    file: File,
+    _lock: Lock,
+}
+
+/// What holds the file.
+#[allow(dead_code)] // They are held only.
+enum Lock {
+    Alone(Locked),
+    Writer(Box<Writer>),
 }
 
 impl Worker {
@@ -34,42 +42,28 @@ impl Worker {
     pub(crate) fn start(directory: &Path, name: &str, series: &[(String, f64)]) -> Self {
         let path = directory.join(name);
         let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
-        let file = Locked::take(file, &path).unwrap().unwrap();
+        let lock = Locked::take(file.try_clone().unwrap(), &path).unwrap().unwrap();
         let entries: Vec<_> = series.iter().map(|(key, value)| entry(key, *value, 1.0)).collect();
         file.write_all_at(&file_of(MAGIC_WRITER, &entries), 0).unwrap();
         file.set_len(1 << 16).unwrap();
-        Self { path, file }
+        Self { path, file, _lock: Lock::Alone(lock) }
     }
 
-    /// Starts one as multiprom's writer does: it goes on in a file of its name that is free, unless
-    /// that is spent, and takes a name of its own beside one that is held.
-    ///
-    /// The file must have one series only, of `key`; `value` is added to it.
+    /// Starts one that counts in a file of this name with multiprom's writer, which goes on in one
+    /// that is free and not spent; beside one that is held it takes a name of its own.
     pub(crate) fn open(directory: &Path, name: &str, key: &str, value: f64) -> Self {
-        let mut path = directory.join(name);
-        loop {
-            let Ok(file) = File::options().read(true).write(true).open(&path) else {
-                let name = path.file_name().unwrap().to_str().unwrap();
-                return Self::start(directory, name, &[(key.to_owned(), value)]);
-            };
-            let opened = file.metadata().unwrap();
-            let Some(file) = Locked::take(file, &path).unwrap() else {
-                if fs::metadata(&path)
-                    .is_ok_and(|now| archive::identity(&now) == archive::identity(&opened))
-                {
-                    path = directory.join(name.replace(".db", "-1.db"));
-                }
-                continue;
-            };
-            let name = path.file_name().unwrap();
-            if archive::is_spent(directory, name, &file.metadata().unwrap()).unwrap() {
-                fs::remove_file(&path).unwrap();
-                continue;
+        let opening = Opening { continues: true, own: None, waits: false };
+        for name in [name, &name.replace(".db", "-1.db")] {
+            let path = directory.join(name);
+            if let Opened::Ours(mut writer) = Writer::open(&path, opening).unwrap() {
+                let head = entry_head(key.as_bytes()).unwrap();
+                let (mapping, offset) = writer.place(&head).unwrap();
+                mapping.cell(offset).add(value);
+                let file = File::options().read(true).write(true).open(&path).unwrap();
+                return Self { path, file, _lock: Lock::Writer(writer) };
             }
-            let worker = Self { path, file };
-            worker.add(key, value);
-            return worker;
         }
+        panic!("both names are held");
     }
 
     /// Adds to the file's only series.
