@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import multiprom
-from machine import about
+from machine import about, print_table
 from multiprom.compaction import fold
 from scrape_contenders import MULTIPROM, STOCK
 from scrape_directories import SIZES, Size, write
@@ -47,11 +47,13 @@ def main() -> None:
         template.mkdir()
         for file in directory.glob("*_1000.db"):
             shutil.copy(file, template)
-        _print(_scrapes(directory, size), ("directory L", STOCK, MULTIPROM, "files", "bytes"))
+        scrapes = ("directory L", STOCK, MULTIPROM, "files", "bytes")
+        print_table(scrapes, _scrapes(directory, size), texts=1)
         shutil.rmtree(directory)
         history = Path(parent, "history")
         history.mkdir()
-        _print(_folds(template, history), ("deaths before", "one more death, median", "slowest"))
+        folds = ("deaths before", "one more death, median", "slowest")
+        print_table(folds, _folds(template, history), texts=1)
 
 
 def _write(directory: Path, size: Size) -> None:
@@ -123,14 +125,6 @@ def _die(template: Path, directory: Path, pid: int) -> None:
     """Put the files of a dead worker into the directory."""
     for file in template.iterdir():
         shutil.copy(file, directory / file.name.replace("_1000.db", f"_{pid}.db"))
-
-
-def _print(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> None:
-    print()
-    print("| " + " | ".join(header) + " |")
-    print("| --- " + "| ---: " * (len(header) - 1) + "|")
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
 
 
 def _progress(message: str) -> None:

@@ -22,7 +22,7 @@ from count_contenders import (
     is_measured,
 )
 from count_probe import Probe
-from machine import about
+from machine import about, print_table
 
 HEADER = (
     "counting",
@@ -45,11 +45,7 @@ def main() -> None:
         rows = []
         for operation in OPERATIONS:
             rows += _rows(operation, _measure(operation, Path(parent)))
-    print()
-    print("| " + " | ".join(HEADER) + " |")
-    print("| " + " | ".join(["---", "---"] + ["---:"] * (len(HEADER) - 2)) + " |")
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
+    print_table(HEADER, rows)
     print()
     print(
         f"- Times: of one operation, as the mean of {REPETITIONS:,} ({SERIES_PER_SAMPLE:,} for new "

@@ -1,4 +1,4 @@
-"""What a table was measured on: the processor, the system and the libraries."""
+"""What all tables have: the machine that they were measured on, and how they are printed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -18,6 +18,15 @@ def about(directory: Path, libraries: Iterable[str]) -> str:
         f"{platform.python_implementation()} {platform.python_version()}; "
         f"files on {_file_system(directory)}.\n{versions}."
     )
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 2) -> None:
+    """Print a Markdown table; its columns are numbers but for the first `texts`."""
+    print()
+    print("| " + " | ".join(header) + " |")
+    print("| " + " | ".join(["---"] * texts + ["---:"] * (len(header) - texts)) + " |")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
 
 
 def _processor() -> str:

@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from machine import about
+from machine import about, print_table
 from scrape_contenders import LIBRARIES, MULTIPROM, ONE_THREAD, SPEEDUPS, STOCK
 from scrape_directories import SIZES, Size, write
 from scrape_probe import Probe, idle_stall
@@ -80,11 +80,7 @@ def main() -> None:
             # The files of one size must not take the page cache of the next.
             for file in directory.iterdir():
                 file.unlink()
-    print()
-    print("| " + " | ".join(HEADER) + " |")
-    print("| " + " | ".join(["---", "---"] + ["---:"] * (len(HEADER) - 2)) + " |")
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
+    print_table(HEADER, rows)
     print()
     for size in sizes:
         print(f"- {size}.")

@@ -19,7 +19,7 @@ const NAMES: u32 = 1000;
 pub(crate) struct Files {
     open: HashMap<PathBuf, Shared>,
     /// The files that were closed, by path: they are this process's own.
-    closed: HashMap<PathBuf, (u64, u64)>,
+    closed: HashMap<PathBuf, Identity>,
     /// The directories in which a file was opened since somebody asked.
     pub(crate) opened_in: BTreeSet<PathBuf>,
     /// What is to be logged.
@@ -28,9 +28,9 @@ pub(crate) struct Files {
 
 /// A file and how many use it.
 #[derive(Debug)]
-struct Shared {
-    writer: Writer,
-    users: usize,
+pub(crate) struct Shared {
+    pub(crate) writer: Writer,
+    pub(crate) users: usize,
 }
 
 /// What the files of one process identifier are called.
@@ -113,7 +113,7 @@ impl Files {
             if shared.users == 0
                 && let Some(Shared { writer, .. }) = self.open.remove(path)
             {
-                self.closed.insert(path.to_owned(), writer.device_and_inode());
+                self.closed.insert(path.to_owned(), writer.identity());
             }
         }
     }
@@ -126,18 +126,18 @@ impl Files {
     }
 
     /// Takes a file out of the table that is there no more.
-    pub(crate) fn take(&mut self, path: &Path) -> Option<Writer> {
-        self.open.remove(path).map(|shared| shared.writer)
+    pub(crate) fn take(&mut self, path: &Path) -> Option<Shared> {
+        self.open.remove(path)
     }
 
-    /// Puts a file back for so many users.
-    pub(crate) fn put_back(&mut self, path: PathBuf, writer: Writer, users: usize) {
-        self.open.insert(path, Shared { writer, users });
+    /// Puts such a file back.
+    pub(crate) fn put_back(&mut self, path: PathBuf, shared: Shared) {
+        self.open.insert(path, shared);
     }
 
     /// Which files are open, whatever their names.
     pub(crate) fn identities(&self) -> Vec<Identity> {
-        self.open.values().map(|shared| shared.writer.device_and_inode()).collect()
+        self.open.values().map(|shared| shared.writer.identity()).collect()
     }
 
     /// The paths of the open files that are not where they were made.

@@ -15,6 +15,7 @@ use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use crate::archive::Identity;
 use crate::error::{Error, Result};
 use crate::files::{self, Files};
 use crate::format;
@@ -348,24 +349,23 @@ fn replace_removed(state: &mut State) {
 
 /// Writes a file anew that was removed while it was written; false if it could not be done.
 fn replace(files: &mut Files, workers: &mut [&mut Worker], removed: &Path) -> bool {
-    let Some(writer) = files.take(removed) else { return false };
-    let users: usize = workers.iter().map(|worker| worker.users_of(removed)).sum();
+    let Some(shared) = files.take(removed) else { return false };
     let opened = workers.iter_mut().find_map(|worker| worker.reopen(files, removed));
     let Some(path) = opened else {
         // The values go on counting in what is no more there, until an attempt succeeds.
-        files.put_back(removed.to_owned(), writer, users);
+        files.put_back(removed.to_owned(), shared);
         return false;
     };
     for worker in workers.iter_mut() {
         worker.leave(removed);
     }
-    let taken = files.writer(&path).map(|new| new.take_entries(&writer));
+    let taken = files.writer(&path).map(|new| new.take_entries(&shared.writer));
     let is_taken = matches!(taken, Some(Ok(())));
     if is_taken {
-        files.add_users(&path, users - 1);
+        files.add_users(&path, shared.users - 1);
     } else {
         files.close(&path);
-        files.put_back(removed.to_owned(), writer, users);
+        files.put_back(removed.to_owned(), shared);
     }
     let home = if is_taken { &path } else { removed };
     for worker in workers.iter_mut() {
@@ -403,6 +403,6 @@ pub fn take_notices() -> (Vec<Notice>, BTreeSet<PathBuf>) {
 
 /// The devices and inodes of the files that this process writes.
 #[must_use]
-pub fn open_files() -> Vec<(u64, u64)> {
+pub fn open_files() -> Vec<Identity> {
     Locked::new().0.files.identities()
 }

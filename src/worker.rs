@@ -61,6 +61,13 @@ impl Kind {
         !self.is_live() && filename::kind_of(&self.prefix).rule() == Rule::Sum
     }
 
+    /// Takes the cells away.
+    fn leave(&self) {
+        for series in &self.series {
+            series.slot.unsettle();
+        }
+    }
+
     /// The series in the order in which they were made.
     fn in_order(&self) -> Vec<Arc<Series>> {
         let mut series: Vec<_> = self.series.iter().cloned().collect();
@@ -289,9 +296,7 @@ impl Worker {
                 kind.orphans.clear();
             }
             if let Some(path) = kind.home.take() {
-                for series in &kind.series {
-                    series.slot.unsettle();
-                }
+                kind.leave();
                 files.close(&path);
             }
             self.settle(files, index);
@@ -323,11 +328,6 @@ impl Worker {
         (0..self.kinds.len()).for_each(|kind| self.settle(files, kind));
     }
 
-    /// Whether one of its kinds is in the file at `path`.
-    pub(crate) fn users_of(&self, path: &Path) -> usize {
-        self.kinds.iter().filter(|kind| kind.home.as_deref() == Some(path)).count()
-    }
-
     /// Opens another file in the place of one that was removed, if it is one of this worker's, and
     /// not one that the process itself had deleted.
     pub(crate) fn reopen(&mut self, files: &mut Files, removed: &Path) -> Option<PathBuf> {
@@ -343,9 +343,7 @@ impl Worker {
     /// Takes the cells of a removed file away; what they hold was or will be read from its mapping.
     pub(crate) fn leave(&mut self, path: &Path) {
         for kind in self.kinds.iter().filter(|kind| kind.home.as_deref() == Some(path)) {
-            for series in &kind.series {
-                series.slot.unsettle();
-            }
+            kind.leave();
         }
     }
 

@@ -8,7 +8,7 @@
 use std::fs::{self, File, TryLockError};
 use std::hash::BuildHasher;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::archive;
+use crate::archive::{self, Identity};
 use crate::error::{Error, Result};
 use crate::format::{self, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER};
 use crate::lock;
@@ -54,8 +54,8 @@ pub(crate) enum Taken {
 pub(crate) struct Opening {
     /// Whether entries of an earlier writer are continued; else they are thrown away.
     pub(crate) continues: bool,
-    /// The device and inode of a file that this process had open before: it is continued anyway.
-    pub(crate) own: Option<(u64, u64)>,
+    /// A file that this process had open before: it is continued anyway.
+    pub(crate) own: Option<Identity>,
     /// Whether to wait some milliseconds for a lock.
     pub(crate) waits: bool,
 }
@@ -66,7 +66,7 @@ pub(crate) struct Writer {
     path: PathBuf,
     /// None after a fork: only the parent may keep the lock.
     file: Option<File>,
-    device_and_inode: (u64, u64),
+    identity: Identity,
     mapping: Arc<Mapping>,
     capacity: usize,
     used: usize,
@@ -116,7 +116,7 @@ impl Writer {
             }
             let metadata = file.metadata()?;
             // Between opening and locking its last owner may have removed it.
-            if !is_at(path, identity(&metadata))? {
+            if !is_at(path, archive::identity(&metadata))? {
                 continue;
             }
             if is_spent(path, &metadata)? {
@@ -125,7 +125,7 @@ impl Writer {
                 fs::remove_file(path)?;
                 continue;
             }
-            let continues = opening.continues || opening.own == Some(identity(&metadata));
+            let continues = opening.continues || opening.own == Some(archive::identity(&metadata));
             if metadata.len() > 0 && !continues {
                 // A new file, not the old one emptied: who reads the old one just now shall see
                 // all of it or nothing.
@@ -167,7 +167,7 @@ impl Writer {
             path: path.to_owned(),
             mapping: Mapping::new(&file, capacity)?,
             file: Some(file),
-            device_and_inode: identity(metadata),
+            identity: archive::identity(metadata),
             capacity,
             used,
             entries: HashTable::with_capacity(places.len()),
@@ -230,17 +230,17 @@ impl Writer {
     /// Whether its path still names the file.
     pub(crate) fn is_in_place(&self) -> bool {
         // Only what is known to be gone is gone.
-        is_at(&self.path, self.device_and_inode).unwrap_or(true)
+        is_at(&self.path, self.identity).unwrap_or(true)
     }
 
     /// Whether the file at `path` is the one that is written here, under whatever name.
     pub(crate) fn writes(&self, path: &Path) -> bool {
-        is_at(path, self.device_and_inode).unwrap_or(false)
+        is_at(path, self.identity).unwrap_or(false)
     }
 
     /// Which file it is, whatever its name.
-    pub(crate) fn device_and_inode(&self) -> (u64, u64) {
-        self.device_and_inode
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// Gives up the descriptor, and with it the lock, which belongs to the parent of this process.
@@ -355,10 +355,6 @@ fn lock(file: &File, path: &Path, waits: bool) -> io::Result<bool> {
     Ok(false)
 }
 
-fn identity(metadata: &fs::Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
-}
-
 /// Whether what a file holds that we have locked is in an archive.
 fn is_spent(path: &Path, metadata: &fs::Metadata) -> io::Result<bool> {
     match (path.parent(), path.file_name()) {
@@ -369,10 +365,10 @@ fn is_spent(path: &Path, metadata: &fs::Metadata) -> io::Result<bool> {
     }
 }
 
-/// Whether `path` names the file with this device and inode.
-fn is_at(path: &Path, device_and_inode: (u64, u64)) -> io::Result<bool> {
+/// Whether `path` names this file.
+fn is_at(path: &Path, identity: Identity) -> io::Result<bool> {
     match fs::metadata(path) {
-        Ok(metadata) => Ok(identity(&metadata) == device_and_inode),
+        Ok(metadata) => Ok(archive::identity(&metadata) == identity),
         Err(error)
             if matches!(
                 error.raw_os_error(),
@@ -391,6 +387,7 @@ mod tests {
     use crate::format::MAGIC_ARCHIVE;
     use crate::format::testing::{entry, file, file_of};
     use crate::journal::{self, Mark};
+    use std::os::unix::fs::MetadataExt;
     use tempfile::TempDir;
 
     const CONTINUING: Opening = Opening { continues: true, own: None, waits: false };
@@ -505,7 +502,7 @@ mod tests {
         assert_eq!(entries(&path), []);
         assert_eq!(old.metadata().unwrap().nlink(), 0);
         set(&mut writer, "key", 2.0);
-        let own = Opening { own: Some(writer.device_and_inode()), ..ANEW };
+        let own = Opening { own: Some(writer.identity()), ..ANEW };
         drop(writer);
         open(&path, own);
         assert_eq!(entries(&path), [("key".to_owned(), 2.0)]);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -83,3 +83,13 @@ def automatic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MULTIPROM_COMPACTION")
     monkeypatch.setattr(compaction, "_SWEEP_SECONDS", 0.0)
     monkeypatch.setattr(compaction, "_swept", {})
+
+
+@pytest.fixture
+def made(directory: Path) -> Iterator[Any]:
+    """Make a value class under the name `w`, in the directory that the variable names."""
+    import ours
+
+    assert directory.is_dir()
+    with ours.value_class(lambda: "w") as found:
+        yield found

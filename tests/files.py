@@ -6,6 +6,7 @@ whose key cannot be understood is passed over, and nothing is an error.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import struct
 from dataclasses import dataclass, field
@@ -122,3 +123,13 @@ def values_of(path: Path) -> dict[str, float]:
         " ".join([entry.sample, *entry.labels.values()]): entry.value
         for entry in read(path.read_bytes())
     }
+
+
+def is_held(file: Path) -> bool:
+    """Return whether anybody holds the lock of a file."""
+    with file.open("rb") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

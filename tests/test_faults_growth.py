@@ -17,7 +17,7 @@ from equality import samples
 from prometheus_client import CollectorRegistry, Counter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 WRITER = """
@@ -28,6 +28,7 @@ total = Counter("requests", "Help", registry=None)
 paths = Counter("paths", "Help", ["path"], registry=None)
 took = Histogram("took", "Help", registry=None)
 print("ready", flush=True)
+sys.stdin.readline()
 for n in range(10**9):
     total.inc()
     took.observe(n % 12)
@@ -38,11 +39,13 @@ for n in range(10**9):
 
 
 @contextmanager
-def writers(directory: Path, count: int) -> Iterator[None]:
+def writers(directory: Path, count: int) -> Iterator[Callable[[], None]]:
+    """Start processes that have made their metrics; they count from when the result is called."""
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER],
             env={"PROMETHEUS_MULTIPROC_DIR": str(directory)},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
         for _ in range(count)
@@ -51,7 +54,14 @@ def writers(directory: Path, count: int) -> Iterator[None]:
         for process in processes:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
-        yield
+
+        def begin() -> None:
+            for process in processes:
+                assert process.stdin is not None
+                process.stdin.write(b"\n")
+                process.stdin.flush()
+
+        yield begin
     finally:
         for process in processes:
             process.kill()
@@ -60,10 +70,13 @@ def writers(directory: Path, count: int) -> Iterator[None]:
 
 def test_totals_never_fall(directory: Path) -> None:
     collector = multiprom.MultiProcessCollector(None)
-    with writers(directory, 2):
+    with writers(directory, 2) as begin:
         before = samples(collector.collect())
         first = before
-        for _ in range(150):
+        begin()
+        scrapes = 0
+        while scrapes < 150 or len(before) == len(first):
+            scrapes += 1
             found = samples(collector.collect())
             fallen = {key for key, value in before.items() if not found.get(key, -1) >= value}
             assert fallen == set()
@@ -81,7 +94,8 @@ def test_buckets_and_count_agree(directory: Path) -> None:
     """In a histogram that is being written, the last bucket and `_count` are one number."""
     registry = CollectorRegistry()
     multiprom.MultiProcessCollector(registry)
-    with writers(directory, 1):
+    with writers(directory, 1) as begin:
+        begin()
         for _ in range(100):
             lines = dict(
                 line.rsplit(b" ", 1)

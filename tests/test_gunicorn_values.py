@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import os
 import signal
@@ -11,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from files import MAGIC, magic, values_of
+from files import MAGIC, is_held, magic, values_of
 from gunicorn_server import CONFIGURATION, KEEPING_FILES, ROOT, Server, each_version
 
 if TYPE_CHECKING:
@@ -35,15 +34,6 @@ def demo(version: str, folder: Path, *options: str) -> Server:
 def counted(server: Server) -> float:
     """Return the requests that /metrics has counted, over all pages and workers."""
     return sum(v for name, v in server.scrape().items() if name.startswith(f"{DEMO_TOTAL}{{"))
-
-
-def is_held(file: Path) -> bool:
-    with file.open("rb") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 @each_version

@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import multiprom
 import ours
@@ -18,18 +18,8 @@ from files import MAGIC, Entry, magic, values_of, write
 from interpreters import command, environment
 from prometheus_client import values
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 # Since 0.26; before, each class is closed by itself.
 CLOSE_ALL = getattr(values, "close_all_multiprocess_files", None)
-
-
-@pytest.fixture
-def made(directory: Path) -> Iterator[Any]:
-    assert directory.is_dir()
-    with ours.value_class(lambda: "w") as found:
-        yield found
 
 
 def open_files(directory: Path) -> set[str]:

@@ -21,16 +21,7 @@ from files import Entry, read
 from prometheus_client import mmap_dict, values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture
-def made(directory: Path) -> Iterator[Any]:
-    """A class under the name `w`, in the directory that the variable names."""
-    assert directory.is_dir()
-    with ours.value_class(lambda: "w") as found:
-        yield found
 
 
 def entries(directory: Path, name: str = "counter_w.db") -> list[Entry]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import multiprom
 import ours
 import pytest
 import stock
-from files import INITIAL_SIZE, MAGIC, magic, values_of
+from files import INITIAL_SIZE, MAGIC, is_held, magic, values_of
 from interpreters import command, environment
 
 if TYPE_CHECKING:
@@ -18,16 +17,6 @@ if TYPE_CHECKING:
 
 # Some of these to a file of the initial size.
 LONG = "x" * 10_000
-
-
-def is_held(file: Path) -> bool:
-    """Return whether anybody holds the lock of a file."""
-    with file.open("rb") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def test_a_file_for_each_type_and_mode(directory: Path) -> None:

@@ -6,13 +6,13 @@ continued, or folded into an archive, for as long as the child lives.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from files import is_held
 from interpreters import command, environment, run
 
 if TYPE_CHECKING:
@@ -57,14 +57,14 @@ def test_the_lock_goes_with_the_parent(action: str, directory: Path) -> None:
         pid, child = map(int, parent.stdout.readline().split())
         assert pid == parent.pid
         files = [directory / f"{kind}_{pid}.db" for kind in ("counter", "gauge_livesum")]
-        assert [_is_held(file) for file in files] == [True, True]
+        assert [is_held(file) for file in files] == [True, True]
         parent.kill()
         # Not wait(), which lets go of stdin, and so of the child.
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert [_is_held(file) for file in files] == [False, False]
+        assert [is_held(file) for file in files] == [False, False]
         # It lives, and holds what is its own.
         os.kill(child, 0)
-        own = {file.name for file in directory.iterdir() if _is_held(file)}
+        own = {file.name for file in directory.iterdir() if is_held(file)}
         assert all(name.endswith(f"_{child}.db") for name in own)
         assert (own == set()) == (action == "pass")
     assert parent.returncode == -signal.SIGKILL
@@ -132,12 +132,3 @@ def test_no_descriptor_of_the_parents_files(directory: Path) -> None:
         PROMETHEUS_MULTIPROC_DIR=directory,
     )
     assert printed.splitlines() == ["[]", "True", "True"]
-
-
-def _is_held(file: Path) -> bool:
-    with file.open("rb") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

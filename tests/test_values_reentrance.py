@@ -15,15 +15,7 @@ from interpreters import run
 from prometheus_client import mmap_dict, values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture
-def made(directory: Path) -> Iterator[Any]:
-    assert directory.is_dir()
-    with ours.value_class(lambda: "w") as found:
-        yield found
 
 
 def test_a_signal_handler(directory: Path) -> None:

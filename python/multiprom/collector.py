@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
-from multiprom import _core, compaction, reports
+from multiprom import _core, compaction, environment, reports
 from multiprom.stock import is_genuine, original, replaces
 
 if TYPE_CHECKING:
@@ -198,20 +198,14 @@ def mark_process_dead(pid: int | str, path: str | os.PathLike[str] | None = None
         OSError: A file could not be deleted.
 
     """
-    if path is None:
-        lower_case = os.environ.get("prometheus_multiproc_dir")  # noqa: SIM112
-        path = os.environ.get("PROMETHEUS_MULTIPROC_DIR", lower_case)
-    if path is None:
-        raise ValueError("env PROMETHEUS_MULTIPROC_DIR is not set")
-    try:
-        os.fsencode(str(pid))
-    except UnicodeEncodeError:
-        return  # No file can have such a name.
+    directory = environment.directory(path)
+    if not environment.can_be_in_a_name(str(pid)):
+        return
     # Looked up now: programs add modes of their own.
     modes = multiprocess._LIVE_GAUGE_MULTIPROCESS_MODES  # noqa: SLF001
     # A process that says this of itself does not bring the files back.
-    _core.tell_dead(os.fsdecode(path), str(pid))
-    _core.remove_gauge_files(os.fsdecode(path), str(pid), sorted(modes))
+    _core.tell_dead(directory, str(pid))
+    _core.remove_gauge_files(directory, str(pid), sorted(modes))
 
 
 _stock_mark = original(multiprocess.mark_process_dead)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from multiprom import _core
+from multiprom import _core, environment
+from multiprom.reports import logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-logger = logging.getLogger("multiprom")
 
 # Turns off all compaction that nobody has asked for.
 _OFF_VARIABLE = "MULTIPROM_COMPACTION"
@@ -78,15 +76,10 @@ def compact(
         OSError: The directory could not be locked or listed.
 
     """
-    if path is None:
-        lower_case = os.environ.get("prometheus_multiproc_dir")  # noqa: SIM112
-        path = os.environ.get("PROMETHEUS_MULTIPROC_DIR", lower_case)
-    if path is None:
-        raise ValueError("env PROMETHEUS_MULTIPROC_DIR is not set")
+    directory = environment.directory(path)
     if drop_all is None:
         drop_all = _drops_all()
-    names = [name for name in map(str, pids) if _can_be_in_a_name(name)]
-    done = _core.compact(os.fsdecode(path), names, False, drop_all, _WAIT_SECONDS, None)
+    done = _core.compact(directory, _names(pids), False, drop_all, _WAIT_SECONDS, None)
     return _compaction(done)
 
 
@@ -102,8 +95,7 @@ def fold(path: str, pid: int | str) -> Compaction:
         OSError: The directory could not be locked or listed.
 
     """
-    names = [name for name in (str(pid),) if _can_be_in_a_name(name)]
-    done = _core.compact(path, names, True, _drops_all(), _WAIT_SECONDS, _SWEEP_FILES)
+    done = _core.compact(path, _names([pid]), True, _drops_all(), _WAIT_SECONDS, _SWEEP_FILES)
     return _compaction(done)
 
 
@@ -133,9 +125,5 @@ def _compaction(done: tuple[int, int, int, int, list[tuple[str, str]], bool]) ->
     return Compaction(processes, files_folded, files_deleted, bytes_freed, left_alone, busy)
 
 
-def _can_be_in_a_name(name: str) -> bool:
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:
-        return False
-    return True
+def _names(pids: Iterable[int | str]) -> list[str]:
+    return [name for name in map(str, pids) if environment.can_be_in_a_name(name)]

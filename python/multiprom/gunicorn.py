@@ -55,11 +55,10 @@ from typing import Any
 
 import multiprom
 from multiprom import _core, compaction
+from multiprom.environment import OLD_VARIABLE, VARIABLE
 
 __all__ = ["child_exit", "dirty_worker_exit", "on_starting"]
 
-_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-_OLD_VARIABLE = "prometheus_multiproc_dir"
 
 # Tells a process that inherits the environment that the directory is a private one, so that it
 # joins those who keep it instead of taking it for the user's own.
@@ -167,7 +166,7 @@ def _log_of(server: Any) -> Any:
 
 def _directory_in_environment() -> str:
     """Return the directory that the environment names, in either spelling, or an empty string."""
-    return os.environ.get(_VARIABLE) or os.environ.get(_OLD_VARIABLE) or ""
+    return os.environ.get(VARIABLE) or os.environ.get(OLD_VARIABLE) or ""
 
 
 class _PrivateDirectory:
@@ -264,12 +263,12 @@ def _prepare_directory() -> _PrivateDirectory | None:
         _create_directory(path)
         # prometheus_client goes by the upper-case name if it is there at all, even if it is empty,
         # and warns in every process that finds only the other.
-        os.environ[_VARIABLE] = path
+        os.environ[VARIABLE] = path
         return None
     private = _PrivateDirectory.join(private_path) if private_path else None
     if private is None:
         private = _PrivateDirectory.create()
-    os.environ[_VARIABLE] = os.environ[_PRIVATE_VARIABLE] = private.path
+    os.environ[VARIABLE] = os.environ[_PRIVATE_VARIABLE] = private.path
     _tell_next_master(private.path)
     return private
 
@@ -278,7 +277,7 @@ def _create_directory(path: str) -> None:
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = f"cannot create the directory that {_VARIABLE} names ({error.strerror})"
+        reason = f"cannot create the directory that {VARIABLE} names ({error.strerror})"
         raise OSError(error.errno, reason, path) from None
 
 
@@ -299,7 +298,7 @@ def _variables_in_raw_env() -> dict[str, str]:
     raw_env = next((value for value in found if value is not None), ())
     pairs = [raw_env] if isinstance(raw_env, str) else raw_env
     split = (str(pair).strip().partition("=") for pair in pairs)
-    return {name: value for name, _, value in split if name in (_VARIABLE, _OLD_VARIABLE)}
+    return {name: value for name, _, value in split if name in (VARIABLE, OLD_VARIABLE)}
 
 
 def _tell_next_master(path: str) -> None:

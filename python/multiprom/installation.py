@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multiprom import moving
+from multiprom.environment import OLD_VARIABLE, VARIABLE
 from multiprom.stock import original, refresh
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ _REPLACEMENTS = {
         "start_http_server",
     ),
 }
-
-
-_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-_OLD_VARIABLE = "prometheus_multiproc_dir"
 
 
 class _Before(NamedTuple):
@@ -90,7 +87,7 @@ def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()
     for module_name, name, value in _globals():
         if id(value) in replacements and _set(module_name, name, replacements[id(value)]):
             _replaced.append((module_name, name))
-    if {_VARIABLE, _OLD_VARIABLE} & os.environ.keys():
+    if {VARIABLE, OLD_VARIABLE} & os.environ.keys():
         _share_values(also)
 
 
@@ -99,10 +96,10 @@ def _set_directory(path: str) -> None:
         raise ValueError("the path of the directory is empty")
     Path(path).mkdir(parents=True, exist_ok=True)
     if not _before:
-        _before.append(_Before(os.environ.get(_VARIABLE), path))
+        _before.append(_Before(os.environ.get(VARIABLE), path))
     else:
         _before[0] = _before[0]._replace(set_to=path)
-    os.environ[_VARIABLE] = path
+    os.environ[VARIABLE] = path
 
 
 def _share_values(also: Iterable[Any]) -> None:
@@ -149,10 +146,10 @@ def uninstall() -> None:
         moving.move_back()
     while _before:
         variable, set_to = _before.pop()
-        if os.environ.get(_VARIABLE) == set_to:
-            os.environ.pop(_VARIABLE)
+        if os.environ.get(VARIABLE) == set_to:
+            os.environ.pop(VARIABLE)
             if variable is not None:
-                os.environ[_VARIABLE] = variable
+                os.environ[VARIABLE] = variable
 
 
 def _ours() -> list[Any]:

@@ -10,6 +10,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from multiprom.environment import VARIABLE
 from multiprom.reports import logger
 from multiprom.stock import is_genuine
 
@@ -91,7 +92,7 @@ def move_class(old_class: Any, new_class: Any) -> None:
 def _is_in_directory(file: Any) -> bool:
     """Say whether prometheus_client opened a file in the directory that is set now."""
     home = os.path.dirname(file._fname)  # noqa: PTH120, SLF001
-    return bool(os.path.realpath(home) == os.path.realpath(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    return bool(os.path.realpath(home) == os.path.realpath(os.environ[VARIABLE]))
 
 
 class _Redirection:
@@ -140,7 +141,8 @@ def _replace(old: Any, new: Any, *, sets: bool, at: float | None) -> None:
     """Let `new` count what `old`, which counts in memory, has counted and will count."""
     attributes = vars(old)
     attributes["_successor"] = new
-    handed_back = attributes.pop(_HANDED_BACK, None)
+    # Whether the file has what uninstall() gave back.
+    is_there = new.get() == attributes.pop(_HANDED_BACK, None)
     seen = attributes["_value"] if sets else 0.0
     # A gauge that was never set stays so.
     if seen != 0:
@@ -149,8 +151,7 @@ def _replace(old: Any, new: Any, *, sets: bool, at: float | None) -> None:
     base: Any = type(old)
     old.__class__ = _forwarding(base, sets)
     held = attributes.pop("_value")
-    if handed_back is not None and new.get() == handed_back:
-        # The file has what uninstall() gave back.
+    if is_there:
         new.set(held, at)
     elif held != seen:
         (new.set if sets else new.inc)(held)

@@ -12,14 +12,12 @@ import prometheus_client
 from prometheus_client import values as stock_values
 
 from multiprom import _core
+from multiprom.environment import OLD_VARIABLE, VARIABLE
 from multiprom.reports import logger
 from multiprom.stock import is_genuine, original, replaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-_OLD_DIRECTORY = "prometheus_multiproc_dir"
 
 
 def MultiProcessValue(  # noqa: N802 - prometheus_client's name
@@ -90,7 +88,7 @@ def get_value_class() -> type[Any]:
     deprecated) is set, else prometheus_client's `MutexValue`.
     """
     values: Any = importlib.import_module("prometheus_client.values")
-    if _DIRECTORY not in os.environ and _OLD_DIRECTORY not in os.environ:
+    if VARIABLE not in os.environ and OLD_VARIABLE not in os.environ:
         mutex_value: type[Any] = values.MutexValue
         return mutex_value
     make = values.MultiProcessValue
@@ -102,10 +100,9 @@ def get_value_class() -> type[Any]:
 
 def adopt_old_variable() -> None:
     """Take the directory from the deprecated variable, as prometheus_client does."""
-    os.environ[_DIRECTORY] = os.environ[_OLD_DIRECTORY]
+    os.environ[VARIABLE] = os.environ[OLD_VARIABLE]
     warnings.warn(
-        f"{_OLD_DIRECTORY} variable has been deprecated in favor of the upper case naming "
-        f"{_DIRECTORY}",
+        f"{OLD_VARIABLE} variable has been deprecated in favor of the upper case naming {VARIABLE}",
         DeprecationWarning,
         stacklevel=2,
     )

@@ -1,0 +1,33 @@
+"""The directory that the environment names, and what a name in it can be."""
+
+from __future__ import annotations
+
+import os
+
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Names the directory."""
+OLD_VARIABLE = "prometheus_multiproc_dir"
+"""Its deprecated form, which prometheus_client takes still."""
+
+
+def directory(path: str | os.PathLike[str] | None) -> str:
+    """Give `path`, or the directory that the environment names.
+
+    Raises:
+        ValueError: Neither is there. The message is prometheus_client's.
+
+    """
+    if path is None:
+        path = os.environ.get(VARIABLE, os.environ.get(OLD_VARIABLE))
+    if path is None:
+        raise ValueError(f"env {VARIABLE} is not set")
+    return os.fsdecode(path)
+
+
+def can_be_in_a_name(identifier: str) -> bool:
+    """Say whether a file can be named after a process identifier."""
+    try:
+        os.fsencode(identifier)
+    except UnicodeEncodeError:
+        return False
+    return True
