@@ -17,6 +17,7 @@ import math
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -276,21 +277,35 @@ def print_line(server: Server, load: Load, directory: Path, killed: set[int], be
 
 
 def compare(directory: Path) -> None:
-    """Print how long one scrape takes with prometheus_client and with multiprom."""
+    """Print how long one scrape takes with prometheus_client and with multiprom.
+
+    Both read the same copy: a worker may yet start, and its gauges would come in between.
+    """
     files = list(directory.glob("*.db"))
     print(f"\nOne scrape of these {len(files)} files, in a process of its own, to text, median:")
     results = []
-    for library in ("stock", "multiprom"):
-        script = [sys.executable, str(FOLDER / "scrape_time.py"), library, str(directory)]
-        # In a session of its own, out of reach of Ctrl-C, which is for us to handle.
-        run = subprocess.run(
-            script, capture_output=True, text=True, check=False, start_new_session=True
-        )
-        if run.returncode != 0:
-            raise DemoError(f"scrape_time.py {library} failed:\n{run.stderr}")
-        results.append(json.loads(run.stdout))
-        name, milliseconds = results[-1]["name"], results[-1]["seconds"] * 1000
-        print(f"  {name:28} {milliseconds:9.2f} ms   {results[-1]['samples']:,} samples")
+    with tempfile.TemporaryDirectory(prefix="multiprom-demo-") as copy:
+        for file in files:
+            # One that is folded at this moment.
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copy(file, copy)
+        for library in ("stock", "multiprom"):
+            script = [sys.executable, str(FOLDER / "scrape_time.py"), library, copy]
+            # Nobody holds the copies, so they would be folded. In a session of its own, out of
+            # reach of Ctrl-C, which is for us to handle.
+            run = subprocess.run(
+                script,
+                env=os.environ | {"MULTIPROM_COMPACTION": "off"},
+                capture_output=True,
+                text=True,
+                check=False,
+                start_new_session=True,
+            )
+            if run.returncode != 0:
+                raise DemoError(f"scrape_time.py {library} failed:\n{run.stderr}")
+            results.append(json.loads(run.stdout))
+            name, milliseconds = results[-1]["name"], results[-1]["seconds"] * 1000
+            print(f"  {name:28} {milliseconds:9.2f} ms   {results[-1]['samples']:,} samples")
     stock, ours = (result["seconds"] for result in results)
     print(f"  multiprom takes 1/{stock / ours:.0f} of the time." if ours < stock else "")
 
