@@ -5,6 +5,8 @@
 PYTHON ?= python3
 # Which directories `make bench` scrapes; empty for all: S M L.
 BENCH_SIZES ?=
+# How long `make fuzz` runs each of its targets.
+FUZZ_SECONDS ?= 60
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 UPSTREAM := build/upstream
@@ -29,6 +31,7 @@ help:
 	@echo 'make test-install    the source distribution builds, installs and scrapes'
 	@echo 'make lint            formatting, lints, types and the documentation of the core'
 	@echo 'make fmt             formats Rust and Python'
+	@echo 'make fuzz            random files are read, folded and compared (FUZZ_SECONDS=60 for each target)'
 	@echo 'make bench           the tables of the README (BENCH_SIZES="S M" for a part of the first)'
 	@echo 'make bench-count     the second of them alone: what counting costs'
 	@echo 'make bench-compaction the third: what the dead cost, before and after they are folded'
@@ -138,6 +141,7 @@ test-install: .venv/.group-build | rust-is-there
 .PHONY: lint
 lint: develop.venv .venv/.group-lint
 	cargo fmt --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-Dwarnings -Arustdoc::private-intra-doc-links" cargo doc --no-deps --document-private-items
@@ -149,8 +153,28 @@ lint: develop.venv .venv/.group-lint
 .PHONY: fmt
 fmt: .venv/.group-lint | rust-is-there
 	cargo fmt
+	cargo fmt --manifest-path fuzz/Cargo.toml
 	.venv/bin/ruff check --fix-only --quiet
 	.venv/bin/ruff format
+
+# libFuzzer needs a compiler that can watch which branches are taken.
+.PHONY: nightly-is-there
+nightly-is-there: | rust-is-there
+	@command -v rustup >/dev/null || \
+	  { echo "fuzzing needs rustup, which fetches Rust's nightly compiler: 'rustup' is not there" >&2; exit 1; }
+	@rustup run nightly rustc --version >/dev/null 2>&1 || \
+	  rustup toolchain install nightly --profile minimal
+
+build/cargo-fuzz/bin/cargo-fuzz: | rust-is-there
+	cargo install cargo-fuzz --version '^0.13' --locked --quiet --root build/cargo-fuzz
+
+.PHONY: fuzz
+fuzz: build/cargo-fuzz/bin/cargo-fuzz | nightly-is-there
+	for target in entries bytes; do \
+	  PATH="$(abspath build/cargo-fuzz/bin):$$PATH" CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz \
+	    cargo +nightly fuzz run $$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/keys.dict -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
 
 .PHONY: bench
 bench: develop.venv .venv/.group-bench
@@ -176,4 +200,4 @@ bench-rust: | rust-is-there
 
 .PHONY: clean
 clean:
-	rm -rf $(VENVS) build target
+	rm -rf $(VENVS) build target fuzz/artifacts fuzz/corpus

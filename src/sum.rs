@@ -104,7 +104,8 @@ impl ExactSum {
         }
     }
 
-    /// The sum rounded once, and what rounding took away, rounded once.
+    /// The sum rounded once, and what rounding took away, rounded so that adding it to the first
+    /// does not change that.
     #[must_use]
     pub(crate) fn pair(&self) -> (f64, f64) {
         let high = self.value();
@@ -113,7 +114,15 @@ impl ExactSum {
         }
         let mut rest = self.clone();
         rest.add(-high);
-        (high, rest.value())
+        let low = rest.value();
+        // It was less than half a unit in the last place of `high`, but its own rounding may have
+        // made it just that half, which is added to the even side.
+        #[allow(clippy::float_cmp)]
+        if high + low == high {
+            (high, low)
+        } else {
+            (high, if low > 0.0 { low.next_down() } else { low.next_up() })
+        }
     }
 
     fn is_finite(&self) -> bool {
@@ -211,6 +220,24 @@ mod tests {
         assert_eq!(sum.pair(), (1.0, f64::EPSILON / 4.0));
         sum.add(f64::INFINITY);
         assert_eq!(sum.pair(), (f64::INFINITY, 0.0));
+    }
+
+    /// Half a unit in the last place, but for what no f64 beside it can hold.
+    #[test]
+    fn a_pair_has_the_value_of_its_sum() {
+        let half = f64::EPSILON / 2.0;
+        for values in [
+            [1.0 + f64::EPSILON, half, -5e-324],
+            [1.0, half, 5e-324],
+            [-1.0 - f64::EPSILON, -half, 5e-324],
+            [1.0 + f64::EPSILON, -half, 1e-40],
+        ] {
+            let mut sum = ExactSum::default();
+            values.iter().for_each(|value| sum.add(*value));
+            let (high, low) = sum.pair();
+            assert_eq!(high, sum.value(), "{values:?}");
+            assert_eq!(double_double(&[high, low]).0, high, "{values:?}");
+        }
     }
 
     #[test]
