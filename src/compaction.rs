@@ -10,7 +10,7 @@ use crate::archive::{self, Identity};
 use crate::compaction_run::Run;
 pub use crate::compaction_run::{Compaction, LeftAlone, Options};
 use crate::directory;
-use crate::disk::{Disk, Gate, Open};
+use crate::disk::{Checkpoint, Disk, Unchecked};
 use crate::error::{Error, Result};
 use crate::filename::FileName;
 use crate::kind_compaction::KindCompaction;
@@ -25,7 +25,7 @@ use crate::metric::Kind;
 ///
 /// If the directory cannot be locked or listed. Whatever happens to single files is in the result.
 pub fn compact(path: &Path, pids: &[OsString], options: &Options) -> Result<Compaction> {
-    compact_on(&mut Disk { gate: Open }, path, pids, options)
+    compact_on(&mut Disk { checkpoint: Unchecked }, path, pids, options)
 }
 
 /// Whether the directory `path` has files that are not among `own`, by device and inode: else nothing
@@ -41,8 +41,8 @@ pub fn has_others(path: &Path, own: &[Identity]) -> bool {
         .is_ok_and(|listing| listing.files.iter().all(|file| is_own(file.as_path())))
 }
 
-pub(crate) fn compact_on<G: Gate>(
-    disk: &mut Disk<G>,
+pub(crate) fn compact_on<C: Checkpoint>(
+    disk: &mut Disk<C>,
     path: &Path,
     pids: &[OsString],
     options: &Options,

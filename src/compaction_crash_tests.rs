@@ -9,14 +9,17 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
 use crate::compaction::{Compaction, Options, compact_on};
 use crate::compaction_testing::{Watch, Worker, key, names, sweep, totals};
-use crate::disk::{Disk, Step};
+use crate::disk::{Checkpoint, Disk, Step};
 use crate::format::testing::{entry, file};
+use crate::journal::TICK;
 
 /// A directory with an archive, dead and living workers, ours and `prometheus_client`'s.
 struct Scene {
@@ -59,10 +62,10 @@ impl Scene {
     fn compact(&self, before: impl FnMut(usize) -> bool, waits: bool) -> (Compaction, Vec<Step>) {
         let pids = [OsString::from("2")];
         let options = Options { drop_all: true, ..Options::default() };
-        let mut disk = Disk { gate: Watch::new(before) };
-        disk.gate.waits = waits;
+        let mut disk = Disk { checkpoint: Watch::new(before) };
+        disk.checkpoint.waits = waits;
         let done = compact_on(&mut disk, self.path(), &pids, &options).unwrap_or_default();
-        (done, disk.gate.seen)
+        (done, disk.checkpoint.seen)
     }
 
     /// Nothing is left of the dead but archives.
@@ -145,20 +148,68 @@ fn every_step_fails_once() {
 /// Where file times are coarse, a new file with the inode of a spent one could be taken for it.
 #[test]
 fn nothing_young_is_deleted_before_the_clock_advances() {
-    let waits = |step: usize, age: u64| {
+    for (age, expected) in [(0, &[Step::Commit][..]), (30, &[])] {
         let directory = TempDir::new().unwrap();
         drop(Worker::start(directory.path(), "counter_1.db", &[(key("c"), 1.0)]));
-        std::thread::sleep(std::time::Duration::from_millis(age));
-        let mut disk = Disk { gate: Watch::new(killed_at(step)) };
-        let options = Options::default();
-        compact_on(&mut disk, directory.path(), &[], &options).unwrap();
-        let first = disk.gate.waited_after;
-        let mut disk = Disk { gate: Watch::new(|_| false) };
-        compact_on(&mut disk, directory.path(), &[], &options).unwrap();
-        (first, disk.gate.waited_after)
+        std::thread::sleep(Duration::from_millis(age));
+        let mut disk = Disk { checkpoint: Watch::new(|_| false) };
+        compact_on(&mut disk, directory.path(), &[], &Options::default()).unwrap();
+        assert_eq!(disk.checkpoint.waited_after, expected);
+    }
+}
+
+/// A time in the future, such as of a file that was copied here, does not hide the young ones.
+#[test]
+fn the_young_are_waited_for_beside_files_of_the_future() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    drop(Worker::start(path, "counter_1.db", &[(key("c"), 1.0)]));
+    let future = SystemTime::now() + Duration::from_secs(3600);
+    let file = fs::File::options().write(true).open(path.join("counter_1.db")).unwrap();
+    file.set_modified(future).unwrap();
+    drop(file);
+    drop(Worker::start(path, "counter_2.db", &[(key("c"), 1.0)]));
+    let mut disk = Disk { checkpoint: Watch::new(|_| false) };
+    compact_on(&mut disk, path, &[], &Options::default()).unwrap();
+    assert_eq!(disk.checkpoint.waited_after, [Step::Commit]);
+}
+
+/// Killed between the commit and the wait: whoever deletes the spent file then has to wait.
+#[test]
+fn recovery_and_writers_wait_too() {
+    /// Waits for nothing, and dies of it.
+    struct KilledByWaiting(bool);
+    impl Checkpoint for KilledByWaiting {
+        fn pass(&mut self, _step: Step, _path: &Path) -> io::Result<()> {
+            if self.0 { Err(io::Error::other("killed by the test")) } else { Ok(()) }
+        }
+
+        fn wait(&mut self, _time: Duration) {
+            self.0 = true;
+        }
+    }
+    let killed = || {
+        let directory = TempDir::new().unwrap();
+        drop(Worker::start(directory.path(), "counter_1.db", &[(key("c"), 1.0)]));
+        // A little in the future, so that it is young for as long as this test takes.
+        let changed = SystemTime::now() + TICK / 2;
+        let spent = directory.path().join("counter_1.db");
+        fs::File::options().write(true).open(&spent).unwrap().set_modified(changed).unwrap();
+        let mut disk = Disk { checkpoint: KilledByWaiting(false) };
+        compact_on(&mut disk, directory.path(), &[], &Options::default()).unwrap();
+        assert!(spent.exists() && directory.path().join("counter_compacted.db").exists());
+        (directory, changed)
     };
-    assert_eq!(waits(usize::MAX, 0), (vec![Step::Commit], vec![]));
-    assert_eq!(waits(usize::MAX, 30), (vec![], vec![]));
+    let (directory, changed) = killed();
+    let mut disk = Disk { checkpoint: Watch::new(|_| false) };
+    compact_on(&mut disk, directory.path(), &[], &Options::default()).unwrap();
+    assert_eq!(names(directory.path()), [".multiprom.lock", "counter_compacted.db"]);
+    assert!(SystemTime::now() >= changed + TICK);
+    let (directory, changed) = killed();
+    let worker = Worker::open(directory.path(), "counter_1.db", &key("c"), 2.0);
+    assert!(SystemTime::now() >= changed + TICK);
+    assert_eq!(totals(directory.path())["c"], 3.0);
+    drop(worker);
 }
 
 /// A worker with the name of a dead one starts after the kill, before recovery.

@@ -36,9 +36,9 @@ fn scene() -> TempDir {
 
 /// Compacts, and calls `before` before each step.
 fn compact_watched(directory: &Path, before: impl FnMut(usize) -> bool) -> Vec<Step> {
-    let mut disk = Disk { gate: Watch::new(before) };
+    let mut disk = Disk { checkpoint: Watch::new(before) };
     compact_on(&mut disk, directory, &[OsString::from("2")], &Options::default()).unwrap();
-    disk.gate.seen
+    disk.checkpoint.seen
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn scrapes_beside_compactions_and_new_files() {
                 // Every other one is killed, each time at another step.
                 killed_at = (killed_at + 1) % 40;
                 let is_killed = |number| killed_at % 2 == 0 && number >= killed_at;
-                let mut disk = Disk { gate: Watch::new(is_killed) };
+                let mut disk = Disk { checkpoint: Watch::new(is_killed) };
                 let _ = compact_on(&mut disk, path, &[], &Options::default());
             }
             sweep(path);

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::dead::{self, Claim, Dead};
-use crate::disk::{Disk, Gate, Step};
+use crate::disk::{Checkpoint, Disk, Step};
 use crate::error::Reason;
 use crate::filename::FileName;
 
@@ -21,6 +22,8 @@ pub struct Options {
     pub wait: Duration,
     /// So many files at most; the next call goes on.
     pub max_files: Option<usize>,
+    /// Whether to pass over files that this process has found unfit to be folded before.
+    pub remembers: bool,
 }
 
 /// What was done.
@@ -28,7 +31,7 @@ pub struct Options {
 pub struct Compaction {
     /// How many processes had files that were folded.
     pub processes: usize,
-    /// How many files are in archives now.
+    /// How many files were folded into archives.
     pub files_folded: usize,
     /// How many were deleted without being folded: of live gauges, empty ones, and dropped ones.
     pub files_deleted: usize,
@@ -50,8 +53,8 @@ pub struct LeftAlone {
 }
 
 /// One call under way.
-pub(crate) struct Run<'a, G> {
-    pub(crate) disk: &'a mut Disk<G>,
+pub(crate) struct Run<'a, C> {
+    pub(crate) disk: &'a mut Disk<C>,
     pids: &'a [OsString],
     options: &'a Options,
     pub(crate) done: Compaction,
@@ -60,9 +63,9 @@ pub(crate) struct Run<'a, G> {
     files_left: usize,
 }
 
-impl<'a, G: Gate> Run<'a, G> {
+impl<'a, C: Checkpoint> Run<'a, C> {
     /// The beginning of a call.
-    pub(crate) fn new(disk: &'a mut Disk<G>, pids: &'a [OsString], options: &'a Options) -> Self {
+    pub(crate) fn new(disk: &'a mut Disk<C>, pids: &'a [OsString], options: &'a Options) -> Self {
         Self {
             disk,
             pids,
@@ -79,29 +82,42 @@ impl<'a, G: Gate> Run<'a, G> {
     }
 
     /// Claims the file at `path`, if its process is dead and it is not too much for one call.
-    pub(crate) fn claim(&mut self, path: &Path) -> Option<Dead> {
-        let name = FileName::of_path(path).filter(|name| !name.is_archive())?;
-        let is_named = self.pids.iter().any(|pid| pid == name.pid);
+    ///
+    /// The error is that no file can be opened just now, this one or another.
+    pub(crate) fn claim(&mut self, path: &Path) -> io::Result<Option<Dead>> {
+        let name = FileName::of_path(path).filter(|name| !name.is_archive());
+        let Some(FileName { pid, .. }) = name else { return Ok(None) };
+        let is_named = self.pids.iter().any(|named| named == pid);
         if self.files_left == 0 || (self.options.named_only && !is_named) {
-            return None;
+            return Ok(None);
         }
-        match dead::claim(self.disk, path, is_named) {
+        match dead::claim(self.disk, path, is_named, self.options.remembers) {
             Ok(Claim::Dead(dead)) => {
                 self.files_left -= 1;
-                return Some(dead);
+                return Ok(Some(dead));
             }
             Ok(Claim::Other) => {}
             Ok(Claim::LeftAlone(reason)) => self.leave_alone(path, reason),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                return Err(error);
+            }
             Err(error) => self.leave_alone(path, error),
         }
-        None
+        Ok(None)
+    }
+
+    /// Notes that so many files that were claimed have yet to wait.
+    pub(crate) fn unclaim(&mut self, files: usize) {
+        self.files_left = self.files_left.saturating_add(files);
     }
 
     /// Deletes those of `files` whose processes are dead.
     pub(crate) fn delete_dead(&mut self, files: Vec<&Path>) {
         for path in files {
-            if let Some(dead) = self.claim(path) {
-                self.delete(&dead);
+            match self.claim(path) {
+                Ok(Some(dead)) => self.delete(&dead),
+                Ok(None) => {}
+                Err(error) => return self.leave_alone(path, error),
             }
         }
     }
@@ -124,9 +140,9 @@ impl<'a, G: Gate> Run<'a, G> {
         self.processes.extend(name.map(|name| name.pid.to_owned()));
     }
 
-    /// Notes that a file that was claimed is left alone. It shall not keep others from their turn.
+    /// Notes that a file that was claimed cannot be folded as it is.
     pub(crate) fn give_back(&mut self, dead: &Dead, reason: Reason) {
-        self.files_left = self.files_left.saturating_add(1);
+        dead::remember(&dead.metadata);
         self.leave_alone(&dead.path, reason);
     }
 

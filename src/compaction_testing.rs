@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::compaction::{Compaction, Options, compact_on};
-use crate::disk::{Disk, Gate, Step};
+use crate::disk::{Checkpoint, Disk, Step};
 use crate::exposition::{self, Format};
 use crate::family::{self, ExponentStyle, SampleOrder};
 use crate::format::testing::{entry, file_of};
@@ -121,7 +121,7 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
 
 /// Folds everything that is dead, without waiting for the clock: nobody is killed here.
 pub(crate) fn sweep(directory: &Path) -> Compaction {
-    let mut disk = Disk { gate: Watch { waits: false, ..Watch::new(|_| false) } };
+    let mut disk = Disk { checkpoint: Watch { waits: false, ..Watch::new(|_| false) } };
     compact_on(&mut disk, directory, &[], &Options::default()).unwrap()
 }
 
@@ -143,7 +143,7 @@ impl<F: FnMut(usize) -> bool> Watch<F> {
     }
 }
 
-impl<F: FnMut(usize) -> bool> Gate for Watch<F> {
+impl<F: FnMut(usize) -> bool> Checkpoint for Watch<F> {
     fn pass(&mut self, step: Step, _path: &Path) -> io::Result<()> {
         let number = self.seen.len();
         self.seen.push(step);

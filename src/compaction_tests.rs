@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -11,8 +12,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::compaction::{Compaction, Options, compact};
-use crate::compaction_testing::{Worker, exact, key, names, sweep, text, totals};
+use crate::compaction::{Compaction, Options, compact, compact_on};
+use crate::compaction_testing::{Watch, Worker, exact, key, names, sweep, text, totals};
+use crate::disk::{Checkpoint, Disk, Step};
 use crate::error::{Damage, Reason};
 use crate::format::testing::{entry, file, file_of};
 use crate::format::{MAGIC_ARCHIVE, MAGIC_WRITER};
@@ -139,7 +141,7 @@ fn what_is_damaged_is_left_alone() {
     dead(path, "counter_5.db", 2.0);
     let before = totals(path);
     let done = compact(path, &[], &Options { max_files: Some(1), ..Options::default() }).unwrap();
-    assert_eq!(done.files_folded, 0, "the damaged come first");
+    assert_eq!(done.files_folded, 0, "a damaged one was tried");
     let done = sweep(path);
     assert_eq!(done.files_folded, 1);
     let reasons = reasons(&done);
@@ -201,17 +203,163 @@ fn many_files_in_bounded_steps() {
     assert_eq!(totals(path)["c"], 300.0);
 }
 
+/// Nobody can read more or less than before.
 #[test]
 fn the_archive_has_the_permissions_of_the_files() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
-    for (name, mode) in [("counter_1.db", 0o640), ("counter_2.db", 0o600)] {
+    let dead_with_mode = |name: &str, mode| {
         dead(path, name, 1.0);
         fs::set_permissions(path.join(name), fs::Permissions::from_mode(mode)).unwrap();
-        sweep(path);
-        let mode = fs::metadata(path.join("counter_compacted.db")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o640);
+    };
+    dead_with_mode("counter_1.db", 0o640);
+    assert_eq!(sweep(path).files_folded, 1);
+    let mode = fs::metadata(path.join("counter_compacted.db")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    dead_with_mode("counter_2.db", 0o600);
+    dead_with_mode("counter_3.db", 0o644);
+    dead_with_mode("counter_4.db", 0o640);
+    let done = sweep(path);
+    assert_eq!(done.files_folded, 1);
+    let expected = ["counter_2.db", "counter_3.db"].map(|name| (name, &Reason::OtherReaders));
+    assert_eq!(reasons(&done), expected);
+    assert_eq!(totals(path)["c"], 4.0);
+}
+
+#[test]
+fn what_everybody_may_read_is_folded_whosever_it_is() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    for (name, mode) in [("counter_1.db", 0o644), ("counter_2.db", 0o664), ("counter_3.db", 0o666)]
+    {
+        dead(path, name, 1.0);
+        fs::set_permissions(path.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
+    assert_eq!(sweep(path).files_folded, 3);
+    let mode = fs::metadata(path.join("counter_compacted.db")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
+}
+
+/// What a worker counted of a label that no text can show must not keep its file for ever.
+#[test]
+fn a_lone_surrogate_does_not_keep_a_file() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let lone = r#"["s", "s", {"a": "\ud800"}, ""]"#.to_owned();
+    for name in ["counter_1.db", "counter_2.db"] {
+        drop(Worker::start(path, name, &[(lone.clone(), 1.0), (key("c"), 1.0)]));
+        let done = sweep(path);
+        assert_eq!((done.files_folded, done.left_alone), (1, vec![]));
+    }
+    assert_eq!(totals(path), [("c".to_owned(), 2.0)].into());
+    let merge = crate::merge::Merge::of_directory(path).unwrap();
+    let left_out = merge.parse().unwrap().left_out;
+    assert_eq!(left_out.len(), 1, "every scrape reports it: {left_out:?}");
+}
+
+/// A header that says nonsense of a file as large as the disk: nothing of it is read.
+#[test]
+fn a_huge_damaged_file_costs_nothing() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let file = fs::File::create(path.join("counter_1.db")).unwrap();
+    std::io::Write::write_all(&mut &file, &[&(-1_i32).to_ne_bytes()[..], &MAGIC_WRITER].concat())
+        .unwrap();
+    file.set_len(1 << 40).unwrap();
+    drop(file);
+    let done = sweep(path);
+    let damage = Damage::BadUsed { used: -1 };
+    assert_eq!(reasons(&done), [("counter_1.db", &Reason::Damaged { offset: Some(0), damage })]);
+}
+
+/// Reads beside the steps of one call.
+fn reads(path: &Path, options: &Options) -> (Compaction, usize) {
+    let mut disk = Disk { checkpoint: Watch { waits: false, ..Watch::new(|_| false) } };
+    let done = compact_on(&mut disk, path, &[], options).unwrap();
+    let seen = disk.checkpoint.seen;
+    (done, seen.into_iter().filter(|step| *step == Step::Read).count())
+}
+
+#[test]
+fn what_cannot_be_folded_is_read_once() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    dead(path, "counter_0.db", 1.0);
+    sweep(path);
+    let bad = file_of(MAGIC_WRITER, &[entry("garbled", 1.0, 0.0)]);
+    for number in 1..=20 {
+        fs::write(path.join(format!("counter_{number}.db")), &bad).unwrap();
+    }
+    let sweeping = Options { max_files: Some(8), remembers: true, ..Options::default() };
+    // Not even the archive is read: there is nothing to add to it.
+    for (tried, read) in [(8, 8), (8, 8), (4, 4), (0, 0)] {
+        let (done, reads) = reads(path, &sweeping);
+        assert_eq!((done.left_alone.len(), reads), (tried, read));
+    }
+    dead(path, "counter_9a.db", 1.0);
+    assert_eq!(reads(path, &sweeping).0.files_folded, 1, "the bad ones are in nobody's way");
+    let (done, reads) = reads(path, &Options::default());
+    assert_eq!((done.left_alone.len(), reads), (20, 20), "who asks for it is told");
+}
+
+/// Opens so many files between two commits.
+struct FewDescriptors {
+    limit: usize,
+    open: usize,
+}
+
+impl Checkpoint for FewDescriptors {
+    fn pass(&mut self, step: Step, _path: &Path) -> io::Result<()> {
+        match step {
+            Step::OpenDead if self.open == self.limit => {
+                return Err(io::Error::from_raw_os_error(libc::EMFILE));
+            }
+            Step::OpenDead => self.open += 1,
+            Step::Commit => self.open = 0,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, _time: Duration) {}
+}
+
+#[test]
+fn with_few_descriptors_all_is_folded_in_small_steps() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    for number in 0..50 {
+        dead(path, &format!("counter_{number}.db"), 1.0);
+    }
+    let mut disk = Disk { checkpoint: FewDescriptors { limit: 0, open: 0 } };
+    let done = compact_on(&mut disk, path, &[], &Options::default()).unwrap();
+    assert_eq!((done.files_folded, done.left_alone.len()), (0, 1));
+    disk.checkpoint.limit = 10;
+    let done = compact_on(&mut disk, path, &[], &Options::default()).unwrap();
+    assert_eq!((done.files_folded, done.left_alone), (50, vec![]));
+    assert_eq!(names(path), [LOCK, "counter_compacted.db"]);
+    assert_eq!(totals(path)["c"], 50.0);
+}
+
+/// Of a directory of others not everything is read in vain.
+#[test]
+fn who_may_not_write_reads_nothing() {
+    struct ReadOnly;
+    impl Checkpoint for ReadOnly {
+        fn pass(&mut self, step: Step, _path: &Path) -> io::Result<()> {
+            assert!(step != Step::Read);
+            let is_refused = step == Step::CreateTemporary;
+            if is_refused { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+        }
+
+        fn wait(&mut self, _time: Duration) {}
+    }
+    let directory = TempDir::new().unwrap();
+    dead(directory.path(), "counter_1.db", 1.0);
+    let mut disk = Disk { checkpoint: ReadOnly };
+    let done = compact_on(&mut disk, directory.path(), &[], &Options::default()).unwrap();
+    let reason = Reason::Io { message: "permission denied".to_owned() };
+    assert_eq!(reasons(&done), [("counter_compacted.db", &reason)]);
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Tells the files of dead processes from those of the living.
 
+use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
 
-use crate::disk::{Disk, Gate, Step};
+use crate::disk::{Checkpoint, Disk, Step};
 use crate::error::Reason;
 use crate::format::{self, HEADER_SIZE, MAGIC_STOCK, MAGIC_WRITER};
 use crate::journal;
@@ -31,13 +34,36 @@ impl Dead {
         let used = usize::try_from(self.used).ok();
         self.metadata.len() == 0 || has_header && matches!(used, Some(0 | HEADER_SIZE))
     }
+}
 
-    /// How many bytes have to be read: those in use, if the header can be believed.
-    #[must_use]
-    pub(crate) fn size(&self) -> usize {
-        let size = usize::try_from(self.metadata.len()).unwrap_or(usize::MAX);
-        usize::try_from(self.used).map_or(size, |used| used.min(size))
+/// Files that were claimed and given back, by device, inode and the time of their last change: most
+/// are damaged for good, and to read them all in each sweep would take longer and longer.
+static GIVEN_BACK: Mutex<BTreeSet<Given>> = Mutex::new(BTreeSet::new());
+type Given = (u64, u64, i64, i64);
+/// So many are remembered; then all are tried once more.
+const GIVEN_BACK_MAX: usize = 10_000;
+
+/// Remembers that a file cannot be folded as it is.
+pub(crate) fn remember(metadata: &Metadata) {
+    if let Some(mut given_back) = given_back() {
+        if given_back.len() >= GIVEN_BACK_MAX {
+            given_back.clear();
+        }
+        given_back.insert(given(metadata));
     }
+}
+
+fn is_remembered(metadata: &Metadata) -> bool {
+    given_back().is_some_and(|given_back| given_back.contains(&given(metadata)))
+}
+
+/// None if another thread is at it; or was, when this process was forked.
+fn given_back() -> Option<MutexGuard<'static, BTreeSet<Given>>> {
+    GIVEN_BACK.try_lock().ok()
+}
+
+fn given(metadata: &Metadata) -> Given {
+    (metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 /// Whose a file is.
@@ -53,12 +79,19 @@ pub(crate) enum Claim {
 
 /// Claims the file at `path`, if its process is dead: for multiprom's files the lock tells, for
 /// those of `prometheus_client`, which nobody locks, the caller must know and have named it.
-pub(crate) fn claim<G: Gate>(disk: &mut Disk<G>, path: &Path, is_named: bool) -> io::Result<Claim> {
-    let (file, metadata) = match disk.open_dead(path) {
+///
+/// `remembers` leaves out what was given back before.
+pub(crate) fn claim<C: Checkpoint>(
+    disk: &mut Disk<C>,
+    path: &Path,
+    is_named: bool,
+    remembers: bool,
+) -> io::Result<Claim> {
+    let (file, metadata) = match disk.open(Step::OpenDead, path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Claim::Other),
         result => result?,
     };
-    if !metadata.is_file() {
+    if !metadata.is_file() || remembers && is_remembered(&metadata) {
         return Ok(Claim::Other);
     }
     let mut header = [0; HEADER_SIZE];

@@ -1,7 +1,8 @@
 //! Every system call with which compaction changes a directory, or depends on its state.
 //!
 //! All go through here, each with the name of its step, so that a test can stop the world before
-//! any of them, and cannot forget one.
+//! any of them, and cannot forget one. Only looks at a file that is open already do not: they can
+//! fail, but the world is the same before and after.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use crate::archive::Archive;
 use crate::journal;
 use crate::lock::{self, Locked};
-use crate::reader;
+use crate::reader::{self, FromStart};
 
 /// The permissions that an archive may have: it is no program.
 const MODE_MASK: u32 = 0o666;
@@ -43,6 +44,8 @@ steps! {
     RemoveStray,
     /// Open the archive and read its journal.
     OpenArchive,
+    /// Open a file that the journal names.
+    OpenSpent,
     /// Lock a file that the journal names.
     LockSpent,
     /// Delete a file that the journal names.
@@ -76,7 +79,7 @@ steps! {
 }
 
 /// What each step has to pass.
-pub(crate) trait Gate {
+pub(crate) trait Checkpoint {
     /// Called right before a step; an error makes the step fail.
     fn pass(&mut self, step: Step, path: &Path) -> io::Result<()>;
 
@@ -84,11 +87,11 @@ pub(crate) trait Gate {
     fn wait(&mut self, time: Duration);
 }
 
-/// A gate that is always open.
+/// Nobody looks.
 #[derive(Debug)]
-pub(crate) struct Open;
+pub(crate) struct Unchecked;
 
-impl Gate for Open {
+impl Checkpoint for Unchecked {
     fn pass(&mut self, _step: Step, _path: &Path) -> io::Result<()> {
         Ok(())
     }
@@ -98,33 +101,33 @@ impl Gate for Open {
     }
 }
 
-/// The file system, behind a gate.
+/// The file system, behind a checkpoint.
 #[derive(Debug)]
-pub(crate) struct Disk<G> {
-    /// The gate.
-    pub(crate) gate: G,
+pub(crate) struct Disk<C> {
+    /// What every step has to pass.
+    pub(crate) checkpoint: C,
 }
 
-impl<G: Gate> Disk<G> {
+impl<C: Checkpoint> Disk<C> {
     /// Locks the directory; none if another holds it for all of `wait`.
     pub(crate) fn lock_directory(
         &mut self,
         path: &Path,
         wait: Duration,
     ) -> io::Result<Option<Locked>> {
-        self.gate.pass(Step::LockDirectory, path)?;
+        self.checkpoint.pass(Step::LockDirectory, path)?;
         lock::directory(path, wait)
     }
 
     /// Opens what is at the path of an archive.
     pub(crate) fn open_archive(&mut self, path: &Path) -> io::Result<Option<Archive>> {
-        self.gate.pass(Step::OpenArchive, path)?;
+        self.checkpoint.pass(Step::OpenArchive, path)?;
         Archive::open(path)
     }
 
     /// Opens a file that may be a dead process's.
-    pub(crate) fn open_dead(&mut self, path: &Path) -> io::Result<(File, Metadata)> {
-        self.gate.pass(Step::OpenDead, path)?;
+    pub(crate) fn open(&mut self, step: Step, path: &Path) -> io::Result<(File, Metadata)> {
+        self.checkpoint.pass(step, path)?;
         reader::open(path)
     }
 
@@ -135,28 +138,19 @@ impl<G: Gate> Disk<G> {
         file: File,
         path: &Path,
     ) -> io::Result<Option<Locked>> {
-        self.gate.pass(step, path)?;
+        self.checkpoint.pass(step, path)?;
         Locked::take(file, path)
     }
 
-    /// Reads the `used` bytes of a file into `bytes`.
-    pub(crate) fn read(
-        &mut self,
-        path: &Path,
-        file: &File,
-        used: usize,
-        bytes: &mut Vec<u8>,
-    ) -> io::Result<()> {
-        self.gate.pass(Step::Read, path)?;
-        bytes.resize(used, 0);
-        let filled = journal::read_at(file, bytes, 0)?;
-        bytes.truncate(filled);
-        Ok(())
+    /// All of the file that was opened at `path`.
+    pub(crate) fn read<'f>(&mut self, path: &Path, file: &'f File) -> io::Result<FromStart<'f>> {
+        self.checkpoint.pass(Step::Read, path)?;
+        Ok(FromStart::of(file))
     }
 
     /// Creates a file that only one can create, with the owner and permissions of another.
     pub(crate) fn create(&mut self, path: &Path, like: &Metadata) -> io::Result<File> {
-        self.gate.pass(Step::CreateTemporary, path)?;
+        self.checkpoint.pass(Step::CreateTemporary, path)?;
         let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
         let made = file.metadata()?;
         if (made.uid(), made.gid()) != (like.uid(), like.gid())
@@ -181,19 +175,19 @@ impl<G: Gate> Disk<G> {
         mut file: &File,
         bytes: &[u8],
     ) -> io::Result<()> {
-        self.gate.pass(step, path)?;
+        self.checkpoint.pass(step, path)?;
         file.write_all(bytes)
     }
 
     /// Renames a new archive over the old one.
     pub(crate) fn commit(&mut self, temporary: &Path, archive: &Path) -> io::Result<()> {
-        self.gate.pass(Step::Commit, archive)?;
+        self.checkpoint.pass(Step::Commit, archive)?;
         fs::rename(temporary, archive)
     }
 
     /// Deletes a file; one that is not there any more is deleted.
     pub(crate) fn delete(&mut self, step: Step, path: &Path) -> io::Result<()> {
-        self.gate.pass(step, path)?;
+        self.checkpoint.pass(step, path)?;
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -202,9 +196,9 @@ impl<G: Gate> Disk<G> {
 
     /// Clears the journal of the archive at `path`.
     pub(crate) fn clear_journal(&mut self, path: &Path, used: u64) -> io::Result<()> {
-        self.gate.pass(Step::OpenJournal, path)?;
+        self.checkpoint.pass(Step::OpenJournal, path)?;
         let file = File::options().write(true).open(path)?;
-        self.gate.pass(Step::ClearJournal, path)?;
+        self.checkpoint.pass(Step::ClearJournal, path)?;
         journal::clear(&file, used)
     }
 }

@@ -38,7 +38,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Reason {
     /// A damaged file is not folded: what of it counts, and the report on it, would go with it.
-    #[error("damaged: {damage}")]
+    #[error("damaged{}: {damage}", .offset.map(|at| format!(" at byte {at}")).unwrap_or_default())]
     Damaged {
         /// Where, in bytes.
         offset: Option<u64>,
@@ -54,6 +54,9 @@ pub enum Reason {
     /// The name of an archive, but no archive.
     #[error("it has the name of an archive but is none")]
     NotAnArchive,
+    /// With the archive its content would be for other users to read.
+    #[error("not the same users may read it and the archive")]
+    OtherReaders,
     /// The archive would be larger than the format allows.
     #[error("the archive would be too large")]
     TooLarge,

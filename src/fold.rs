@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::io::{self, Read};
+use std::path::PathBuf;
 
 use crate::column::AnyColumn;
 use crate::error::{Damage, Error, Result};
 use crate::format::{self, Entry, HEADER_SIZE, MAGIC_ARCHIVE};
 use crate::key::Key;
-use crate::key_index::{Cursor, KeyIndex};
+use crate::key_index::Cursor;
 use crate::left_out::Skipped;
 use crate::metric::{Kind, MetricType};
 use crate::reader::{Outcome, Reader};
@@ -27,13 +28,10 @@ pub(crate) struct Unsound {
 /// Files of one kind under way into an archive.
 #[derive(Debug)]
 pub(crate) struct Fold {
+    /// Its keys can all be parsed.
     table: Table,
     metric_type: MetricType,
     reader: Reader,
-    /// The keys that were looked at, also of files that were not added.
-    keys: KeyIndex,
-    /// For each of them whether it can be parsed.
-    sound: Vec<bool>,
     /// The sums that do not fit a pair without loss, by key.
     exact: HashMap<Box<[u8]>, ExactSum>,
 }
@@ -46,41 +44,23 @@ impl Fold {
             table: Table::new(kind),
             metric_type: kind.metric_type,
             reader: Reader::default(),
-            keys: KeyIndex::default(),
-            sound: Vec::new(),
             exact: HashMap::new(),
         }
     }
 
-    /// Adds a file, if all of it is sound: all or nothing.
+    /// Whether all of a file is sound, which nobody writes to.
     ///
     /// Of a damaged one the valid prefix counts in every scrape, and a damaged key is reported by
     /// every scrape. Both would end with the file, so it stays.
-    pub(crate) fn add(&mut self, bytes: &[u8], is_archive: bool) -> Result<(), Unsound> {
-        self.check(bytes)?;
-        let entries = InMemory { reader: &mut self.reader, bytes, is_archive };
-        // Its place and its process matter only for rules that are never folded.
-        let outcome = self.table.read(entries, OsStr::new(""), 0, &mut Skipped::default());
-        debug_assert!(matches!(outcome, Ok(Outcome::Complete)), "checked before");
-        Ok(())
-    }
-
-    fn check(&mut self, bytes: &[u8]) -> Result<(), Unsound> {
-        let Self { reader, keys, sound, metric_type, .. } = self;
+    pub(crate) fn check(&mut self, file: impl Read) -> Result<(), Unsound> {
+        let Self { table, reader, metric_type, .. } = self;
         let mut cursor = Cursor::default();
         let mut first = None;
-        let outcome = reader.read_entries(bytes, |offset, entry| {
-            if first.is_some() {
+        let outcome = reader.read_entries(file, |offset, entry| {
+            if first.is_some() || table.knows(&mut cursor, entry.key) {
                 return;
             }
-            let number = keys.number(&mut cursor, entry.key).map(|number| number as usize);
-            if number.is_some_and(|number| sound.get(number) == Some(&true)) {
-                return;
-            }
-            let damage = Key::parse(entry.key, *metric_type).err();
-            if number == Some(sound.len()) {
-                sound.push(damage.is_none());
-            }
+            let damage = Key::check(entry.key, *metric_type).err();
             first = damage.map(|damage| Unsound { offset: Some(offset), damage });
         });
         match outcome {
@@ -94,6 +74,18 @@ impl Fold {
         }
     }
 
+    /// Adds a file that was checked. After an error this is of no use any more.
+    pub(crate) fn add(&mut self, file: impl Read, is_archive: bool) -> io::Result<()> {
+        let entries = Checked { reader: &mut self.reader, file, is_archive };
+        // Its place and its process matter only for rules that are never folded.
+        match self.table.read(entries, OsStr::new(""), 0, &mut Skipped::default()) {
+            Ok(Outcome::Complete) => Ok(()),
+            Ok(_) => Err(changed()),
+            Err(Error::Io { source, .. }) => Err(source),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
     /// Whether some sum lost bits, so that all that was added must be recounted, in the same order.
     #[must_use]
     pub(crate) fn is_lossy(&self) -> bool {
@@ -101,19 +93,19 @@ impl Fold {
     }
 
     /// Recounts a file that was added.
-    pub(crate) fn recount(&mut self, bytes: &[u8], is_archive: bool) {
-        let AnyColumn::Sums(sums) = &self.table.column else { return };
+    pub(crate) fn recount(&mut self, file: impl Read, is_archive: bool) -> io::Result<()> {
+        let AnyColumn::Sums(sums) = &self.table.column else { return Ok(()) };
         if self.exact.is_empty() {
             let lossy = self.table.keys().zip(&sums.lossy).filter(|(_, lossy)| **lossy);
             self.exact.extend(lossy.map(|(key, _)| (key.into(), ExactSum::default())));
         }
         let exact = &mut self.exact;
-        let outcome = self.reader.read_entries(bytes, |_, entry| {
+        let outcome = self.reader.read_entries(file, |_, entry| {
             if let Some(sum) = exact.get_mut(entry.key) {
                 sum.add_pair(entry.value, if is_archive { entry.timestamp } else { 0.0 });
             }
-        });
-        debug_assert!(matches!(outcome, Ok(Outcome::Complete)), "checked before");
+        })?;
+        if outcome == Outcome::Complete { Ok(()) } else { Err(changed()) }
     }
 
     /// The archive without its journal; none if it is larger than a file can be.
@@ -146,22 +138,27 @@ impl Fold {
     }
 }
 
-/// The entries of a file in memory.
-struct InMemory<'a> {
+/// The entries of a file that was checked.
+struct Checked<'a, R> {
     reader: &'a mut Reader,
-    bytes: &'a [u8],
+    file: R,
     is_archive: bool,
 }
 
-impl Entries for InMemory<'_> {
+impl<R: Read> Entries for Checked<'_, R> {
     fn is_archive(&self) -> bool {
         self.is_archive
     }
 
     fn read(self, visit: impl FnMut(u64, Entry<'_>)) -> Result<Outcome> {
-        let io_error = |source| Error::Io { path: Path::new("").to_owned(), source };
-        self.reader.read_entries(self.bytes, visit).map_err(io_error)
+        let io_error = |source| Error::Io { path: PathBuf::new(), source };
+        self.reader.read_entries(self.file, visit).map_err(io_error)
     }
+}
+
+/// Somebody writes to a file that is locked, or to an archive.
+fn changed() -> io::Error {
+    io::Error::other("the file was changed while it was read")
 }
 
 #[cfg(test)]
@@ -183,9 +180,12 @@ mod tests {
             let files = files.iter().map(|bytes| (&bytes[..], false));
             archive.into_iter().map(|bytes| (bytes, true)).chain(files)
         };
-        all().for_each(|(bytes, is_archive)| fold.add(bytes, is_archive).unwrap());
+        for (bytes, is_archive) in all() {
+            fold.check(bytes).unwrap();
+            fold.add(bytes, is_archive).unwrap();
+        }
         if fold.is_lossy() {
-            all().for_each(|(bytes, is_archive)| fold.recount(bytes, is_archive));
+            all().for_each(|(bytes, is_archive)| fold.recount(bytes, is_archive).unwrap());
         }
         fold.finish().unwrap()
     }
@@ -249,18 +249,20 @@ mod tests {
     }
 
     #[test]
-    fn an_unsound_file_is_not_added_at_all() {
+    fn an_unsound_file_is_found_out() {
         let good = entry(&key("a"), 1.0, 0.0);
         let bad = entry("no json", 1.0, 0.0);
         let mut fold = Fold::new(COUNTER);
-        fold.add(&file(None, std::slice::from_ref(&good)), false).unwrap();
+        let sound = file(None, std::slice::from_ref(&good));
+        fold.check(&sound[..]).unwrap();
+        fold.add(&sound[..], false).unwrap();
         for (bytes, offset) in [
             (file(None, &[good.clone(), bad.clone()]), HEADER_SIZE + good.len()),
             (file(None, &[bad.clone(), good.clone()]), HEADER_SIZE),
             (file(Some(1000), std::slice::from_ref(&good)), HEADER_SIZE + good.len()),
             (file(None, &[good.clone(), vec![0; 8]]), HEADER_SIZE + good.len()),
         ] {
-            assert_eq!(fold.add(&bytes, false).unwrap_err().offset, Some(offset as u64));
+            assert_eq!(fold.check(&bytes[..]).unwrap_err().offset, Some(offset as u64));
         }
         assert_eq!(content(&fold.finish().unwrap()), [(key("a"), 1.0, 0.0)]);
     }

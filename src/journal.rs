@@ -10,6 +10,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::Damage;
 
@@ -19,6 +20,8 @@ const MAGIC: [u8; 8] = *b"MPjourn1";
 const WORD_SIZE: usize = 8;
 /// Magic, count, length of the records in bytes, and checksum.
 const HEADER_SIZE: usize = 4 * WORD_SIZE;
+/// The clock of file times advances at least so often.
+pub(crate) const TICK: Duration = Duration::from_millis(12);
 /// The longest journal that is believed.
 const LENGTH_MAX: usize = 64 << 20;
 
@@ -48,11 +51,30 @@ impl Mark {
         self.inode == metadata.ino() && self.changed == (metadata.mtime(), metadata.mtime_nsec())
     }
 
-    /// When the file was changed last, in nanoseconds.
+    /// How long to wait before the file may be deleted.
     #[must_use]
-    pub(crate) fn changed_nanoseconds(&self) -> i128 {
-        i128::from(self.changed.0) * 1_000_000_000 + i128::from(self.changed.1)
+    pub(crate) fn remaining(&self) -> Duration {
+        remaining(self.changed)
     }
+}
+
+/// How long to wait before a spent file may be deleted: a new file can be told from it only by the
+/// time of its change, as it may get the same inode, and that clock advances in ticks.
+#[must_use]
+pub(crate) fn remaining_for(metadata: &Metadata) -> Duration {
+    remaining((metadata.mtime(), metadata.mtime_nsec()))
+}
+
+fn remaining((seconds, nanoseconds): (i64, i64)) -> Duration {
+    let changed = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // CAST: u128 nanoseconds since 1970 fit into i128 for long.
+    let now = i128::try_from(now.as_nanos()).unwrap_or(i128::MAX);
+    let tick = TICK.as_nanos().cast_signed();
+    // A time far in the future was made by another clock, and tells the two files apart.
+    let is_young = (-tick..tick).contains(&(now - changed));
+    let remaining = if is_young { changed + tick - now } else { 0 };
+    Duration::from_nanos(u64::try_from(remaining).unwrap_or_default())
 }
 
 /// The bytes of a journal of these files; none if it would be longer than is believed.

@@ -55,6 +55,14 @@ impl<'a> Key<'a> {
         Ok(key)
     }
 
+    /// Whether the bytes are a key that somebody meant: one with a lone surrogate too, as Python's
+    /// strings can have it, though no text format can show it and it is left out of scrapes.
+    pub(crate) fn check(bytes: &[u8], metric_type: MetricType) -> Result<(), Damage> {
+        let Err(damage) = Key::parse(bytes, metric_type) else { return Ok(()) };
+        let shown = without_lone_surrogates(bytes);
+        if shown != bytes && Key::parse(&shown, metric_type).is_ok() { Ok(()) } else { Err(damage) }
+    }
+
     /// Parses a key that is written as prometheus_client writes it and has nothing to unescape,
     /// as nearly all are, without copying. None for any other.
     fn parse_plain(text: &'a str) -> Option<Self> {
@@ -191,6 +199,35 @@ fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
 }
 
+/// JSON with escaped U+FFFD in the place of escaped surrogates that are no pair.
+fn without_lone_surrogates(json: &[u8]) -> Vec<u8> {
+    /// The number of a `\u` escape.
+    fn unit(json: &[u8]) -> Option<u32> {
+        let digits = str::from_utf8(json.strip_prefix(br"\u")?.get(..4)?).ok()?;
+        u32::from_str_radix(digits, 16).ok()
+    }
+    const UNIT_LENGTH: usize = r"\uffff".len();
+    let mut shown = Vec::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(first) = rest.first() {
+        let length = match (unit(rest), rest.get(UNIT_LENGTH..).and_then(unit)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 2 * UNIT_LENGTH,
+            (Some(0xd800..=0xdfff), _) => {
+                shown.extend_from_slice(br"\ufffd");
+                rest = &rest[UNIT_LENGTH..];
+                continue;
+            }
+            // An escaped backslash is not the beginning of another escape.
+            _ if *first == b'\\' => rest.len().min(2),
+            _ => 1,
+        };
+        let (kept, behind) = rest.split_at(length);
+        shown.extend_from_slice(kept);
+        rest = behind;
+    }
+    shown
+}
+
 /// The beginning of a text that a file holds: reports must not be as long as a file.
 fn shortened(text: &str) -> String {
     text.chars().take(REASON_LENGTH).collect()
@@ -271,6 +308,20 @@ mod tests {
             let result = parse(text.as_bytes());
             assert!(matches!(result, Err(Damage::KeyNotJson { .. })), "{text}: {result:?}");
         }
+    }
+
+    #[test]
+    fn a_lone_surrogate_is_no_damage_of_the_file() {
+        let check = |text: &str| Key::check(text.as_bytes(), MetricType::Counter);
+        for lone in [r"\ud800", r"\udc00\ud800", r"\ud83d\ud83d\ude00", r"\\\udfff", r"\uD800x"] {
+            let text = format!(r#"["f", "f", {{"a": "{lone}"}}, ""]"#);
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+            assert_eq!(check(&text), Ok(()), "{text}");
+        }
+        for text in [r#"["f\ud800", "f", {}]"#, r#"["f", "\\ud800", {}, ""#, r#"["f\ud8"]"#, ""] {
+            assert!(check(text).is_err(), "{text}");
+        }
+        assert_eq!(without_lone_surrogates(br"\\ud800 \ud83d\ude00"), br"\\ud800 \ud83d\ude00");
     }
 
     #[test]

@@ -61,6 +61,15 @@ impl KeyIndex {
         Some(number)
     }
 
+    /// The number of `key`, which is the next that `cursor` meets, if it is known.
+    pub(crate) fn find(&self, cursor: &mut Cursor, key: &[u8]) -> Option<u32> {
+        let guess = self.next[cursor.position];
+        let number =
+            if self.is(guess, key) { guess } else { self.known(self.hasher.hash_one(key), key)? };
+        cursor.position = number as usize + 1;
+        Some(number)
+    }
+
     /// The bytes of all keys, in the order of their numbers.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.ends.len()).map(|number| self.key(number))
@@ -85,10 +94,13 @@ impl KeyIndex {
             return None;
         }
         let hash = self.hasher.hash_one(key);
-        let known = self.numbers.find(hash, |&number| self.is(number, key)).copied();
-        let number = known.unwrap_or_else(|| self.insert(hash, key));
+        let number = self.known(hash, key).unwrap_or_else(|| self.insert(hash, key));
         self.next[cursor.position] = number;
         Some(number)
+    }
+
+    fn known(&self, hash: u64, key: &[u8]) -> Option<u32> {
+        self.numbers.find(hash, |&number| self.is(number, key)).copied()
     }
 
     fn insert(&mut self, hash: u64, key: &[u8]) -> u32 {
@@ -125,6 +137,16 @@ mod tests {
         assert_eq!(numbers(&mut index, &["a", "b", "ab", ""]), [0, 1, 2, 3]);
         assert_eq!(numbers(&mut index, &["", "ab", "new", "a", "a"]), [3, 2, 4, 0, 0]);
         assert_eq!(numbers(&mut index, &["a", "b", "new"]), [0, 1, 4]);
+    }
+
+    #[test]
+    fn finding_keeps_nothing() {
+        let mut index = KeyIndex::default();
+        numbers(&mut index, &["a", "b"]);
+        let mut cursor = Cursor::default();
+        let found = ["a", "b", "c", "b"].map(|key| index.find(&mut cursor, key.as_bytes()));
+        assert_eq!(found, [Some(0), Some(1), None, Some(1)]);
+        assert_eq!(index.keys().count(), 2);
     }
 
     #[test]

@@ -2,35 +2,46 @@
 //!
 //! The order of the steps is what makes this safe; `docs/compaction.md` goes through all of them.
 
+use std::collections::VecDeque;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::archive::Archive;
 use crate::compaction_run::{LeftAlone, Run, left_alone};
 use crate::dead::Dead;
-use crate::disk::{Gate, Step};
+use crate::disk::{Checkpoint, Step};
 use crate::error::Reason;
 use crate::filename;
 use crate::fold::{Fold, Unsound};
 use crate::journal::{self, Mark};
 use crate::metric::Kind;
-use crate::reader;
 
 /// So many files go into an archive at once: all of them are held open and locked.
-const BATCH: usize = 128;
-
-/// The clock of file times advances at least so often.
-const TICK: Duration = Duration::from_millis(12);
+const BATCH: usize = 64;
+/// The permissions to read and write, and that of everybody to read.
+const MODE_MASK: u32 = 0o666;
+const READABLE_BY_ALL: u32 = 0o004;
 
 /// The entries of a new archive, and the files that are new in it.
 type AddedUp = (Vec<u8>, Vec<Dead>);
+
+/// What is in a new archive that was not in the old one.
+struct Absorbed {
+    files: Vec<Dead>,
+    /// Of the spent files that are still there, and of those absorbed.
+    marks: Vec<Mark>,
+    /// Where the new archive's journal begins.
+    used: u64,
+}
 
 /// The compaction of one kind.
 pub(crate) struct KindCompaction<'a> {
     directory: &'a Path,
     kind: Kind<'a>,
-    files: Vec<&'a Path>,
+    files: VecDeque<&'a Path>,
     archive_path: PathBuf,
     temporary_path: PathBuf,
     archive: Option<Archive>,
@@ -44,7 +55,7 @@ impl<'a> KindCompaction<'a> {
         Self {
             directory,
             kind,
-            files,
+            files: files.into(),
             archive_path: directory.join(filename::archive(kind)),
             temporary_path: directory.join(filename::temporary(kind)),
             archive: None,
@@ -55,19 +66,16 @@ impl<'a> KindCompaction<'a> {
     /// Finishes what a killed compaction left, then folds the files of the dead.
     ///
     /// The error is what keeps the whole kind from being folded.
-    pub(crate) fn run<G: Gate>(&mut self, run: &mut Run<'_, G>) -> Result<(), LeftAlone> {
+    pub(crate) fn run<C: Checkpoint>(&mut self, run: &mut Run<'_, C>) -> Result<(), LeftAlone> {
         self.recover(run)?;
-        let mut files = std::mem::take(&mut self.files).into_iter();
-        loop {
-            let batch = self.claim(run, &mut files);
-            if batch.is_empty() {
-                return Ok(());
-            }
+        while !self.files.is_empty() {
+            let batch = self.claim(run)?;
             self.fold(run, batch)?;
         }
+        Ok(())
     }
 
-    fn recover<G: Gate>(&mut self, run: &mut Run<'_, G>) -> Result<(), LeftAlone> {
+    fn recover<C: Checkpoint>(&mut self, run: &mut Run<'_, C>) -> Result<(), LeftAlone> {
         run.disk
             .delete(Step::RemoveStray, &self.temporary_path)
             .map_err(|error| left_alone(&self.temporary_path, error))?;
@@ -99,7 +107,7 @@ impl<'a> KindCompaction<'a> {
         Ok(())
     }
 
-    fn open_archive<G: Gate>(&mut self, run: &mut Run<'_, G>) -> Result<(), LeftAlone> {
+    fn open_archive<C: Checkpoint>(&mut self, run: &mut Run<'_, C>) -> Result<(), LeftAlone> {
         let path = &self.archive_path;
         self.archive = match run.disk.open_archive(path) {
             Ok(Some(archive)) => Some(archive),
@@ -111,9 +119,9 @@ impl<'a> KindCompaction<'a> {
     }
 
     /// Deletes the file that `mark` names, if it is still there; false if somebody holds it.
-    fn delete_spent<G: Gate>(&self, run: &mut Run<'_, G>, mark: &Mark) -> io::Result<bool> {
+    fn delete_spent<C: Checkpoint>(&self, run: &mut Run<'_, C>, mark: &Mark) -> io::Result<bool> {
         let path = self.directory.join(&mark.name);
-        let (file, metadata) = match reader::open(&path) {
+        let (file, metadata) = match run.disk.open(Step::OpenSpent, &path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             result => result?,
         };
@@ -129,14 +137,28 @@ impl<'a> KindCompaction<'a> {
     }
 
     /// Claims the next dead files that have something to fold; deletes empty ones.
-    fn claim<G: Gate>(
-        &mut self,
-        run: &mut Run<'_, G>,
-        files: &mut impl Iterator<Item = &'a Path>,
-    ) -> Vec<Dead> {
+    ///
+    /// The error is that there is no descriptor to open even one of them with.
+    fn claim<C: Checkpoint>(&mut self, run: &mut Run<'_, C>) -> Result<Vec<Dead>, LeftAlone> {
         let mut batch = Vec::new();
-        for path in files {
-            let Some(dead) = run.claim(path) else { continue };
+        let mut paths = Vec::new();
+        while batch.len() < BATCH
+            && let Some(path) = self.files.pop_front()
+        {
+            let dead = match run.claim(path) {
+                Ok(Some(dead)) => dead,
+                Ok(None) => continue,
+                Err(error) if batch.is_empty() => return Err(left_alone(path, error)),
+                Err(_) => {
+                    // Half of them, so that others can open files too.
+                    let kept = batch.len().div_ceil(2);
+                    run.unclaim(batch.len() - kept);
+                    batch.truncate(kept);
+                    paths.push(path);
+                    paths.drain(kept..).rev().for_each(|path| self.files.push_front(path));
+                    break;
+                }
+            };
             let name = path.file_name().unwrap_or_default();
             if self.spent.iter().any(|mark| mark.name == name && mark.is(&dead.metadata)) {
                 // It is in the archive already and cannot be deleted.
@@ -147,30 +169,41 @@ impl<'a> KindCompaction<'a> {
                 continue;
             }
             batch.push(dead);
-            if batch.len() == BATCH {
-                break;
-            }
+            paths.push(path);
         }
-        batch
+        Ok(batch)
     }
 
-    fn fold<G: Gate>(&mut self, run: &mut Run<'_, G>, batch: Vec<Dead>) -> Result<(), LeftAlone> {
-        let Some((entries, absorbed)) = self.add_up(run, batch)? else { return Ok(()) };
-        let new = absorbed.iter().map(|dead| {
-            let name = dead.path.file_name().unwrap_or_default();
-            Mark::new(name, &dead.metadata)
-        });
-        let marks: Vec<Mark> = self.spent.iter().cloned().chain(new).collect();
-        let journal = journal::encode(&marks)
-            .ok_or_else(|| left_alone(&self.archive_path, Reason::TooLarge))?;
-        let used = entries.len() as u64;
-        self.write(run, &absorbed, &entries, &journal).map_err(|error| {
+    fn fold<C: Checkpoint>(
+        &mut self,
+        run: &mut Run<'_, C>,
+        batch: Vec<Dead>,
+    ) -> Result<(), LeftAlone> {
+        let first = batch.first().map(|dead| &dead.metadata);
+        let Some(like) = self.archive.as_ref().map(Archive::metadata).or(first).cloned() else {
+            return Ok(());
+        };
+        let (batch, others): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|dead| have_same_readers(&dead.metadata, &like));
+        for dead in &others {
+            run.give_back(dead, Reason::OtherReaders);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        // Created first: who may not do so shall not read everything in vain.
+        let temporary = run
+            .disk
+            .create(&self.temporary_path, &like)
+            .map_err(|error| left_alone(&self.archive_path, error))?;
+        let absorbed = self.absorb(run, batch, &temporary);
+        if !matches!(absorbed, Ok(Some(_))) {
             // What was not renamed is nothing: the next compaction would remove it too.
             let _ = run.disk.delete(Step::RemoveTemporary, &self.temporary_path);
-            left_alone(&self.archive_path, error)
-        })?;
+        }
+        let Some(Absorbed { files, marks, used }) = absorbed? else { return Ok(()) };
         wait_for_tick(run, &marks);
-        for (dead, mark) in absorbed.iter().zip(marks.into_iter().skip(self.spent.len())) {
+        for (dead, mark) in files.iter().zip(marks.into_iter().skip(self.spent.len())) {
             run.folded(dead);
             match run.disk.delete(Step::DeleteAbsorbed, &dead.path) {
                 Ok(()) => run.done.bytes_freed += dead.metadata.len(),
@@ -184,84 +217,102 @@ impl<'a> KindCompaction<'a> {
         self.open_archive(run)
     }
 
-    /// The archive's entries with those of the sound files of the batch, and these files.
-    fn add_up<G: Gate>(
+    /// Makes `temporary` the archive, with the sound files of the batch in it, if there are any.
+    fn absorb<C: Checkpoint>(
         &self,
-        run: &mut Run<'_, G>,
+        run: &mut Run<'_, C>,
+        batch: Vec<Dead>,
+        temporary: &File,
+    ) -> Result<Option<Absorbed>, LeftAlone> {
+        let Some((entries, files)) = self.add_up(run, batch)? else { return Ok(None) };
+        let new = files.iter().map(|dead| {
+            let name = dead.path.file_name().unwrap_or_default();
+            Mark::new(name, &dead.metadata)
+        });
+        let marks: Vec<Mark> = self.spent.iter().cloned().chain(new).collect();
+        let journal = journal::encode(&marks)
+            .ok_or_else(|| left_alone(&self.archive_path, Reason::TooLarge))?;
+        let path = &self.temporary_path;
+        run.disk
+            .write(Step::WriteEntries, path, temporary, &entries)
+            .and_then(|()| run.disk.write(Step::WriteJournal, path, temporary, &journal))
+            .and_then(|()| run.disk.commit(path, &self.archive_path))
+            .map_err(|error| left_alone(&self.archive_path, error))?;
+        Ok(Some(Absorbed { files, marks, used: entries.len() as u64 }))
+    }
+
+    /// The archive's entries with those of the sound files of the batch, and these files.
+    fn add_up<C: Checkpoint>(
+        &self,
+        run: &mut Run<'_, C>,
         batch: Vec<Dead>,
     ) -> Result<Option<AddedUp>, LeftAlone> {
         let mut fold = Fold::new(self.kind);
-        let mut bytes = Vec::new();
-        if self.read_archive(run, &mut bytes)? {
-            fold.add(&bytes, true).map_err(|unsound| self.damaged_archive(unsound))?;
-        }
-        let mut absorbed = Vec::new();
+        let mut files: Vec<Dead> = Vec::new();
         for dead in batch {
-            let read = run.disk.read(&dead.path, &dead.file, dead.size(), &mut bytes);
-            let added = read.map_err(Reason::from).and_then(|()| {
-                fold.add(&bytes, false)
-                    .map_err(|Unsound { offset, damage }| Reason::Damaged { offset, damage })
-            });
-            match added {
-                Ok(()) => absorbed.push(dead),
-                Err(reason) => run.give_back(&dead, reason),
+            let failed = |error: io::Error| left_alone(&dead.path, error);
+            let checked =
+                run.disk.read(&dead.path, &dead.file).map_err(Reason::from).and_then(|file| {
+                    fold.check(file)
+                        .map_err(|Unsound { offset, damage }| Reason::Damaged { offset, damage })
+                });
+            if let Err(reason) = checked {
+                run.give_back(&dead, reason);
+                continue;
             }
+            if files.is_empty() {
+                // Now that there is something to add to it. Its keys come first.
+                self.add_archive(run, &mut fold)?;
+            }
+            let file = run.disk.read(&dead.path, &dead.file).map_err(failed)?;
+            fold.add(file, false).map_err(failed)?;
+            files.push(dead);
         }
-        if absorbed.is_empty() {
+        if files.is_empty() {
             return Ok(None);
         }
         if fold.is_lossy() {
-            if self.read_archive(run, &mut bytes)? {
-                fold.recount(&bytes, true);
-            }
-            for dead in &absorbed {
-                run.disk
-                    .read(&dead.path, &dead.file, dead.size(), &mut bytes)
-                    .map_err(|error| left_alone(&dead.path, error))?;
-                fold.recount(&bytes, false);
-            }
+            self.recount(run, &files, &mut fold)?;
         }
         let entries =
             fold.finish().ok_or_else(|| left_alone(&self.archive_path, Reason::TooLarge))?;
-        Ok(Some((entries, absorbed)))
+        Ok(Some((entries, files)))
     }
 
-    /// Reads the archive into `bytes`; false if there is none.
-    fn read_archive<G: Gate>(
+    fn add_archive<C: Checkpoint>(
         &self,
-        run: &mut Run<'_, G>,
-        bytes: &mut Vec<u8>,
-    ) -> Result<bool, LeftAlone> {
-        let Some(archive) = &self.archive else { return Ok(false) };
-        // CAST: it comes from an i32 that is not negative.
-        let used = usize::try_from(archive.used()).unwrap_or(usize::MAX);
-        run.disk
-            .read(&self.archive_path, archive.file(), used, bytes)
-            .map_err(|error| left_alone(&self.archive_path, error))?;
-        Ok(true)
+        run: &mut Run<'_, C>,
+        fold: &mut Fold,
+    ) -> Result<(), LeftAlone> {
+        let Some(archive) = &self.archive else { return Ok(()) };
+        let path = &self.archive_path;
+        let failed = |error: io::Error| left_alone(path, error);
+        let checked = fold.check(run.disk.read(path, archive.file()).map_err(failed)?);
+        checked.map_err(|unsound| self.damaged_archive(unsound))?;
+        let file = run.disk.read(path, archive.file()).map_err(failed)?;
+        fold.add(file, true).map_err(failed)
     }
 
-    /// Writes the new archive and makes it the archive.
-    fn write<G: Gate>(
+    /// Reads everything once more, in the same order, for the sums that lost bits.
+    fn recount<C: Checkpoint>(
         &self,
-        run: &mut Run<'_, G>,
-        absorbed: &[Dead],
-        entries: &[u8],
-        journal: &[u8],
-    ) -> io::Result<()> {
-        let archive = self.archive.as_ref().map(Archive::metadata);
-        let Some(like) = archive.or(absorbed.first().map(|dead| &dead.metadata)) else {
-            return Ok(());
-        };
-        let path = &self.temporary_path;
-        let file = run.disk.create(path, like)?;
-        run.disk.write(Step::WriteEntries, path, &file, entries)?;
-        run.disk.write(Step::WriteJournal, path, &file, journal)?;
-        run.disk.commit(path, &self.archive_path)
+        run: &mut Run<'_, C>,
+        files: &[Dead],
+        fold: &mut Fold,
+    ) -> Result<(), LeftAlone> {
+        let archive = self.archive.iter().map(|it| (&*self.archive_path, it.file(), true));
+        let files = files.iter().map(|dead| (&*dead.path, &*dead.file, false));
+        for (path, file, is_archive) in archive.chain(files) {
+            run.disk
+                .read(path, file)
+                .and_then(|file| fold.recount(file, is_archive))
+                .map_err(|error| left_alone(path, error))?;
+        }
+        Ok(())
     }
 
     /// Clears the journal, if all files that it names are gone.
-    fn clear_journal<G: Gate>(&self, run: &mut Run<'_, G>, used: u64) {
+    fn clear_journal<C: Checkpoint>(&self, run: &mut Run<'_, C>, used: u64) {
         if self.spent.is_empty() {
             // A journal that stays does no harm: what it names is not there any more, and no new
             // file can be taken for it.
@@ -275,16 +326,16 @@ impl<'a> KindCompaction<'a> {
 }
 
 /// Waits until a new file can be told by its time from those with these marks, which are to be
-/// deleted now: it may get the inode of one of them at once, and file times advance in ticks.
-fn wait_for_tick<G: Gate>(run: &mut Run<'_, G>, marks: &[Mark]) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // CAST: u128 nanoseconds since 1970 fit into i128 for long.
-    let now = i128::try_from(now.as_nanos()).unwrap_or(i128::MAX);
-    let latest = marks.iter().map(Mark::changed_nanoseconds).max().unwrap_or_default();
-    let tick = TICK.as_nanos().cast_signed();
-    // A time in the future was made by another clock, which says nothing.
-    if (-tick..tick).contains(&(now - latest)) {
-        let remaining = u64::try_from(latest + tick - now).unwrap_or_default();
-        run.disk.gate.wait(Duration::from_nanos(remaining));
+/// deleted now.
+fn wait_for_tick<C: Checkpoint>(run: &mut Run<'_, C>, marks: &[Mark]) {
+    let remaining = marks.iter().map(Mark::remaining).max().unwrap_or_default();
+    if remaining > Duration::ZERO {
+        run.disk.checkpoint.wait(remaining);
     }
+}
+
+/// Whether just the same users may read both files, or all may.
+fn have_same_readers(one: &Metadata, other: &Metadata) -> bool {
+    let readers = |of: &Metadata| (of.uid(), of.gid(), of.mode() & MODE_MASK);
+    readers(one) == readers(other) || one.mode() & other.mode() & READABLE_BY_ALL != 0
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::archive::{Identity, identity};
 use crate::compaction_run::{LeftAlone, left_alone};
 use crate::directory;
-use crate::disk::{Disk, Gate, Open, Step};
+use crate::disk::{Checkpoint, Disk, Step, Unchecked};
 use crate::error::{Error, Reason, Result};
 use crate::filename::{self, FileName};
 use crate::metric::FOLDABLE;
@@ -39,11 +39,11 @@ pub struct Leftovers {
 ///
 /// If the directory cannot be locked or listed.
 pub fn remove_leftovers(path: &Path, wait: Duration, own: &[Identity]) -> Result<Leftovers> {
-    remove_on(&mut Disk { gate: Open }, path, wait, own)
+    remove_on(&mut Disk { checkpoint: Unchecked }, path, wait, own)
 }
 
-fn remove_on<G: Gate>(
-    disk: &mut Disk<G>,
+fn remove_on<C: Checkpoint>(
+    disk: &mut Disk<C>,
     path: &Path,
     wait: Duration,
     own: &[Identity],
@@ -90,13 +90,13 @@ fn remove_on<G: Gate>(
 }
 
 /// Does something with a file while nobody else holds it, and gives its size; none if it is gone.
-fn visit<G: Gate>(
-    disk: &mut Disk<G>,
+fn visit<C: Checkpoint>(
+    disk: &mut Disk<C>,
     path: &Path,
-    act: impl FnOnce(&mut Disk<G>) -> io::Result<()>,
+    act: impl FnOnce(&mut Disk<C>) -> io::Result<()>,
 ) -> Result<Option<u64>, LeftAlone> {
     let failed = |error: io::Error| left_alone(path, error);
-    let (file, metadata) = match disk.open_dead(path) {
+    let (file, metadata) = match disk.open(Step::OpenDead, path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         result => result.map_err(failed)?,
     };

@@ -1,16 +1,20 @@
 //! Locks on a directory and on its files.
 //!
-//! `flock(2)`: the kernel drops it however a process ends, in any pid namespace.
+//! `flock(2)`: the kernel drops it however a process ends, in any pid namespace. But a fork beside it
+//! copies the descriptor, and with it the lock; so the child closes what is held here at once.
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::ops::Deref;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::archive::identity;
+use crate::mapping;
 
 /// The file whose lock is the directory's: whoever compacts holds it. It is never deleted, as two
 /// could hold it then, and no `*.db`, so that nobody reads it.
@@ -18,10 +22,19 @@ pub(crate) const LOCK_FILE: &str = ".multiprom.lock";
 /// How often a lock is tried that another holds.
 const TRY_EVERY: Duration = Duration::from_millis(1);
 
+/// No descriptor.
+const NONE: RawFd = -1;
+/// The descriptors whose locks are held, for the child of a fork in another thread: no thread that
+/// compacts forks, so nobody in the child uses them. A compaction needs 66; beyond these places a
+/// lock lasts as long as the child if the parent is killed before it drops it.
+static HELD: [AtomicI32; 256] = [const { AtomicI32::new(NONE) }; 256];
+
 /// A locked file.
 #[derive(Debug)]
 pub(crate) struct Locked {
     file: File,
+    /// Its place in [`HELD`].
+    place: Option<&'static AtomicI32>,
 }
 
 impl Locked {
@@ -34,7 +47,8 @@ impl Locked {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        let locked = Self { file };
+        let place = hold(file.as_raw_fd());
+        let locked = Self { file, place };
         let is_there = match fs::symlink_metadata(path) {
             Ok(metadata) => identity(&metadata) == identity(&locked.file.metadata()?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
@@ -54,26 +68,64 @@ impl Deref for Locked {
 
 impl Drop for Locked {
     fn drop(&mut self) {
+        if let Some(place) = self.place {
+            // Before it is closed: its number may be another file's then.
+            place.store(NONE, Ordering::Release);
+        }
         // Not left to closing: a fork in another thread may have copied the descriptor, and the
         // lock would last as long as that child. What cannot be unlocked is not locked.
         let _ = self.file.unlock();
     }
 }
 
+fn hold(descriptor: RawFd) -> Option<&'static AtomicI32> {
+    static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
+    // No lock for this: a fork could come in just here.
+    if !IS_REGISTERED.swap(true, Ordering::Relaxed) {
+        // Without it all is well as long as no parent is killed beside its child.
+        let _ = mapping::at_fork(nothing, nothing, close_held);
+    }
+    HELD.iter().find(|place| {
+        place.compare_exchange(NONE, descriptor, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    })
+}
+
+extern "C" fn nothing() {}
+
+extern "C" fn close_held() {
+    for place in &HELD {
+        let descriptor = place.swap(NONE, Ordering::AcqRel);
+        if descriptor != NONE {
+            mapping::close_inherited(descriptor);
+        }
+    }
+}
+
 /// Locks the directory `path` against compaction; none if another holds it for all of `wait`.
 pub(crate) fn directory(path: &Path, wait: Duration) -> io::Result<Option<Locked>> {
     let lock_path = path.join(LOCK_FILE);
-    poll(&lock_path, wait, || match File::open(&lock_path) {
+    poll(&lock_path, wait, || match open(&lock_path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(&lock_path, path),
         result => result,
     })
+}
+
+/// Opens the lock file. No link: in a directory that everybody may write to it could lead anywhere.
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
 /// Makes the lock file, so that whoever can read the directory can lock it.
 fn create(path: &Path, directory: &Path) -> io::Result<File> {
     let directory = fs::metadata(directory)?;
     // Not an error if another was faster: reading is enough to lock it.
-    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
     // Both may be refused to whoever does not own the file; then another has done it.
     let _ = fchown(&file, Some(directory.uid()), Some(directory.gid()));
     let mode = 0o600 | directory.mode() & 0o666;
@@ -84,7 +136,7 @@ fn create(path: &Path, directory: &Path) -> io::Result<File> {
 /// The same, but makes no lock file: where there is none nobody compacts.
 pub(crate) fn existing_directory(path: &Path, wait: Duration) -> io::Result<Option<Locked>> {
     let path = path.join(LOCK_FILE);
-    poll(&path, wait, || File::open(&path))
+    poll(&path, wait, || open(&path))
 }
 
 /// Whether somebody compacts the directory `path` just now.
@@ -128,6 +180,18 @@ mod tests {
         drop(first);
         assert!(!is_at_work(path));
         assert!(existing_directory(path, Duration::ZERO).unwrap().is_some());
+    }
+
+    /// Anybody may have put it there, in a directory that everybody may write to.
+    #[test]
+    fn no_link_is_followed() {
+        let parent = TempDir::new().unwrap();
+        let path = parent.path();
+        std::os::unix::fs::symlink(path.join("elsewhere"), path.join(LOCK_FILE)).unwrap();
+        assert!(directory(path, Duration::ZERO).is_err());
+        assert!(!path.join("elsewhere").exists());
+        fs::write(path.join("elsewhere"), "").unwrap();
+        assert!(existing_directory(path, Duration::ZERO).is_err());
     }
 
     #[test]

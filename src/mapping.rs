@@ -15,7 +15,7 @@
 use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +50,13 @@ pub(crate) fn at_fork(
     // as long as the process lives; they are safe functions without arguments.
     let status = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
     if status == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(status)) }
+}
+
+/// Closes a descriptor that the child of a fork inherited from another thread than its own.
+pub(crate) fn close_inherited(descriptor: RawFd) {
+    // SAFETY: whoever owned it is a thread of the parent, of which there is no copy here; and no
+    // memory is involved.
+    unsafe { libc::close(descriptor) };
 }
 
 /// Makes the file at least `end` bytes long, with blocks for all of them from `start` on.

@@ -233,7 +233,9 @@ mod tests {
             [1.0 + f64::EPSILON, -half, 1e-40],
         ] {
             let mut sum = ExactSum::default();
-            values.iter().for_each(|value| sum.add(*value));
+            for value in values {
+                sum.add(value);
+            }
             let (high, low) = sum.pair();
             assert_eq!(high, sum.value(), "{values:?}");
             assert_eq!(double_double(&[high, low]).0, high, "{values:?}");

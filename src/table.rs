@@ -57,6 +57,11 @@ impl Table {
         self.keys.keys()
     }
 
+    /// Whether it has a key, which is the next that `cursor` meets.
+    pub(crate) fn knows(&self, cursor: &mut Cursor, key: &[u8]) -> bool {
+        self.keys.find(cursor, key).is_some()
+    }
+
     /// Parses the keys.
     pub(crate) fn parse(&self) -> ParsedTable<'_> {
         let mut parsed = ParsedTable {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::compaction::{Options, compact_on};
 use crate::compaction_testing::{names, sweep, totals};
-use crate::disk::{Disk, Gate, Step};
+use crate::disk::{Checkpoint, Disk, Step};
 use crate::reader::{Outcome, Reader};
 use crate::values::{Caller, Class, Operation, Value, settle};
 
@@ -152,7 +152,7 @@ fn what_an_archive_has_is_not_continued() {
     first.add(&value, 1.0);
     drop((value, first));
     let is_folded = |step| matches!(step, Step::DeleteAbsorbed);
-    let mut disk = Disk { gate: Killed { before: is_folded, is_dead: false } };
+    let mut disk = Disk { checkpoint: Killed { before: is_folded, is_dead: false } };
     let _ = compact_on(&mut disk, path, &[], &Options::default());
     assert!(path.join("counter_spent.db").exists() && path.join("counter_compacted.db").exists());
     assert_eq!(totals(path)["n"], 1.0);
@@ -175,7 +175,7 @@ struct Killed<F> {
     is_dead: bool,
 }
 
-impl<F: Fn(Step) -> bool> Gate for Killed<F> {
+impl<F: Fn(Step) -> bool> Checkpoint for Killed<F> {
     fn pass(&mut self, step: Step, _path: &Path) -> io::Result<()> {
         self.is_dead |= (self.before)(step);
         if self.is_dead { Err(io::Error::other("killed by the test")) } else { Ok(()) }

@@ -19,6 +19,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::archive::{self, Identity};
 use crate::error::{Error, Result};
 use crate::format::{self, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER};
+use crate::journal;
 use crate::lock;
 use crate::mapping::{self, Mapping};
 use crate::reader::{Outcome, Reader};
@@ -122,6 +123,7 @@ impl Writer {
             if is_spent(path, &metadata)? {
                 // Its counts are in an archive, from a compaction that was killed before it could
                 // delete the file: they must not be counted on.
+                thread::sleep(journal::remaining_for(&metadata));
                 fs::remove_file(path)?;
                 continue;
             }

@@ -29,7 +29,13 @@ pub(super) fn compact(
     wait_seconds: f64,
     max_files: Option<usize>,
 ) -> PyResult<Compacted> {
-    let options = Options { named_only, drop_all, wait: duration(wait_seconds)?, max_files };
+    let options = Options {
+        named_only,
+        drop_all,
+        wait: duration(wait_seconds)?,
+        max_files,
+        remembers: max_files.is_some(),
+    };
     let done = py.detach(|| {
         if pids.is_empty() && !compaction::has_others(&path, &values::open_files()) {
             return Ok(Compaction::default());
