@@ -66,12 +66,8 @@ impl Directory {
     /// Folds the files of the processes with these numbers.
     pub fn fold(&self, processes: impl Iterator<Item = usize>) -> Compaction {
         let pids: Vec<OsString> = processes.map(|number| number.to_string().into()).collect();
-        let options = Options {
-            named_only: true,
-            drop_all: false,
-            wait: Duration::from_secs(1),
-            max_files: None,
-        };
+        let options =
+            Options { named_only: true, wait: Duration::from_secs(1), ..Options::default() };
         compaction::compact(self.directory.path(), &pids, &options).unwrap()
     }
 }
