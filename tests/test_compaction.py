@@ -91,7 +91,7 @@ def test_the_result_and_its_defaults(directory: Path, monkeypatch: pytest.Monkey
         left_alone=(multiprom.LeftAlone(str(damaged), done.left_alone[0].reason),),
         busy=False,
     )
-    assert "damaged: the file ends here" in done.left_alone[0].reason
+    assert "damaged at byte 8: the file ends here" in done.left_alone[0].reason
     monkeypatch.setenv("MULTIPROM_DROP_ALL", "1")
     assert multiprom.compact(drop_all=False).files_deleted == 0
     assert multiprom.compact().files_deleted == 1
