@@ -38,7 +38,11 @@ pub(crate) struct Archive {
 impl Archive {
     /// Opens the file at `path`; none if it is no archive.
     pub(crate) fn open(path: &Path) -> io::Result<Option<Self>> {
-        let (file, metadata) = reader::open(path)?;
+        Self::of(reader::open(path)?)
+    }
+
+    /// The archive that was opened; none if it is none.
+    pub(crate) fn of((file, metadata): (File, Metadata)) -> io::Result<Option<Self>> {
         if !metadata.is_file() {
             return Ok(None);
         }

@@ -47,14 +47,14 @@ pub(crate) fn compact_on<C: Checkpoint>(
     pids: &[OsString],
     options: &Options,
 ) -> Result<Compaction> {
-    let _lock = match disk.lock_directory(path, options.wait) {
+    let lock = match disk.lock_directory(path, options.wait) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(Compaction { busy: true, ..Compaction::default() }),
         Err(error) if directory::is_absence(&error) => return Ok(Compaction::default()),
         Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
     };
     let listing = directory::list(path)?;
-    let mut run = Run::new(disk, pids, options);
+    let mut run = Run::new(disk, path, &lock, pids, options);
     for (kind, files) in by_kind(&listing.files) {
         if kind.is_foldable() {
             let mut compaction = KindCompaction::new(path, kind, files);

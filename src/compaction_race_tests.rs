@@ -56,6 +56,24 @@ fn a_scrape_between_any_two_steps() {
     assert_eq!(text(path), truth);
 }
 
+/// What is no file but has the name of an archive is never read, and keeps nobody waiting.
+#[test]
+fn a_scrape_beside_what_is_no_archive() {
+    let directory = scene();
+    let path = directory.path();
+    let truth = text(path);
+    fs::create_dir(path.join("summary_compacted.db")).unwrap();
+    std::os::unix::fs::symlink("counter_0.db", path.join("histogram_compacted.db")).unwrap();
+    let mut readings = 0;
+    let origin = Origin::from(path);
+    snapshot::read(&origin, |_| {
+        readings += 1;
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!((readings, text(path)), (1, truth));
+}
+
 /// The pid is reused, or a worker id continued, while its file is folded.
 #[test]
 fn a_worker_opens_its_file_between_any_two_steps() {

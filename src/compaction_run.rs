@@ -10,6 +10,7 @@ use crate::dead::{self, Claim, Dead};
 use crate::disk::{Checkpoint, Disk, Step};
 use crate::error::Reason;
 use crate::filename::FileName;
+use crate::lock::{self, Locked};
 
 /// What to compact.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +56,8 @@ pub struct LeftAlone {
 /// One call under way.
 pub(crate) struct Run<'a, C> {
     pub(crate) disk: &'a mut Disk<C>,
+    directory: &'a Path,
+    lock: &'a Locked,
     pids: &'a [OsString],
     options: &'a Options,
     pub(crate) done: Compaction,
@@ -64,16 +67,32 @@ pub(crate) struct Run<'a, C> {
 }
 
 impl<'a, C: Checkpoint> Run<'a, C> {
-    /// The beginning of a call.
-    pub(crate) fn new(disk: &'a mut Disk<C>, pids: &'a [OsString], options: &'a Options) -> Self {
+    /// The beginning of a call on a directory that is locked.
+    pub(crate) fn new(
+        disk: &'a mut Disk<C>,
+        directory: &'a Path,
+        lock: &'a Locked,
+        pids: &'a [OsString],
+        options: &'a Options,
+    ) -> Self {
         Self {
             disk,
+            directory,
+            lock,
             pids,
             options,
             done: Compaction::default(),
             processes: HashSet::new(),
             files_left: options.max_files.unwrap_or(usize::MAX),
         }
+    }
+
+    /// Fails if the directory may be another's by now: somebody has deleted the lock file.
+    pub(crate) fn check_lock(&self) -> io::Result<()> {
+        if self.lock.is_at(&lock::path(self.directory))? {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{} was deleted while it was locked", lock::LOCK_FILE)))
     }
 
     /// What was done.
@@ -124,8 +143,8 @@ impl<'a, C: Checkpoint> Run<'a, C> {
 
     /// Deletes a file that is not folded.
     pub(crate) fn delete(&mut self, dead: &Dead) {
-        match self.disk.delete(Step::DeleteDead, &dead.path) {
-            Ok(()) => {
+        match self.disk.delete_file(Step::DeleteDead, &dead.path, &dead.metadata) {
+            Ok(_) => {
                 self.done.files_deleted += 1;
                 self.done.bytes_freed += dead.metadata.len();
             }

@@ -26,7 +26,7 @@ pub(crate) fn key(name: &str) -> String {
 /// A worker and the file that it holds; dropping it is its death.
 pub(crate) struct Worker {
     pub(crate) path: PathBuf,
-    file: File,
+    pub(crate) file: File,
     _lock: Lock,
 }
 

@@ -166,7 +166,7 @@ fn a_damaged_archive_is_never_written_over() {
     let archive = path.join("counter_compacted.db");
     let whole = fs::read(&archive).unwrap();
     dead(path, "counter_2.db", 2.0);
-    for content in [&whole[..30], &whole[..3], b"", b"something else in its place"] {
+    for content in [&whole[..30], &whole[..3], b"something else in its place"] {
         fs::write(&archive, content).unwrap();
         let done = sweep(path);
         assert_eq!(done.left_alone.len(), 1, "{done:?}");
@@ -175,6 +175,104 @@ fn a_damaged_archive_is_never_written_over() {
     }
     dead(path, "summary_2.db", 2.0);
     assert_eq!(sweep(path).files_folded, 1, "other kinds are folded");
+    // A machine that stopped may leave it so, and there is nothing to lose.
+    fs::write(&archive, "").unwrap();
+    assert_eq!(sweep(path).files_folded, 1);
+    assert_eq!(names(path), [LOCK, "counter_compacted.db", "summary_compacted.db"]);
+}
+
+/// What `prometheus_client` cannot read: files whose writers were killed right after creating them.
+#[test]
+fn empty_files_of_nobody_go_when_they_are_old() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let make = |name: &str, content: &[u8], age: u64| {
+        fs::write(path.join(name), content).unwrap();
+        let changed = std::time::SystemTime::now() - Duration::from_secs(age);
+        let file = fs::File::options().write(true).open(path.join(name)).unwrap();
+        file.set_modified(changed).unwrap();
+    };
+    let counted = file(None, &[entry(&key("c"), 1.0, 0.0)]);
+    for (pid, content) in [(1, &b""[..]), (2, &[0; 1 << 12]), (3, &counted), (4, b"odd")] {
+        make(&format!("counter_{pid}.db"), content, 61);
+        make(&format!("summary_{pid}.db"), content, 50);
+    }
+    let held = Worker::start(path, "counter_5.db", &[]);
+    held.file.set_len(0).unwrap();
+    held.file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(sweep(path).files_deleted, 2);
+    let young = (1..=4).map(|pid| format!("summary_{pid}.db"));
+    let kept = (3..=5).map(|pid| format!("counter_{pid}.db")).chain(young);
+    assert_eq!(names(path)[1..], kept.collect::<Vec<_>>());
+}
+
+/// Files in a directory of several users, who may not delete each other's, are in nobody's way.
+#[test]
+fn what_cannot_be_deleted_takes_no_turns() {
+    /// Deletes nothing of the first process.
+    struct Sticky;
+    impl Checkpoint for Sticky {
+        fn pass(&mut self, step: Step, path: &Path) -> io::Result<()> {
+            let deletes = matches!(step, Step::DeleteAbsorbed | Step::DeleteSpent);
+            let is_refused = deletes && path.to_str().unwrap().contains("counter_a");
+            if is_refused { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+        }
+
+        fn wait(&mut self, _time: Duration) {}
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    for name in ["counter_a1.db", "counter_a2.db", "counter_a3.db", "counter_b.db"] {
+        dead(path, name, 1.0);
+    }
+    let options = Options { max_files: Some(3), ..Options::default() };
+    let compact = || compact_on(&mut Disk { checkpoint: Sticky }, path, &[], &options).unwrap();
+    assert_eq!(compact().files_folded, 3);
+    assert_eq!(compact().files_folded, 1, "the others are spent");
+    assert_eq!(totals(path)["c"], 4.0);
+    assert_eq!(names(path).len(), 5);
+}
+
+/// Somebody deletes the lock file of a compaction at work, and another begins.
+#[test]
+fn without_its_lock_file_nothing_is_committed() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    dead(path, "counter_1.db", 1.0);
+    let mut disk = Disk {
+        checkpoint: Watch::new(|_| {
+            let _ = fs::remove_file(path.join(LOCK));
+            false
+        }),
+    };
+    let done = compact_on(&mut disk, path, &[], &Options::default()).unwrap();
+    assert_eq!((done.files_folded, done.left_alone.len()), (0, 1));
+    assert_eq!(names(path), ["counter_1.db"]);
+    assert_eq!(sweep(path).files_folded, 1);
+}
+
+/// `rm *.db` and a new worker, in the moment before an absorbed file is deleted.
+#[test]
+fn a_new_file_in_the_place_of_an_absorbed_one_is_not_deleted() {
+    /// Puts a new file there.
+    struct Replaces<'a>(&'a Path, Option<Worker>);
+    impl Checkpoint for Replaces<'_> {
+        fn pass(&mut self, step: Step, path: &Path) -> io::Result<()> {
+            if step == Step::DeleteAbsorbed {
+                fs::remove_file(path).unwrap();
+                self.1 = Some(Worker::start(self.0, "counter_1.db", &[(key("c"), 2.0)]));
+            }
+            Ok(())
+        }
+
+        fn wait(&mut self, _time: Duration) {}
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    dead(path, "counter_1.db", 1.0);
+    let mut disk = Disk { checkpoint: Replaces(path, None) };
+    compact_on(&mut disk, path, &[], &Options::default()).unwrap();
+    assert_eq!(totals(path)["c"], 3.0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use crate::disk::{Checkpoint, Disk, Step};
 use crate::error::Reason;
@@ -40,6 +41,8 @@ impl Dead {
 /// are damaged for good, and to read them all in each sweep would take longer and longer.
 static GIVEN_BACK: Mutex<BTreeSet<Given>> = Mutex::new(BTreeSet::new());
 type Given = (u64, u64, i64, i64);
+/// How long a writer may take from the creation of its file to the header.
+const HEADER_WAIT: Duration = Duration::from_secs(60);
 /// So many are remembered; then all are tried once more.
 const GIVEN_BACK_MAX: usize = 10_000;
 
@@ -64,6 +67,13 @@ fn given_back() -> Option<MutexGuard<'static, BTreeSet<Given>>> {
 
 fn given(metadata: &Metadata) -> Given {
     (metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec())
+}
+
+/// Whether nobody can be about to write the header of an empty file any more.
+fn is_old(metadata: &Metadata) -> bool {
+    let changed = metadata.modified().ok();
+    let age = changed.and_then(|changed| changed.elapsed().ok());
+    age.is_some_and(|age| age >= HEADER_WAIT)
 }
 
 /// Whose a file is.
@@ -98,8 +108,10 @@ pub(crate) fn claim<C: Checkpoint>(
     journal::read_at(&file, &mut header, 0)?;
     match format::parse_magic(&header) {
         Some(MAGIC_WRITER) => {}
-        // Also of a writer that has just created its file and is about to lock it.
         Some(MAGIC_STOCK) if is_named => {}
+        // Its writer was killed before it could write a header. Who has just created it still may.
+        Some(MAGIC_STOCK)
+            if format::parse_used(&header).is_none_or(|used| used == 0) && is_old(&metadata) => {}
         Some(MAGIC_STOCK) => return Ok(Claim::Other),
         _ => return Ok(Claim::LeftAlone(Reason::UnknownMagic)),
     }

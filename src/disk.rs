@@ -5,13 +5,13 @@
 //! fail, but the world is the same before and after.
 
 use std::fs::{self, File, Metadata, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, Identity, identity};
 use crate::journal;
 use crate::lock::{self, Locked};
 use crate::reader::{self, FromStart};
@@ -78,6 +78,17 @@ steps! {
     ClearJournal,
 }
 
+/// What is at the path of an archive.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Nothing, or nothing to lose.
+    Nothing,
+    /// The archive.
+    Archive(Box<Archive>),
+    /// Something else.
+    Other,
+}
+
 /// What each step has to pass.
 pub(crate) trait Checkpoint {
     /// Called right before a step; an error makes the step fail.
@@ -120,15 +131,25 @@ impl<C: Checkpoint> Disk<C> {
     }
 
     /// Opens what is at the path of an archive.
-    pub(crate) fn open_archive(&mut self, path: &Path) -> io::Result<Option<Archive>> {
+    ///
+    /// An empty file is as good as none: a machine that stopped may leave that of an archive.
+    pub(crate) fn open_archive(&mut self, path: &Path) -> io::Result<Found> {
         self.checkpoint.pass(Step::OpenArchive, path)?;
-        Archive::open(path)
+        let opened = match reader::open_itself(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+            result => result?,
+        };
+        if opened.1.is_file() && opened.1.len() == 0 {
+            return Ok(Found::Nothing);
+        }
+        let archive = Archive::of(opened)?;
+        Ok(archive.map_or(Found::Other, |archive| Found::Archive(Box::new(archive))))
     }
 
     /// Opens a file that may be a dead process's.
     pub(crate) fn open(&mut self, step: Step, path: &Path) -> io::Result<(File, Metadata)> {
         self.checkpoint.pass(step, path)?;
-        reader::open(path)
+        reader::open_itself(path)
     }
 
     /// Locks a file that was opened at `path`.
@@ -165,24 +186,41 @@ impl<C: Checkpoint> Disk<C> {
         Ok(file)
     }
 
-    /// Writes the next bytes of a new file.
+    /// A new file, to write to next.
     ///
     /// Nothing is synced to the disk: metrics do not outlive the machine's run.
-    pub(crate) fn write(
+    pub(crate) fn write<'f>(
         &mut self,
         step: Step,
         path: &Path,
-        mut file: &File,
-        bytes: &[u8],
-    ) -> io::Result<()> {
+        file: &'f File,
+    ) -> io::Result<&'f File> {
         self.checkpoint.pass(step, path)?;
-        file.write_all(bytes)
+        Ok(file)
     }
 
     /// Renames a new archive over the old one.
     pub(crate) fn commit(&mut self, temporary: &Path, archive: &Path) -> io::Result<()> {
         self.checkpoint.pass(Step::Commit, archive)?;
         fs::rename(temporary, archive)
+    }
+
+    /// Deletes the file at `path` that has this metadata; false if by now another is there.
+    ///
+    /// Somebody may have deleted it and made a new one, though nobody should in a directory in use.
+    pub(crate) fn delete_file(
+        &mut self,
+        step: Step,
+        path: &Path,
+        metadata: &Metadata,
+    ) -> io::Result<bool> {
+        self.checkpoint.pass(step, path)?;
+        match fs::symlink_metadata(path) {
+            Ok(found) if identity(&found) != identity(metadata) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            _ => {}
+        }
+        fs::remove_file(path).map(|()| true)
     }
 
     /// Deletes a file; one that is not there any more is deleted.
@@ -194,10 +232,19 @@ impl<C: Checkpoint> Disk<C> {
         }
     }
 
-    /// Clears the journal of the archive at `path`.
-    pub(crate) fn clear_journal(&mut self, path: &Path, used: u64) -> io::Result<()> {
+    /// Clears the journal of the archive with this identity, which is at `path`.
+    pub(crate) fn clear_journal(
+        &mut self,
+        path: &Path,
+        archive: Identity,
+        used: u64,
+    ) -> io::Result<()> {
         self.checkpoint.pass(Step::OpenJournal, path)?;
-        let file = File::options().write(true).open(path)?;
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = File::options().write(true).custom_flags(flags).open(path)?;
+        if identity(&file.metadata()?) != archive {
+            return Err(io::Error::other("another file is there"));
+        }
         self.checkpoint.pass(Step::ClearJournal, path)?;
         journal::clear(&file, used)
     }

@@ -70,8 +70,16 @@ pub enum Reason {
 
 impl From<io::Error> for Reason {
     fn from(error: io::Error) -> Self {
-        Self::Io { message: error.to_string() }
+        Self::Io { message: message(&error) }
     }
+}
+
+/// What the system says of an error, as Python's `os.strerror` does: without its number.
+pub(crate) fn message(error: &io::Error) -> String {
+    let text = error.to_string();
+    let number = error.raw_os_error().map(|code| format!(" (os error {code})"));
+    let message = number.and_then(|number| text.strip_suffix(&number).map(str::to_owned));
+    message.unwrap_or(text)
 }
 
 /// Why a file, the rest of a file or an entry was left out.

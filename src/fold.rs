@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::PathBuf;
 
 use crate::column::AnyColumn;
-use crate::error::{Damage, Error, Result};
+use crate::error::{Damage, Error, Result, message};
 use crate::format::{self, Entry, HEADER_SIZE, MAGIC_ARCHIVE};
 use crate::key::Key;
 use crate::key_index::Cursor;
@@ -15,6 +15,9 @@ use crate::metric::{Kind, MetricType};
 use crate::reader::{Outcome, Reader};
 use crate::sum::ExactSum;
 use crate::table::{Entries, Table};
+
+/// Few system calls, and little memory.
+const WRITTEN_AT_ONCE: usize = 256 << 10;
 
 /// What is wrong with a file that is not folded.
 #[derive(Debug, PartialEq)]
@@ -68,7 +71,7 @@ impl Fold {
             Ok(Outcome::Damaged { offset, damage }) => Err(Unsound { offset, damage }),
             Ok(Outcome::Vanished) => Ok(()),
             Err(error) => {
-                let damage = Damage::Unreadable { message: error.to_string() };
+                let damage = Damage::Unreadable { message: message(&error) };
                 Err(Unsound { offset: None, damage })
             }
         }
@@ -108,14 +111,18 @@ impl Fold {
         if outcome == Outcome::Complete { Ok(()) } else { Err(changed()) }
     }
 
-    /// The archive without its journal; none if it is larger than a file can be.
+    /// The size of the archive without its journal; none if it is larger than a file can be.
     #[must_use]
-    pub(crate) fn finish(&self) -> Option<Vec<u8>> {
+    pub(crate) fn used(&self) -> Option<i32> {
         let size = self.table.keys().map(|key| format::entry_size(key.len())).sum::<usize>();
-        let used = HEADER_SIZE + size;
-        let mut bytes = Vec::with_capacity(used);
-        bytes.extend_from_slice(&i32::try_from(used).ok()?.to_ne_bytes());
-        bytes.extend_from_slice(&MAGIC_ARCHIVE);
+        i32::try_from(HEADER_SIZE + size).ok()
+    }
+
+    /// Writes the archive without its journal, with this size in its header.
+    pub(crate) fn write(&self, used: i32, archive: impl Write) -> io::Result<()> {
+        let mut archive = BufWriter::with_capacity(WRITTEN_AT_ONCE, archive);
+        archive.write_all(&used.to_ne_bytes())?;
+        archive.write_all(&MAGIC_ARCHIVE)?;
         for (number, key) in self.table.keys().enumerate() {
             let (value, timestamp) = match &self.table.column {
                 AnyColumn::Sums(sums) => match self.exact.get(key) {
@@ -128,13 +135,14 @@ impl Fold {
                     let latest = column.values[number];
                     (latest.value, latest.timestamp)
                 }
-                AnyColumn::PerProcess(_) => return None,
+                AnyColumn::PerProcess(_) => return Err(io::Error::other("never folded")),
             };
-            bytes.extend_from_slice(&format::entry_head(key)?);
-            bytes.extend_from_slice(&value.to_ne_bytes());
-            bytes.extend_from_slice(&timestamp.to_ne_bytes());
+            // A key that was read has a head.
+            archive.write_all(&format::entry_head(key).unwrap_or_default())?;
+            archive.write_all(&value.to_ne_bytes())?;
+            archive.write_all(&timestamp.to_ne_bytes())?;
         }
-        Some(bytes)
+        archive.flush()
     }
 }
 
@@ -187,7 +195,14 @@ mod tests {
         if fold.is_lossy() {
             all().for_each(|(bytes, is_archive)| fold.recount(bytes, is_archive).unwrap());
         }
-        fold.finish().unwrap()
+        finish(&fold)
+    }
+
+    fn finish(fold: &Fold) -> Vec<u8> {
+        let mut archive = Vec::new();
+        fold.write(fold.used().unwrap(), &mut archive).unwrap();
+        assert_eq!(archive.len(), usize::try_from(fold.used().unwrap()).unwrap());
+        archive
     }
 
     fn content(archive: &[u8]) -> Vec<(String, f64, f64)> {
@@ -264,6 +279,6 @@ mod tests {
         ] {
             assert_eq!(fold.check(&bytes[..]).unwrap_err().offset, Some(offset as u64));
         }
-        assert_eq!(content(&fold.finish().unwrap()), [(key("a"), 1.0, 0.0)]);
+        assert_eq!(content(&finish(&fold)), [(key("a"), 1.0, 0.0)]);
     }
 }

@@ -10,6 +10,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::Damage;
@@ -132,8 +133,13 @@ fn parse(mut records: &[u8]) -> Option<Vec<Mark>> {
         let [inode, seconds, nanoseconds, length] = words(head) else { return None };
         let length = usize::try_from(u64::from_ne_bytes(*length)).ok()?;
         let (name, rest) = rest.split_at_checked(length.checked_next_multiple_of(WORD_SIZE)?)?;
+        let name = OsString::from_vec(name.get(..length)?.to_vec());
+        // Whoever may write to the directory must not have others delete files elsewhere.
+        if Path::new(&name).file_name() != Some(&name) {
+            return None;
+        }
         marks.push(Mark {
-            name: OsString::from_vec(name.get(..length)?.to_vec()),
+            name,
             inode: u64::from_ne_bytes(*inode),
             changed: (i64::from_ne_bytes(*seconds), i64::from_ne_bytes(*nanoseconds)),
         });
@@ -186,7 +192,7 @@ mod tests {
     }
 
     fn marks() -> Vec<Mark> {
-        ["counter_1.db", "counter_23456.db", "counter_\u{e9}.db", ""]
+        ["counter_1.db", "counter_23456.db", "counter_\u{e9}.db", "c"]
             .map(|name| Mark { name: name.into(), inode: 7, changed: (-1, 999_999_999) })
             .to_vec()
     }
@@ -198,6 +204,16 @@ mod tests {
             assert_eq!(read(&file, USED).unwrap(), Ok(marks));
             clear(&file, USED).unwrap();
             assert_eq!(read(&file, USED).unwrap(), Ok(vec![]));
+        }
+    }
+
+    /// Recovery deletes what a journal names, perhaps as root.
+    #[test]
+    fn a_journal_names_files_of_its_directory_only() {
+        for name in ["", ".", "..", "/etc/passwd", "../counter_1.db", "a/counter_1.db"] {
+            let mark = Mark { name: name.into(), inode: 7, changed: (1, 1) };
+            let (_directory, file) = written(&encode(&[mark]).unwrap());
+            assert_eq!(read(&file, USED).unwrap(), Err(Damage::TornJournal), "{name}");
         }
     }
 

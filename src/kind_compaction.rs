@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::archive::Archive;
 use crate::compaction_run::{LeftAlone, Run, left_alone};
 use crate::dead::Dead;
-use crate::disk::{Checkpoint, Step};
+use crate::disk::{Checkpoint, Found, Step};
 use crate::error::Reason;
 use crate::filename;
 use crate::fold::{Fold, Unsound};
@@ -25,8 +25,8 @@ const BATCH: usize = 64;
 const MODE_MASK: u32 = 0o666;
 const READABLE_BY_ALL: u32 = 0o004;
 
-/// The entries of a new archive, and the files that are new in it.
-type AddedUp = (Vec<u8>, Vec<Dead>);
+/// What goes into a new archive, and the files that are new in it.
+type AddedUp = (Fold, Vec<Dead>);
 
 /// What is in a new archive that was not in the old one.
 struct Absorbed {
@@ -109,11 +109,10 @@ impl<'a> KindCompaction<'a> {
 
     fn open_archive<C: Checkpoint>(&mut self, run: &mut Run<'_, C>) -> Result<(), LeftAlone> {
         let path = &self.archive_path;
-        self.archive = match run.disk.open_archive(path) {
-            Ok(Some(archive)) => Some(archive),
-            Ok(None) => return Err(left_alone(path, Reason::NotAnArchive)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(left_alone(path, error)),
+        self.archive = match run.disk.open_archive(path).map_err(|error| left_alone(path, error))? {
+            Found::Archive(archive) => Some(*archive),
+            Found::Nothing => None,
+            Found::Other => return Err(left_alone(path, Reason::NotAnArchive)),
         };
         Ok(())
     }
@@ -131,8 +130,9 @@ impl<'a> KindCompaction<'a> {
         }
         // A writer may just look at it; it will find out that the file is spent, and delete it.
         let Some(_file) = run.disk.lock(Step::LockSpent, file, &path)? else { return Ok(false) };
-        run.disk.delete(Step::DeleteSpent, &path)?;
-        run.done.bytes_freed += metadata.len();
+        if run.disk.delete_file(Step::DeleteSpent, &path, &metadata)? {
+            run.done.bytes_freed += metadata.len();
+        }
         Ok(true)
     }
 
@@ -162,6 +162,7 @@ impl<'a> KindCompaction<'a> {
             let name = path.file_name().unwrap_or_default();
             if self.spent.iter().any(|mark| mark.name == name && mark.is(&dead.metadata)) {
                 // It is in the archive already and cannot be deleted.
+                run.unclaim(1);
                 continue;
             }
             if dead.is_empty() {
@@ -205,16 +206,18 @@ impl<'a> KindCompaction<'a> {
         wait_for_tick(run, &marks);
         for (dead, mark) in files.iter().zip(marks.into_iter().skip(self.spent.len())) {
             run.folded(dead);
-            match run.disk.delete(Step::DeleteAbsorbed, &dead.path) {
-                Ok(()) => run.done.bytes_freed += dead.metadata.len(),
+            match run.disk.delete_file(Step::DeleteAbsorbed, &dead.path, &dead.metadata) {
+                Ok(_) => run.done.bytes_freed += dead.metadata.len(),
                 Err(error) => {
                     run.leave_alone(&dead.path, error);
                     self.spent.push(mark);
                 }
             }
         }
+        // Opened first: what is cleared is what was written.
+        self.open_archive(run)?;
         self.clear_journal(run, used);
-        self.open_archive(run)
+        Ok(())
     }
 
     /// Makes `temporary` the archive, with the sound files of the batch in it, if there are any.
@@ -224,21 +227,26 @@ impl<'a> KindCompaction<'a> {
         batch: Vec<Dead>,
         temporary: &File,
     ) -> Result<Option<Absorbed>, LeftAlone> {
-        let Some((entries, files)) = self.add_up(run, batch)? else { return Ok(None) };
+        let Some((fold, files)) = self.add_up(run, batch)? else { return Ok(None) };
         let new = files.iter().map(|dead| {
             let name = dead.path.file_name().unwrap_or_default();
             Mark::new(name, &dead.metadata)
         });
         let marks: Vec<Mark> = self.spent.iter().cloned().chain(new).collect();
-        let journal = journal::encode(&marks)
-            .ok_or_else(|| left_alone(&self.archive_path, Reason::TooLarge))?;
+        let too_large = || left_alone(&self.archive_path, Reason::TooLarge);
+        let journal = journal::encode(&marks).ok_or_else(too_large)?;
+        let used = fold.used().ok_or_else(too_large)?;
         let path = &self.temporary_path;
         run.disk
-            .write(Step::WriteEntries, path, temporary, &entries)
-            .and_then(|()| run.disk.write(Step::WriteJournal, path, temporary, &journal))
+            .write(Step::WriteEntries, path, temporary)
+            .and_then(|file| fold.write(used, file))
+            .and_then(|()| run.disk.write(Step::WriteJournal, path, temporary))
+            .and_then(|mut file| file.write_all(&journal))
+            .and_then(|()| run.check_lock())
             .and_then(|()| run.disk.commit(path, &self.archive_path))
             .map_err(|error| left_alone(&self.archive_path, error))?;
-        Ok(Some(Absorbed { files, marks, used: entries.len() as u64 }))
+        // CAST: the size of a header at least.
+        Ok(Some(Absorbed { files, marks, used: u64::from(used.cast_unsigned()) }))
     }
 
     /// The archive's entries with those of the sound files of the batch, and these files.
@@ -274,9 +282,7 @@ impl<'a> KindCompaction<'a> {
         if fold.is_lossy() {
             self.recount(run, &files, &mut fold)?;
         }
-        let entries =
-            fold.finish().ok_or_else(|| left_alone(&self.archive_path, Reason::TooLarge))?;
-        Ok(Some((entries, files)))
+        Ok(Some((fold, files)))
     }
 
     fn add_archive<C: Checkpoint>(
@@ -313,10 +319,10 @@ impl<'a> KindCompaction<'a> {
 
     /// Clears the journal, if all files that it names are gone.
     fn clear_journal<C: Checkpoint>(&self, run: &mut Run<'_, C>, used: u64) {
-        if self.spent.is_empty() {
+        if let Some(archive) = self.archive.as_ref().filter(|_| self.spent.is_empty()) {
             // A journal that stays does no harm: what it names is not there any more, and no new
             // file can be taken for it.
-            let _ = run.disk.clear_journal(&self.archive_path, used);
+            let _ = run.disk.clear_journal(&self.archive_path, archive.identity(), used);
         }
     }
 

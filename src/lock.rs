@@ -8,7 +8,7 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,12 +49,17 @@ impl Locked {
         }
         let place = hold(file.as_raw_fd());
         let locked = Self { file, place };
-        let is_there = match fs::symlink_metadata(path) {
-            Ok(metadata) => identity(&metadata) == identity(&locked.file.metadata()?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(error),
-        };
+        let is_there = locked.is_at(path)?;
         Ok(is_there.then_some(locked))
+    }
+
+    /// Whether it is at `path`.
+    pub(crate) fn is_at(&self, path: &Path) -> io::Result<bool> {
+        match fs::symlink_metadata(path) {
+            Ok(metadata) => Ok(identity(&metadata) == identity(&self.file.metadata()?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -101,41 +106,50 @@ extern "C" fn close_held() {
     }
 }
 
+/// Where the lock file of a directory is.
+pub(crate) fn path(directory: &Path) -> PathBuf {
+    directory.join(LOCK_FILE)
+}
+
 /// Locks the directory `path` against compaction; none if another holds it for all of `wait`.
 pub(crate) fn directory(path: &Path, wait: Duration) -> io::Result<Option<Locked>> {
-    let lock_path = path.join(LOCK_FILE);
+    let lock_path = self::path(path);
     poll(&lock_path, wait, || match open(&lock_path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(&lock_path, path),
         result => result,
     })
 }
 
-/// Opens the lock file. No link: in a directory that everybody may write to it could lead anywhere.
+/// Opens the lock file. No link, which could lead anywhere where others may write to the directory,
+/// and no FIFO, which would be waited for.
 fn open(path: &Path) -> io::Result<File> {
-    File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(path)
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other("the lock file is no regular file"))
 }
 
 /// Makes the lock file, so that whoever can read the directory can lock it.
 fn create(path: &Path, directory: &Path) -> io::Result<File> {
     let directory = fs::metadata(directory)?;
-    // Not an error if another was faster: reading is enough to lock it.
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)?;
-    // Both may be refused to whoever does not own the file; then another has done it.
+    // Only what was made here is given away.
+    let file = match File::options().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(file) => file,
+        // Another was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return open(path),
+        Err(error) => return Err(error),
+    };
+    // Refused to whoever is not root; then it is ours, as our files are.
     let _ = fchown(&file, Some(directory.uid()), Some(directory.gid()));
-    let mode = 0o600 | directory.mode() & 0o666;
-    let _ = file.set_permissions(Permissions::from_mode(mode));
+    file.set_permissions(Permissions::from_mode(0o600 | directory.mode() & 0o666))?;
     Ok(file)
 }
 
 /// The same, but makes no lock file: where there is none nobody compacts.
 pub(crate) fn existing_directory(path: &Path, wait: Duration) -> io::Result<Option<Locked>> {
-    let path = path.join(LOCK_FILE);
+    let path = self::path(path);
     poll(&path, wait, || open(&path))
 }
 
@@ -192,6 +206,16 @@ mod tests {
         assert!(!path.join("elsewhere").exists());
         fs::write(path.join("elsewhere"), "").unwrap();
         assert!(existing_directory(path, Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let parent = TempDir::new().unwrap();
+        let path = parent.path().join(LOCK_FILE);
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        assert!(directory(parent.path(), Duration::ZERO).is_err());
+        assert!(!is_at_work(parent.path()));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::error::{Damage, Error, Result};
+use crate::error::{Damage, Error, Result, message};
 use crate::format::{self, Entry, HEADER_SIZE, Parsed};
 
 /// What the first read asks for: a page has the header, and small files as a whole.
@@ -155,8 +155,17 @@ impl Read for FromStart<'_> {
 
 /// Opens a file, which may not be a regular one.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    open_with(path, 0)
+}
+
+/// The same, but no link: for files that are then deleted, or whose content goes elsewhere.
+pub(crate) fn open_itself(path: &Path) -> io::Result<(File, Metadata)> {
+    open_with(path, libc::O_NOFOLLOW)
+}
+
+fn open_with(path: &Path, flags: libc::c_int) -> io::Result<(File, Metadata)> {
     // Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | flags).open(path)?;
     let metadata = file.metadata()?;
     Ok((file, metadata))
 }
@@ -190,7 +199,7 @@ pub(crate) fn refused(path: &Path, error: io::Error) -> Result<Outcome> {
             | libc::EOVERFLOW
             | libc::ENAMETOOLONG,
         ) => {
-            let damage = Damage::Unreadable { message: error.to_string() };
+            let damage = Damage::Unreadable { message: message(&error) };
             Ok(Outcome::Damaged { offset: None, damage })
         }
         // The others pass, and say nothing about this file, such as too many open files: a total

@@ -19,7 +19,7 @@ use crate::filename::{self, FileName};
 use crate::format::Entry;
 use crate::journal::Mark;
 use crate::left_out::LeftOut;
-use crate::lock::{self, LOCK_FILE};
+use crate::lock;
 use crate::metric::FOLDABLE;
 use crate::reader::{Outcome, Reader};
 
@@ -160,7 +160,7 @@ impl Snapshot {
             }
         }
         let Some(directory) = &self.directory else { return Ok(true) };
-        if self.archives.is_empty() && fs::symlink_metadata(directory.join(LOCK_FILE)).is_err() {
+        if self.archives.is_empty() && fs::symlink_metadata(lock::path(directory)).is_err() {
             // Nobody ever compacted here: a directory without archives costs this one look.
             return Ok(true);
         }
@@ -169,9 +169,10 @@ impl Snapshot {
             let is_listed = |candidate: &Candidate| {
                 self.files[candidate.place as usize].file_name().is_some_and(|file| *file == *name)
             };
-            if !self.archives.iter().any(is_listed)
-                && archive::identity_at(&directory.join(name))?.is_some()
-            {
+            // What is no regular file is never listed.
+            let is_file =
+                |path: PathBuf| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+            if !self.archives.iter().any(is_listed) && is_file(directory.join(name)) {
                 return Ok(false);
             }
         }

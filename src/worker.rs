@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, message};
 use crate::filename;
 use crate::files::{Files, Naming};
 use crate::metric::Rule;
@@ -264,7 +264,7 @@ impl Worker {
             Error::Io { path, source } => {
                 let directory = self.naming.directory.as_ref().filter(|path| !path.exists());
                 let path = directory.cloned().unwrap_or(path);
-                Notice::Trouble { path, reason: source.to_string() }
+                Notice::Trouble { path, reason: message(&source) }
             }
             Error::NoName { ref path } => {
                 Notice::Trouble { path: path.clone(), reason: error.to_string() }

@@ -100,11 +100,18 @@ impl Writer {
     fn try_open(path: &Path, opening: Opening) -> io::Result<Opened> {
         for _ in 0..ATTEMPTS {
             let mut options = File::options();
-            // O_NONBLOCK: opening a FIFO must not wait for its other end.
-            options.read(true).write(true).create(true).custom_flags(libc::O_NONBLOCK);
+            // Opening a FIFO must not wait for its other end, and a link, where others may write to
+            // the directory, could lead to a file of ours that is none of the metrics'.
+            let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+            options.read(true).write(true).create(true).custom_flags(flags);
             let file = match options.open(path) {
                 Ok(file) => file,
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EISDIR | libc::ENXIO)) => {
+                Err(error)
+                    if matches!(
+                        error.raw_os_error(),
+                        Some(libc::EISDIR | libc::ENXIO | libc::ELOOP)
+                    ) =>
+                {
                     return Ok(Opened::Taken(Taken::Unusable));
                 }
                 Err(error) => return Err(error),
@@ -134,7 +141,12 @@ impl Writer {
                 fs::remove_file(path)?;
                 continue;
             }
-            return Self::take(path, file, &metadata);
+            let taken = Self::take(path, file, &metadata);
+            if taken.is_err() && metadata.len() == 0 {
+                // We made it, and there was no room for it: prometheus_client cannot read such a file.
+                let _ = fs::remove_file(path);
+            }
+            return taken;
         }
         Err(io::Error::other("the file is removed as soon as it is made"))
     }
@@ -529,6 +541,11 @@ mod tests {
         }
         let opened = Writer::open(directory.path(), CONTINUING).unwrap();
         assert!(matches!(opened, Opened::Taken(Taken::Unusable)));
+        let link = directory.path().join("counter_9.db");
+        std::os::unix::fs::symlink(directory.path().join("elsewhere"), &link).unwrap();
+        let opened = Writer::open(&link, CONTINUING).unwrap();
+        assert!(matches!(opened, Opened::Taken(Taken::Unusable)));
+        assert!(!directory.path().join("elsewhere").exists());
     }
 
     #[test]

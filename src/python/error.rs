@@ -5,7 +5,7 @@ use std::io;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::error::Error;
+use crate::error::{Error, message};
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
@@ -14,11 +14,11 @@ impl From<Error> for PyErr {
             Error::Io { source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
                 PyValueError::new_err(source.to_string())
             }
-            Error::Io { path, source } => {
-                // With an errno OSError chooses its subclass itself, such as PermissionError.
-                let message = source.to_string();
-                PyOSError::new_err((source.raw_os_error(), message, path.into_os_string()))
-            }
+            // With an errno OSError chooses its subclass itself, such as PermissionError.
+            Error::Io { path, source } => match source.raw_os_error() {
+                Some(code) => PyOSError::new_err((code, message(&source), path.into_os_string())),
+                None => PyOSError::new_err(format!("{}: {source}", path.display())),
+            },
             Error::NoDirectory | Error::ToldDead | Error::NoName { .. } => {
                 PyOSError::new_err(error.to_string())
             }
