@@ -23,6 +23,10 @@ pub struct Options {
     pub wait: Duration,
     /// So many files at most; the next call goes on.
     pub max_files: Option<usize>,
+    /// The size in bytes of an archive beyond which only files of `prometheus_client`'s writer go into
+    /// it, of which nobody else will know that they are a dead process's: all of an archive is read
+    /// and written, which takes some 5 ms for a MiB.
+    pub max_archive: Option<u64>,
     /// Whether to pass over files that this process has found unfit to be folded before.
     pub remembers: bool,
 }
@@ -98,6 +102,11 @@ impl<'a, C: Checkpoint> Run<'a, C> {
     /// What was done.
     pub(crate) fn finish(self) -> Compaction {
         Compaction { processes: self.processes.len(), ..self.done }
+    }
+
+    /// Whether an archive of this size is too much for this call.
+    pub(crate) fn is_too_large(&self, size: u64) -> bool {
+        self.options.max_archive.is_some_and(|max| size > max)
     }
 
     /// Claims the file at `path`, if its process is dead and it is not too much for one call.

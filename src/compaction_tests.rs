@@ -76,6 +76,24 @@ fn files_of_prometheus_client_only_when_named() {
     assert_eq!(totals(path)["c"], 15.0);
 }
 
+/// gunicorn's master must not be held up by an archive of millions of series.
+#[test]
+fn a_large_archive_is_left_to_others() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    dead(path, "counter_0.db", 1.0);
+    sweep(path);
+    dead(path, "counter_1.db", 1.0);
+    stock(path, "counter_2.db", 1.0);
+    let size = fs::metadata(path.join("counter_compacted.db")).unwrap().len();
+    let pids = ["1", "2"].map(OsString::from);
+    let options = |max| Options { max_archive: Some(max), ..Options::default() };
+    let done = compact(path, &pids, &options(size - 1)).unwrap();
+    assert_eq!(done.files_folded, 1, "nobody else would fold it");
+    assert_eq!(reasons(&done), [("counter_1.db", &Reason::LargeArchive)]);
+    assert_eq!(compact(path, &[], &options(size + 64)).unwrap().files_folded, 1);
+}
+
 #[test]
 fn named_only_opens_no_others() {
     let directory = TempDir::new().unwrap();

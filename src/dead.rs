@@ -23,6 +23,8 @@ pub(crate) struct Dead {
     pub(crate) file: Locked,
     /// Its metadata, from after it was locked.
     pub(crate) metadata: Metadata,
+    /// Whether multiprom wrote it, so that everybody can tell that its process is dead.
+    pub(crate) is_ours: bool,
     /// What its header says of how many bytes are in use.
     used: i32,
 }
@@ -122,5 +124,6 @@ pub(crate) fn claim<C: Checkpoint>(
     let metadata = file.metadata()?;
     journal::read_at(&file, &mut header, 0)?;
     let used = format::parse_used(&header).unwrap_or_default();
-    Ok(Claim::Dead(Dead { path: path.to_owned(), file, metadata, used }))
+    let is_ours = format::parse_magic(&header) == Some(MAGIC_WRITER);
+    Ok(Claim::Dead(Dead { path: path.to_owned(), file, metadata, is_ours, used }))
 }

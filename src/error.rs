@@ -57,6 +57,9 @@ pub enum Reason {
     /// With the archive its content would be for other users to read.
     #[error("not the same users may read it and the archive")]
     OtherReaders,
+    /// To fold one file all of the archive is read and written.
+    #[error("the archive is large: a scrape will fold it")]
+    LargeArchive,
     /// The archive would be larger than the format allows.
     #[error("the archive would be too large")]
     TooLarge,

@@ -184,6 +184,12 @@ impl<'a> KindCompaction<'a> {
         let Some(like) = self.archive.as_ref().map(Archive::metadata).or(first).cloned() else {
             return Ok(());
         };
+        let is_too_large = run.is_too_large(like.size()) && self.archive.is_some();
+        let (batch, waiting): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|dead| !is_too_large || !dead.is_ours);
+        for dead in waiting {
+            run.leave_alone(&dead.path, Reason::LargeArchive);
+        }
         let (batch, others): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|dead| have_same_readers(&dead.metadata, &like));
         for dead in &others {

@@ -49,6 +49,20 @@ print(counter._value.get(), written()["n_total"], len(messages))
     ]
 
 
+def test_no_empty_file_is_left(tmp_path: Path) -> None:
+    """prometheus_client's scrape fails where there is one, and nobody would remove it."""
+    script = """
+disk.fill()
+Counter("n", "Help").inc()
+print(sorted(disk.directory.glob("*.db")))
+disk.free()
+Counter("m", "Help").inc()
+print(written())
+"""
+    printed = run_with_disk(script, tmp_path / "disk")
+    assert printed.splitlines() == ["[]", "{'n_total': 1.0, 'm_total': 1.0}"]
+
+
 @pytest.mark.parametrize("chance", CHANCES.values(), ids=CHANCES)
 def test_full_when_the_file_grows(chance: str, tmp_path: Path) -> None:
     """What has its place goes on counting there; what has none waits for it."""
