@@ -72,6 +72,7 @@ def compact(
             MULTIPROM_DROP_ALL is 1 in the environment.
 
     Raises:
+        TypeError: `pids` is one str or bytes, or holds something that is neither int nor str.
         ValueError: No path is given or set.
         OSError: The directory could not be locked or listed.
 
@@ -126,4 +127,12 @@ def _compaction(done: tuple[int, int, int, int, list[tuple[str, str]], bool]) ->
 
 
 def _names(pids: Iterable[int | str]) -> list[str]:
-    return [name for name in map(str, pids) if environment.can_be_in_a_name(name)]
+    if isinstance(pids, (str, bytes)):
+        # Each character would name a process.
+        raise TypeError(f"pids must be several process identifiers, not one: {pids!r}")
+    names = []
+    for pid in pids:
+        if not isinstance(pid, (int, str)) or isinstance(pid, bool):
+            raise TypeError(f"a process identifier must be an int or a str, not: {pid!r}")
+        names.append(str(pid))
+    return [name for name in names if environment.can_be_in_a_name(name)]
