@@ -98,6 +98,7 @@ def directory_text(
 
 def compact(
     path: str,
+    *,
     pids: Sequence[str],
     named_only: bool,
     drop_all: bool,

@@ -39,7 +39,7 @@ class Compaction(NamedTuple):
     processes: int
     """How many processes had files that were folded."""
     files_folded: int
-    """How many files are in archives now."""
+    """How many files were folded, by this call."""
     files_deleted: int
     """How many were deleted without being folded: of live gauges, empty, or dropped ones."""
     bytes_freed: int
@@ -80,7 +80,14 @@ def compact(
     directory = environment.directory(path)
     if drop_all is None:
         drop_all = _drops_all()
-    done = _core.compact(directory, _names(pids), False, drop_all, _WAIT_SECONDS, None)
+    done = _core.compact(
+        directory,
+        pids=_names(pids),
+        named_only=False,
+        drop_all=drop_all,
+        wait_seconds=_WAIT_SECONDS,
+        max_files=None,
+    )
     return _compaction(done)
 
 
@@ -96,7 +103,14 @@ def fold(path: str, pid: int | str) -> Compaction:
         OSError: The directory could not be locked or listed.
 
     """
-    done = _core.compact(path, _names([pid]), True, _drops_all(), _WAIT_SECONDS, _SWEEP_FILES)
+    done = _core.compact(
+        path,
+        pids=_names([pid]),
+        named_only=True,
+        drop_all=_drops_all(),
+        wait_seconds=_WAIT_SECONDS,
+        max_files=_SWEEP_FILES,
+    )
     return _compaction(done)
 
 
@@ -111,7 +125,14 @@ def sweep(path: str) -> None:
         return
     _swept[path] = now
     try:
-        _core.compact(path, [], False, _drops_all(), 0.0, _SWEEP_FILES)
+        _core.compact(
+            path,
+            pids=[],
+            named_only=False,
+            drop_all=_drops_all(),
+            wait_seconds=0.0,
+            max_files=_SWEEP_FILES,
+        )
     except Exception as error:  # noqa: BLE001 - nobody asked for it, such as in a directory of others
         logger.debug("could not compact %r: %r", path, error)
 
