@@ -20,7 +20,7 @@ _SWEEP_FILES = 256
 # When each directory was last swept. Single operations on a dictionary need no lock.
 _swept: dict[str, float] = {}
 
-# How long `compact` waits for another compaction to end. That does the same work.
+# How long the core waits at once for another compaction to end: no signal is handled meanwhile.
 _WAIT_SECONDS = 0.05
 
 
@@ -47,7 +47,7 @@ class Compaction(NamedTuple):
     left_alone: tuple[LeftAlone, ...]
     """What had to be left alone, such as damaged files."""
     busy: bool
-    """Whether nothing was done because another compaction of the directory is at work."""
+    """Whether nothing was done because another compaction was at work all the time."""
 
 
 def compact(
@@ -55,6 +55,7 @@ def compact(
     pids: Iterable[int | str] = (),
     *,
     drop_all: bool | None = None,
+    timeout: float = 10.0,
 ) -> Compaction:
     """Fold the files of dead processes into one archive for each kind; no total changes.
 
@@ -70,25 +71,35 @@ def compact(
         pids: Process identifiers of which the caller knows that they are dead.
         drop_all: Whether to delete the files of dead processes' `all` gauges; default: whether
             MULTIPROM_DROP_ALL is 1 in the environment.
+        timeout: So many seconds it waits at most for another compaction of the directory to end.
+            That may not do the same work: a sweep does not know `pids`.
 
     Raises:
         TypeError: `pids` is one str or bytes, or holds something that is neither int nor str.
-        ValueError: No path is given or set.
+        ValueError: No path is given or set, or `timeout` is negative or NaN.
         OSError: The directory could not be locked or listed.
 
     """
     directory = environment.directory(path)
     if drop_all is None:
         drop_all = _drops_all()
-    done = _core.compact(
-        directory,
-        pids=_names(pids),
-        named_only=False,
-        drop_all=drop_all,
-        wait_seconds=_WAIT_SECONDS,
-        max_files=None,
-    )
-    return _compaction(done)
+    if not timeout >= 0:
+        raise ValueError(f"timeout must not be negative or NaN: {timeout!r}")
+    names = _names(pids)
+    deadline = time.monotonic() + timeout
+    while True:
+        remaining = max(deadline - time.monotonic(), 0.0)
+        done = _core.compact(
+            directory,
+            pids=names,
+            named_only=False,
+            drop_all=drop_all,
+            wait_seconds=min(remaining, _WAIT_SECONDS),
+            max_files=None,
+        )
+        compaction = _compaction(done)
+        if not compaction.busy or remaining <= _WAIT_SECONDS:
+            return compaction
 
 
 def is_automatic() -> bool:
