@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 # Turns off all compaction that nobody has asked for.
 _OFF_VARIABLE = "MULTIPROM_COMPACTION"
-# A sweep is made at most so often, and of so many files: it must not hold up a scrape for long.
+# A sweep is made at most so often.
 _SWEEP_SECONDS = 5.0
-_SWEEP_FILES = 256
 # When each directory was last swept. Single operations on a dictionary need no lock.
 _swept: dict[str, float] = {}
+
+FILES_AT_ONCE = 256
+"""What nobody has asked for folds or deletes at most so many files: it must not take long."""
 
 # How long the core waits at once for another compaction to end: no signal is handled meanwhile.
 _WAIT_SECONDS = 0.05
@@ -107,8 +109,11 @@ def is_automatic() -> bool:
     return os.environ.get(_OFF_VARIABLE, "").lower() not in ("off", "0")
 
 
-def fold(path: str, pid: int | str) -> Compaction:
-    """Fold the files of one process that is known to be dead: for hooks, which must be quick.
+def fold(path: str, pids: Iterable[int | str]) -> Compaction:
+    """Fold the files of processes that are known to be dead: for hooks, which must be quick.
+
+    It waits at most 50 ms for another compaction, and may leave something for the next call: of
+    more than `FILES_AT_ONCE` files the rest.
 
     Raises:
         OSError: The directory could not be locked or listed.
@@ -116,11 +121,11 @@ def fold(path: str, pid: int | str) -> Compaction:
     """
     done = _core.compact(
         path,
-        pids=_names([pid]),
+        pids=_names(pids),
         named_only=True,
         drop_all=_drops_all(),
         wait_seconds=_WAIT_SECONDS,
-        max_files=_SWEEP_FILES,
+        max_files=FILES_AT_ONCE,
     )
     return _compaction(done)
 
@@ -142,7 +147,7 @@ def sweep(path: str) -> None:
             named_only=False,
             drop_all=_drops_all(),
             wait_seconds=0.0,
-            max_files=_SWEEP_FILES,
+            max_files=FILES_AT_ONCE,
         )
     except Exception as error:  # noqa: BLE001 - nobody asked for it, such as in a directory of others
         logger.debug("could not compact %r: %r", path, error)

@@ -66,16 +66,24 @@ _PRIVATE_VARIABLE = "MULTIPROM_PRIVATE_DIR"
 
 _MULTIPROCESS = "prometheus_client.multiprocess"
 
+# Workers that died and whose files are not folded yet: only the hook knows that they are dead if
+# they wrote with prometheus_client's own code. Single operations on a dictionary need no lock.
+_unfolded: dict[int, None] = {}
+_UNFOLDED_MAX = 1024
+
 
 def child_exit(server: Any, worker: Any) -> None:
     """Mark a worker that has just exited as dead: gunicorn's ``child_exit`` hook.
 
     Its ``live*`` gauges go, and what else it counted is folded into archives, unless
-    ``MULTIPROM_COMPACTION`` is ``off``: see :func:`multiprom.compact`.
+    ``MULTIPROM_COMPACTION`` is ``off``: see :func:`multiprom.compact`. If that has to wait, because
+    another compaction is at work or something fails, it is done when the next worker exits.
 
     gunicorn calls it in the master, whichever way the worker went (``max_requests``, timeout,
     SIGKILL, out of memory). Before gunicorn 24 that is inside the handler of SIGCHLD, between any
-    two bytecodes of the master, so nothing here takes a lock, but logging its re-entrant ones.
+    two bytecodes of the master. So no lock is taken here that is held while Python code runs, but
+    the re-entrant ones of logging: the core's own is held for moments without the interpreter, and
+    the directory's (``flock``) is waited for at most 50 ms.
 
     ``server`` is the ``gunicorn.arbiter.Arbiter``, whose ``log`` is used if it has one, else the
     ``multiprom`` logger. ``worker`` is the ``gunicorn.workers.base.Worker`` that exited, whose
@@ -151,11 +159,37 @@ def _mark_dead(server: Any, worker: Any) -> None:
 
 def _fold(server: Any, pid: Any) -> None:
     try:
-        if compaction.is_automatic():
-            compaction.fold(_directory_in_environment(), pid)
+        if not compaction.is_automatic():
+            return
+        _unfolded[pid] = None
+        for oldest in list(_unfolded)[:-_UNFOLDED_MAX]:
+            _unfolded.pop(oldest, None)
+        # Who has the pid of a dead worker now may go on in its files.
+        pids = [found for found in list(_unfolded) if found == pid or not _is_in_use(found)]
+        done = compaction.fold(_directory_in_environment(), pids)
+        if not done.busy and done.files_folded + done.files_deleted < compaction.FILES_AT_ONCE:
+            for found in pids:
+                _unfolded.pop(found, None)
     except Exception as error:  # noqa: BLE001 - as above; the files stay, and count
         with contextlib.suppress(Exception):
             _log_of(server).warning("could not fold the files of worker %s: %r", pid, error)
+    else:
+        if done.left_alone:
+            text = "left %d files of dead workers alone, such as %r: %s"
+            with contextlib.suppress(Exception):
+                _log_of(server).debug(text, len(done.left_alone), *done.left_alone[0])
+
+
+def _is_in_use(pid: int) -> bool:
+    """Say whether there is a process of that pid: any, not only one of this server."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # Another user's.
+        pass
+    return True
 
 
 def _log_of(server: Any) -> Any:
