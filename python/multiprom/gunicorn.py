@@ -114,14 +114,21 @@ def on_starting(server: Any) -> None:
         is_upgrade = bool(getattr(server, "master_pid", 0))
         if not path or is_upgrade or not compaction.is_automatic():
             return
-        files, *_ = _core.remove_leftovers(path, 0.0)
+        files, _, held, busy = _core.remove_leftovers(path, 0.0)
     except Exception as error:  # noqa: BLE001 - whatever it is, the server shall start
         with contextlib.suppress(Exception):
             _log_of(server).warning("could not remove what an earlier run left: %r", error)
     else:
-        if files:
-            with contextlib.suppress(Exception):
-                _log_of(server).info("removed %d metrics files of an earlier run", files)
+        with contextlib.suppress(Exception):
+            log = _log_of(server)
+            if files:
+                log.info("removed %d metrics files of an earlier run", files)
+            if held is not None:
+                which = "the other" if files else "all"
+                text = "kept %s metrics files of an earlier run, because of %r: %s"
+                log.info(text, which, *held)
+            if busy:
+                log.info("kept all metrics files of an earlier run: a compaction is at work")
 
 
 def dirty_worker_exit(arbiter: Any, worker: Any) -> None:
