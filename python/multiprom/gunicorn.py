@@ -51,11 +51,14 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import multiprom
-from multiprom import _core, compaction
+from multiprom import _core, compaction, sign_of_life
 from multiprom.environment import OLD_VARIABLE, VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["child_exit", "dirty_worker_exit", "on_starting"]
 
@@ -99,10 +102,13 @@ def child_exit(server: Any, worker: Any) -> None:
 def on_starting(server: Any) -> None:
     """Remove what an earlier run left in the directory: gunicorn's ``on_starting`` hook.
 
-    Nothing is removed if another living process holds a file there, such as another server on the
-    same directory, nor by the new master of an upgrade (USR2), nor with
-    ``MULTIPROM_COMPACTION=off``. What this process holds itself stays: with ``preload_app`` the
-    application has been loaded by now.
+    Nothing is removed if another server lives that has called this hook on the same directory, or
+    if another living process holds a file there; nor by the new master of an upgrade (USR2), nor
+    with ``MULTIPROM_COMPACTION=off``. What this process holds itself stays: with ``preload_app``
+    the application has been loaded by now.
+
+    From then on the server gives a sign of life: in a directory that the user has named it keeps
+    the file ``.multiprom.users.lock`` locked until the last of its processes ends.
 
     ``server`` is the ``gunicorn.arbiter.Arbiter``, whose ``log`` is used if it has one, else the
     ``multiprom`` logger. Raises nothing. See
@@ -110,25 +116,49 @@ def on_starting(server: Any) -> None:
     """
     try:
         path = _directory_in_environment()
+        if not path or not compaction.is_automatic():
+            return
+        log = _log_of(server)
         # The new master of an upgrade knows the old one, whose workers may hold nothing just now.
         is_upgrade = bool(getattr(server, "master_pid", 0))
-        if not path or is_upgrade or not compaction.is_automatic():
-            return
-        files, _, held, busy = _core.remove_leftovers(path, 0.0)
+        with _sign_of_life(path, log, joins=is_upgrade) as is_alone:
+            if is_upgrade:
+                return
+            if is_alone:
+                _remove_leftovers(path, log)
+            else:
+                log.info("kept all metrics files of an earlier run: another server uses them")
     except Exception as error:  # noqa: BLE001 - whatever it is, the server shall start
         with contextlib.suppress(Exception):
             _log_of(server).warning("could not remove what an earlier run left: %r", error)
-    else:
-        with contextlib.suppress(Exception):
-            log = _log_of(server)
-            if files:
-                log.info("removed %d metrics files of an earlier run", files)
-            if held is not None:
-                which = "the other" if files else "all"
-                text = "kept %s metrics files of an earlier run, because of %r: %s"
-                log.info(text, which, *held)
-            if busy:
-                log.info("kept all metrics files of an earlier run: a compaction is at work")
+
+
+@contextlib.contextmanager
+def _sign_of_life(path: str, log: Any, *, joins: bool) -> Iterator[bool]:
+    """Say whether no other server lives, as far as that can be known; see `sign_of_life.given`."""
+    with contextlib.ExitStack() as stack:
+        is_alone = True
+        # A private directory has a lock of its own, and no other servers.
+        if _private is None or _private.path != path:
+            try:
+                is_alone = stack.enter_context(sign_of_life.given(path, joins=joins))
+            except TimeoutError:
+                raise
+            except OSError as error:
+                with contextlib.suppress(Exception):
+                    log.info("this server gives others no sign of life: %r", error)
+        yield is_alone
+
+
+def _remove_leftovers(path: str, log: Any) -> None:
+    files, _, held, busy = _core.remove_leftovers(path, 0.0)
+    if files:
+        log.info("removed %d metrics files of an earlier run", files)
+    if held is not None:
+        which = "the other" if files else "all"
+        log.info("kept %s metrics files of an earlier run, because of %r: %s", which, *held)
+    if busy:
+        log.info("kept all metrics files of an earlier run: a compaction is at work")
 
 
 def dirty_worker_exit(arbiter: Any, worker: Any) -> None:
