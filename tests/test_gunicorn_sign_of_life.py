@@ -222,7 +222,7 @@ def test_it_is_no_metrics_file(hooks: Any, directory: Path) -> None:
     start(hooks)
     assert (directory / LOCK).exists()
     assert list(multiprom.MultiProcessCollector(None, directory).collect()) == []
-    assert multiprom.left_out() == ()
+    assert [item for item in multiprom.left_out() if str(directory) in item.path] == []
     assert start(hooks) == []
 
 

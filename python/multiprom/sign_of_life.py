@@ -14,6 +14,8 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
+from multiprom.locks import try_lock
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -71,22 +73,14 @@ def _lock(descriptor: int, *, may_be_alone: bool) -> bool:
     """
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
-        if may_be_alone and _try_lock(descriptor, fcntl.LOCK_EX):
+        if may_be_alone and try_lock(descriptor, fcntl.LOCK_EX):
             return True
-        if _try_lock(descriptor, fcntl.LOCK_SH):
+        if try_lock(descriptor, fcntl.LOCK_SH):
             return False
         # Somebody is alone just now, who is starting: that may end with one more living, or fail.
         if time.monotonic() >= deadline:
             raise TimeoutError("another server has been starting for a long time")
         time.sleep(_LOOK_SECONDS)
-
-
-def _try_lock(descriptor: int, operation: int) -> bool:
-    try:
-        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _open(directory: str) -> int:
