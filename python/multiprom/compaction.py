@@ -12,8 +12,6 @@ from multiprom.reports import logger
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Turns off all compaction that nobody has asked for.
-_OFF_VARIABLE = "MULTIPROM_COMPACTION"
 # A sweep is made at most so often.
 _SWEEP_SECONDS = 5.0
 # When each directory was last swept. Single operations on a dictionary need no lock.
@@ -72,7 +70,7 @@ def compact(
         path: The directory; default: PROMETHEUS_MULTIPROC_DIR, or its lower-case form.
         pids: Process identifiers of which the caller knows that they are dead.
         drop_all: Whether to delete the files of dead processes' `all` gauges; default: whether
-            MULTIPROM_DROP_ALL is 1 in the environment.
+            MULTIPROM_DROP_ALL is on in the environment (on, 1, true or yes).
         timeout: So many seconds it waits at most for another compaction of the directory to end.
             That may not do the same work: a sweep does not know `pids`.
 
@@ -105,8 +103,11 @@ def compact(
 
 
 def is_automatic() -> bool:
-    """Say whether files of dead processes are folded without being asked for."""
-    return os.environ.get(_OFF_VARIABLE, "").lower() not in ("off", "0")
+    """Say whether files of dead processes are folded without being asked for.
+
+    They are unless MULTIPROM_COMPACTION is off in the environment (off, 0, false or no).
+    """
+    return environment.is_on("MULTIPROM_COMPACTION", default=True)
 
 
 def fold(path: str, pids: Iterable[int | str]) -> Compaction:
@@ -154,7 +155,7 @@ def sweep(path: str) -> None:
 
 
 def _drops_all() -> bool:
-    return os.environ.get("MULTIPROM_DROP_ALL") == "1"
+    return environment.is_on("MULTIPROM_DROP_ALL", default=False)
 
 
 def _compaction(done: tuple[int, int, int, int, list[tuple[str, str]], bool]) -> Compaction:
