@@ -212,6 +212,15 @@ impl Class {
         }
     }
 
+    /// Closes the files, which `prometheus_client` continues in this process.
+    pub fn hand_over(&self) {
+        let mut state = Locked::new();
+        let State { files, workers, .. } = &mut *state.0;
+        if let Some(worker) = workers.get_mut(&self.worker) {
+            worker.hand_over(files);
+        }
+    }
+
     /// Calls `act` with the worker, which is that of this process and identifier.
     fn with_worker<R>(
         &self,

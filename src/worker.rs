@@ -34,6 +34,9 @@ pub(crate) struct Worker {
     trouble: Option<Notice>,
     /// Whether files were removed that cannot be made anew.
     misses_files: bool,
+    /// The first of its own names that it may take: not 0, its identifier alone, if that is the name
+    /// of files that `prometheus_client` writes in this process.
+    first_name: u32,
     kinds: Vec<Kind>,
     hasher: DefaultHashBuilder,
 }
@@ -86,6 +89,7 @@ impl Worker {
             told_dead: false,
             trouble: None,
             misses_files: false,
+            first_name: 0,
             kinds: Vec::new(),
             hasher: DefaultHashBuilder::default(),
         }
@@ -286,7 +290,7 @@ impl Worker {
         self.trouble = None;
         self.misses_files = false;
         self.naming.identifier = identifier;
-        self.naming.own_name = 0;
+        self.naming.own_name = self.first_name;
         for index in 0..self.kinds.len() {
             let kind = &mut self.kinds[index];
             kind.retry_at = None;
@@ -319,6 +323,23 @@ impl Worker {
                 files.close(&path);
             }
         }
+    }
+
+    /// Closes all files, for `prometheus_client` to continue those of its name: two writers would
+    /// damage them, so a value that counts here again does so in a file with a name of its own.
+    pub(crate) fn hand_over(&mut self, files: &mut Files) {
+        for kind in &self.kinds {
+            let Some(path) = &kind.home else { continue };
+            let name = filename::file(&kind.prefix, &self.naming.identifier, 0);
+            if path.file_name() == Some(&name)
+                && let Some(writer) = files.writer(path)
+            {
+                writer.hand_over();
+            }
+        }
+        self.close(files);
+        self.first_name = 1;
+        self.naming.own_name = self.naming.own_name.max(self.first_name);
     }
 
     /// Makes another attempt for all that waits for a file; a directory that was removed is made anew

@@ -18,7 +18,9 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::archive::{self, Identity};
 use crate::error::{Error, Result};
-use crate::format::{self, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER};
+use crate::format::{
+    self, HEADER_PADDING_SIZE, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER,
+};
 use crate::journal;
 use crate::lock;
 use crate::mapping::{self, Mapping};
@@ -75,6 +77,8 @@ pub(crate) struct Writer {
     /// a process that makes millions of short-lived series pays a few bytes for each.
     entries: HashTable<Place>,
     hasher: DefaultHashBuilder,
+    /// What the header says of who writes the file.
+    magic: [u8; HEADER_PADDING_SIZE],
 }
 
 /// An entry, by the hash of its head.
@@ -186,6 +190,7 @@ impl Writer {
             used,
             entries: HashTable::with_capacity(places.len()),
             hasher: DefaultHashBuilder::default(),
+            magic: MAGIC_WRITER,
         };
         writer.publish()?;
         for (head, offset) in places {
@@ -262,6 +267,14 @@ impl Writer {
         self.file = None;
     }
 
+    /// Has the header say that `prometheus_client` writes the file, which will go on without a lock:
+    /// with our magic whoever finds it unlocked would take its process for dead.
+    pub(crate) fn hand_over(&mut self) {
+        self.magic = MAGIC_STOCK;
+        // It was published before, so it fits.
+        let _ = self.publish();
+    }
+
     fn find(&self, head: &[u8]) -> Option<usize> {
         let hash = self.hash(head);
         let place = self.entries.find(Place::spread(hash), |place| {
@@ -306,7 +319,7 @@ impl Writer {
 
     fn publish(&self) -> io::Result<()> {
         let used = i32::try_from(self.used).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        self.mapping.publish(0, format::header_word(used, MAGIC_WRITER));
+        self.mapping.publish(0, format::header_word(used, self.magic));
         Ok(())
     }
 
@@ -546,6 +559,24 @@ mod tests {
         let opened = Writer::open(&link, CONTINUING).unwrap();
         assert!(matches!(opened, Opened::Taken(Taken::Unusable)));
         assert!(!directory.path().join("elsewhere").exists());
+    }
+
+    #[test]
+    fn a_file_that_is_handed_over_says_nothing_of_a_lock() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        let magic = || format::parse_magic(&fs::read(&path).unwrap()[..HEADER_SIZE]);
+        let mut writer = open(&path, CONTINUING);
+        assert_eq!(magic(), Some(MAGIC_WRITER));
+        writer.hand_over();
+        assert_eq!(magic(), Some(MAGIC_STOCK));
+        // Whoever else here counts in it still does not take that back.
+        set(&mut writer, "key", 1.0);
+        assert_eq!(magic(), Some(MAGIC_STOCK));
+        drop(writer);
+        assert_eq!(entries(&path), [("key".to_owned(), 1.0)]);
+        open(&path, CONTINUING);
+        assert_eq!(magic(), Some(MAGIC_WRITER));
     }
 
     #[test]

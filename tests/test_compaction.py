@@ -111,7 +111,7 @@ def test_another_compaction_is_at_work(directory: Path) -> None:
     write_ours(directory / "counter_1.db", counter(1))
     with (directory / ".multiprom.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert multiprom.compact().busy
+        assert multiprom.compact(timeout=0).busy
         assert _core.remove_leftovers(str(directory), 0.0) == (0, 0, None, True)
     assert multiprom.compact().files_folded == 1
 

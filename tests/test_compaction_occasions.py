@@ -278,3 +278,22 @@ def test_a_gauge_goes_on_from_where_its_closed_file_was(directory: Path, mode: s
         # The archive keeps the greatest.
         assert value == (5 if mode == "max" else -2)
         assert gauge.get() == (-7 if mode == "sum" else -2)
+
+
+def test_a_sum_gauge_that_is_set_anew_adds_to_what_was_folded(directory: Path) -> None:
+    """Documented: the archive keeps the sum of the dead, and of who closed its files."""
+    with ours.value_class(lambda: "w") as made:
+        gauge = ours.value(made, "gauge", typ="gauge", mode="sum")
+        gauge.set(5)
+        made.close_all_files()
+        multiprom.compact()
+        gauge.set(3)
+        assert collect(directory) == 8
+
+
+def test_an_empty_file_of_a_kind_that_is_not_folded_stays(directory: Path) -> None:
+    for kind in ("counter", "gauge_sum", "gauge_livesum", "gauge_all"):
+        write_ours(directory / f"{kind}_1.db")
+    assert multiprom.compact().files_deleted == 3
+    assert names(directory) == {"gauge_all_1.db"}
+    assert multiprom.compact(drop_all=True).files_deleted == 1

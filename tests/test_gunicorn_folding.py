@@ -34,9 +34,11 @@ def server() -> Any:
 
 
 @pytest.fixture
-def hooks(directory: Path) -> Any:
+def hooks(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     assert directory.is_dir()
-    return importlib.import_module("multiprom.gunicorn")
+    module = importlib.import_module("multiprom.gunicorn")
+    monkeypatch.setattr(module, "_unfolded", {})
+    return module
 
 
 @pytest.fixture(params=["child_exit", "dirty_worker_exit"])
@@ -152,13 +154,14 @@ def test_the_master_does_not_wait_for_another_compaction(
     hooks.on_starting(server)
     # Generous: a machine may be busy; 0.05 s are what it asks for.
     assert time.monotonic() - begin < 20
-    ((_, pids, named_only, _, wait, most),) = (call.args for call in asked.call_args_list)
-    assert (pids, named_only) == (["7"], True)
-    assert wait <= 0.05
-    assert most is not None
+    (given,) = (call.kwargs for call in asked.call_args_list)
+    assert (given["pids"], given["named_only"]) == (["7"], True)
+    assert given["wait_seconds"] <= 0.05
+    assert given["max_files"] is not None
     # The next that looks will fold it.
     assert names(directory) == {"counter_7.db"}
-    assert messages(server.log) == [MARKED]
+    kept = "kept all metrics files of an earlier run: a compaction is at work"
+    assert messages(server.log) == [MARKED, ("info", kept)]
 
 
 def test_what_an_earlier_run_left(hooks: Any, server: Any, directory: Path) -> None:
@@ -196,6 +199,11 @@ def test_nothing_of_a_living_server(hooks: Any, server: Any, directory: Path) ->
         fcntl.flock(held, fcntl.LOCK_EX)
         hooks.on_starting(server)
         assert names(directory) == before
+    why = f"kept all metrics files of an earlier run, because of {str(path)!r}: a living process"
+    [(level, text)] = messages(server.log)
+    assert level == "info"
+    assert text.startswith(why)
+    server.log.reset_mock()
     # The old master of an upgrade, none of whose workers holds a file just now.
     server.master_pid = 4711
     hooks.on_starting(server)

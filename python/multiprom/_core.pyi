@@ -98,6 +98,7 @@ def directory_text(
 
 def compact(
     path: str,
+    *,
     pids: Sequence[str],
     named_only: bool,
     drop_all: bool,
@@ -170,6 +171,13 @@ class Owner:
     ) -> Owner: ...
     def close(self) -> None:
         """Close the files. Values that count again open others."""
+
+    def hand_over(self) -> None:
+        """Close the files, which prometheus_client's own writer continues in this process.
+
+        They are as its own from then on: nobody takes them for those of a dead process. Values that
+        count again do so in files with another name.
+        """
 
 @disjoint_base
 class Value:

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
-from multiprom import _core, compaction, environment, reports
+from multiprom import _core, compaction, environment, reports, snapshot
 from multiprom.stock import is_genuine, original, replaces
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class MultiProcessCollector(StockCollector):
     - The path is taken literally, also if it has glob characters.
 
     A subclass may override `collect`, `merge`, `_read_metrics` and `_accumulate_metrics`, and they
-    may be patched: they are used then.
+    may be patched: they are used then. What `collect` calls of them is called once more if the
+    files of dead processes were folded meanwhile.
 
     Args:
         registry: A registry to register with, or None. Anything with `register` will do.
@@ -132,11 +133,13 @@ class MultiProcessCollector(StockCollector):
             metrics, left_out = _core.merge_directory(path, DIALECT, Metric, Sample)
             reports.report(left_out, directory=path)
             return metrics
-        files, left_out = _core.list_directory(path)
-        reports.report(left_out, directory=path)
+        return snapshot.merged(path, self._merge_as_overridden)
+
+    def _merge_as_overridden(self, files: list[str]) -> list[Metric]:
         if _is_ours_or_stock(self, "merge"):
             return _merge_in_steps(self, files, accumulate=True)
-        return self.merge(files, accumulate=True)
+        # Now, also of what gives its results one after another.
+        return list(self.merge(files, accumulate=True))
 
 
 for _name in _METHODS:

@@ -12,15 +12,15 @@ from multiprom.reports import logger
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Turns off all compaction that nobody has asked for.
-_OFF_VARIABLE = "MULTIPROM_COMPACTION"
-# A sweep is made at most so often, and of so many files: it must not hold up a scrape for long.
+# A sweep is made at most so often.
 _SWEEP_SECONDS = 5.0
-_SWEEP_FILES = 256
 # When each directory was last swept. Single operations on a dictionary need no lock.
 _swept: dict[str, float] = {}
 
-# How long `compact` waits for another compaction to end. That does the same work.
+FILES_AT_ONCE = 256
+"""What nobody has asked for folds or deletes at most so many files: it must not take long."""
+
+# How long the core waits at once for another compaction to end: no signal is handled meanwhile.
 _WAIT_SECONDS = 0.05
 
 
@@ -39,7 +39,7 @@ class Compaction(NamedTuple):
     processes: int
     """How many processes had files that were folded."""
     files_folded: int
-    """How many files are in archives now."""
+    """How many files were folded, by this call."""
     files_deleted: int
     """How many were deleted without being folded: of live gauges, empty, or dropped ones."""
     bytes_freed: int
@@ -47,7 +47,7 @@ class Compaction(NamedTuple):
     left_alone: tuple[LeftAlone, ...]
     """What had to be left alone, such as damaged files."""
     busy: bool
-    """Whether nothing was done because another compaction of the directory is at work."""
+    """Whether nothing was done because another compaction was at work all the time."""
 
 
 def compact(
@@ -55,6 +55,7 @@ def compact(
     pids: Iterable[int | str] = (),
     *,
     drop_all: bool | None = None,
+    timeout: float = 10.0,
 ) -> Compaction:
     """Fold the files of dead processes into one archive for each kind; no total changes.
 
@@ -69,33 +70,64 @@ def compact(
         path: The directory; default: PROMETHEUS_MULTIPROC_DIR, or its lower-case form.
         pids: Process identifiers of which the caller knows that they are dead.
         drop_all: Whether to delete the files of dead processes' `all` gauges; default: whether
-            MULTIPROM_DROP_ALL is 1 in the environment.
+            MULTIPROM_DROP_ALL is on in the environment (on, 1, true or yes).
+        timeout: So many seconds it waits at most for another compaction of the directory to end.
+            That may not do the same work: a sweep does not know `pids`.
 
     Raises:
-        ValueError: No path is given or set.
+        TypeError: `pids` is one str or bytes, or holds something that is neither int nor str.
+        ValueError: No path is given or set, or `timeout` is negative or NaN.
         OSError: The directory could not be locked or listed.
 
     """
     directory = environment.directory(path)
     if drop_all is None:
         drop_all = _drops_all()
-    done = _core.compact(directory, _names(pids), False, drop_all, _WAIT_SECONDS, None)
-    return _compaction(done)
+    if not timeout >= 0:
+        raise ValueError(f"timeout must not be negative or NaN: {timeout!r}")
+    names = _names(pids)
+    deadline = time.monotonic() + timeout
+    while True:
+        remaining = max(deadline - time.monotonic(), 0.0)
+        done = _core.compact(
+            directory,
+            pids=names,
+            named_only=False,
+            drop_all=drop_all,
+            wait_seconds=min(remaining, _WAIT_SECONDS),
+            max_files=None,
+        )
+        compaction = _compaction(done)
+        if not compaction.busy or remaining <= _WAIT_SECONDS:
+            return compaction
 
 
 def is_automatic() -> bool:
-    """Say whether files of dead processes are folded without being asked for."""
-    return os.environ.get(_OFF_VARIABLE, "").lower() not in ("off", "0")
+    """Say whether files of dead processes are folded without being asked for.
+
+    They are unless MULTIPROM_COMPACTION is off in the environment (off, 0, false or no).
+    """
+    return environment.is_on("MULTIPROM_COMPACTION", default=True)
 
 
-def fold(path: str, pid: int | str) -> Compaction:
-    """Fold the files of one process that is known to be dead: for hooks, which must be quick.
+def fold(path: str, pids: Iterable[int | str]) -> Compaction:
+    """Fold the files of processes that are known to be dead: for hooks, which must be quick.
+
+    It waits at most 50 ms for another compaction, and may leave something for the next call: of
+    more than `FILES_AT_ONCE` files the rest.
 
     Raises:
         OSError: The directory could not be locked or listed.
 
     """
-    done = _core.compact(path, _names([pid]), True, _drops_all(), _WAIT_SECONDS, _SWEEP_FILES)
+    done = _core.compact(
+        path,
+        pids=_names(pids),
+        named_only=True,
+        drop_all=_drops_all(),
+        wait_seconds=_WAIT_SECONDS,
+        max_files=FILES_AT_ONCE,
+    )
     return _compaction(done)
 
 
@@ -110,13 +142,20 @@ def sweep(path: str) -> None:
         return
     _swept[path] = now
     try:
-        _core.compact(path, [], False, _drops_all(), 0.0, _SWEEP_FILES)
+        _core.compact(
+            path,
+            pids=[],
+            named_only=False,
+            drop_all=_drops_all(),
+            wait_seconds=0.0,
+            max_files=FILES_AT_ONCE,
+        )
     except Exception as error:  # noqa: BLE001 - nobody asked for it, such as in a directory of others
         logger.debug("could not compact %r: %r", path, error)
 
 
 def _drops_all() -> bool:
-    return os.environ.get("MULTIPROM_DROP_ALL") == "1"
+    return environment.is_on("MULTIPROM_DROP_ALL", default=False)
 
 
 def _compaction(done: tuple[int, int, int, int, list[tuple[str, str]], bool]) -> Compaction:
@@ -126,4 +165,12 @@ def _compaction(done: tuple[int, int, int, int, list[tuple[str, str]], bool]) ->
 
 
 def _names(pids: Iterable[int | str]) -> list[str]:
-    return [name for name in map(str, pids) if environment.can_be_in_a_name(name)]
+    if isinstance(pids, (str, bytes)):
+        # Each character would name a process.
+        raise TypeError(f"pids must be several process identifiers, not one: {pids!r}")
+    names = []
+    for pid in pids:
+        if not isinstance(pid, (int, str)) or isinstance(pid, bool):
+            raise TypeError(f"a process identifier must be an int or a str, not: {pid!r}")
+        names.append(str(pid))
+    return [name for name in names if environment.can_be_in_a_name(name)]

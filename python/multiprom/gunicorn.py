@@ -51,11 +51,14 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import multiprom
-from multiprom import _core, compaction
+from multiprom import _core, compaction, sign_of_life
 from multiprom.environment import OLD_VARIABLE, VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["child_exit", "dirty_worker_exit", "on_starting"]
 
@@ -66,16 +69,24 @@ _PRIVATE_VARIABLE = "MULTIPROM_PRIVATE_DIR"
 
 _MULTIPROCESS = "prometheus_client.multiprocess"
 
+# Workers that died and whose files are not folded yet: only the hook knows that they are dead if
+# they wrote with prometheus_client's own code. Single operations on a dictionary need no lock.
+_unfolded: dict[int, None] = {}
+_UNFOLDED_MAX = 1024
+
 
 def child_exit(server: Any, worker: Any) -> None:
     """Mark a worker that has just exited as dead: gunicorn's ``child_exit`` hook.
 
     Its ``live*`` gauges go, and what else it counted is folded into archives, unless
-    ``MULTIPROM_COMPACTION`` is ``off``: see :func:`multiprom.compact`.
+    ``MULTIPROM_COMPACTION`` is ``off``: see :func:`multiprom.compact`. If that has to wait, because
+    another compaction is at work or something fails, it is done when the next worker exits.
 
     gunicorn calls it in the master, whichever way the worker went (``max_requests``, timeout,
     SIGKILL, out of memory). Before gunicorn 24 that is inside the handler of SIGCHLD, between any
-    two bytecodes of the master, so nothing here takes a lock, but logging its re-entrant ones.
+    two bytecodes of the master. So no lock is taken here that is held while Python code runs, but
+    the re-entrant ones of logging: the core's own is held for moments without the interpreter, and
+    the directory's (``flock``) is waited for at most 50 ms.
 
     ``server`` is the ``gunicorn.arbiter.Arbiter``, whose ``log`` is used if it has one, else the
     ``multiprom`` logger. ``worker`` is the ``gunicorn.workers.base.Worker`` that exited, whose
@@ -91,10 +102,13 @@ def child_exit(server: Any, worker: Any) -> None:
 def on_starting(server: Any) -> None:
     """Remove what an earlier run left in the directory: gunicorn's ``on_starting`` hook.
 
-    Nothing is removed if another living process holds a file there, such as another server on the
-    same directory, nor by the new master of an upgrade (USR2), nor with
-    ``MULTIPROM_COMPACTION=off``. What this process holds itself stays: with ``preload_app`` the
-    application has been loaded by now.
+    Nothing is removed if another server lives that has called this hook on the same directory, or
+    if another living process holds a file there; nor by the new master of an upgrade (USR2), nor
+    with ``MULTIPROM_COMPACTION=off``. What this process holds itself stays: with ``preload_app``
+    the application has been loaded by now.
+
+    From then on the server gives a sign of life: in a directory that the user has named it keeps
+    the file ``.multiprom.users.lock`` locked until the last of its processes ends.
 
     ``server`` is the ``gunicorn.arbiter.Arbiter``, whose ``log`` is used if it has one, else the
     ``multiprom`` logger. Raises nothing. See
@@ -102,18 +116,49 @@ def on_starting(server: Any) -> None:
     """
     try:
         path = _directory_in_environment()
+        if not path or not compaction.is_automatic():
+            return
+        log = _log_of(server)
         # The new master of an upgrade knows the old one, whose workers may hold nothing just now.
         is_upgrade = bool(getattr(server, "master_pid", 0))
-        if not path or is_upgrade or not compaction.is_automatic():
-            return
-        files, *_ = _core.remove_leftovers(path, 0.0)
+        with _sign_of_life(path, log, joins=is_upgrade) as is_alone:
+            if is_upgrade:
+                return
+            if is_alone:
+                _remove_leftovers(path, log)
+            else:
+                log.info("kept all metrics files of an earlier run: another server uses them")
     except Exception as error:  # noqa: BLE001 - whatever it is, the server shall start
         with contextlib.suppress(Exception):
             _log_of(server).warning("could not remove what an earlier run left: %r", error)
-    else:
-        if files:
-            with contextlib.suppress(Exception):
-                _log_of(server).info("removed %d metrics files of an earlier run", files)
+
+
+@contextlib.contextmanager
+def _sign_of_life(path: str, log: Any, *, joins: bool) -> Iterator[bool]:
+    """Say whether no other server lives, as far as that can be known; see `sign_of_life.given`."""
+    with contextlib.ExitStack() as stack:
+        is_alone = True
+        # A private directory has a lock of its own, and no other servers.
+        if _private is None or _private.path != path:
+            try:
+                is_alone = stack.enter_context(sign_of_life.given(path, joins=joins))
+            except TimeoutError:
+                raise
+            except OSError as error:
+                with contextlib.suppress(Exception):
+                    log.info("this server gives others no sign of life: %r", error)
+        yield is_alone
+
+
+def _remove_leftovers(path: str, log: Any) -> None:
+    files, _, held, busy = _core.remove_leftovers(path, 0.0)
+    if files:
+        log.info("removed %d metrics files of an earlier run", files)
+    if held is not None:
+        which = "the other" if files else "all"
+        log.info("kept %s metrics files of an earlier run, because of %r: %s", which, *held)
+    if busy:
+        log.info("kept all metrics files of an earlier run: a compaction is at work")
 
 
 def dirty_worker_exit(arbiter: Any, worker: Any) -> None:
@@ -151,11 +196,37 @@ def _mark_dead(server: Any, worker: Any) -> None:
 
 def _fold(server: Any, pid: Any) -> None:
     try:
-        if compaction.is_automatic():
-            compaction.fold(_directory_in_environment(), pid)
+        if not compaction.is_automatic():
+            return
+        _unfolded[pid] = None
+        for oldest in list(_unfolded)[:-_UNFOLDED_MAX]:
+            _unfolded.pop(oldest, None)
+        # Who has the pid of a dead worker now may go on in its files.
+        pids = [found for found in list(_unfolded) if found == pid or not _is_in_use(found)]
+        done = compaction.fold(_directory_in_environment(), pids)
+        if not done.busy and done.files_folded + done.files_deleted < compaction.FILES_AT_ONCE:
+            for found in pids:
+                _unfolded.pop(found, None)
     except Exception as error:  # noqa: BLE001 - as above; the files stay, and count
         with contextlib.suppress(Exception):
             _log_of(server).warning("could not fold the files of worker %s: %r", pid, error)
+    else:
+        if done.left_alone:
+            text = "left %d files of dead workers alone, such as %r: %s"
+            with contextlib.suppress(Exception):
+                _log_of(server).debug(text, len(done.left_alone), *done.left_alone[0])
+
+
+def _is_in_use(pid: int) -> bool:
+    """Say whether there is a process of that pid: any, not only one of this server."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # Another user's.
+        pass
+    return True
 
 
 def _log_of(server: Any) -> Any:

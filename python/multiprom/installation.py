@@ -129,7 +129,9 @@ def uninstall() -> None:
 
     Values that `install` moved into shared files move back, with what they hold. The variable that
     it set is what it was. Metrics that were made meanwhile stay as they are, and so does what other
-    modules imported meanwhile: they go on with multiprom's code.
+    modules imported meanwhile: they go on with multiprom's code. Where prometheus_client's code
+    goes on in shared files, such metrics count in files of their own from then on, and a gauge
+    leaves in the old one what it was last set to.
     """
     places = set(_replaced)
     _replaced.clear()
@@ -140,10 +142,13 @@ def uninstall() -> None:
     values: Any = sys.modules.get("prometheus_client.values")
     if values is not None:
         ours, found = vars(values).pop("_multiprom_value_classes", (None, None))
+        replaced = None
         # If it was replaced once more, it is not ours to undo.
         if ours is not None and values.ValueClass is ours:
             values.ValueClass = found
-        moving.move_back()
+            if moving.stock_identifier(found) is not None:
+                replaced = ours
+        moving.move_back(replaced)
     while _before:
         variable, set_to = _before.pop()
         if os.environ.get(VARIABLE) == set_to:

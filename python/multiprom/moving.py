@@ -234,15 +234,23 @@ def _exchange(observable: Any, successors: dict[int, Any]) -> None:
             attributes[name] = successors[id(value)]
 
 
-def move_back() -> None:
-    """Undo what was moved: the old values count again, from what the new ones hold."""
+def move_back(replaced: type[Any] | None = None) -> None:
+    """Undo what was moved: the old values count again, from what the new ones hold.
+
+    Args:
+        replaced: The class in whose place one of prometheus_client's counts in files again.
+
+    """
     moved = list(_moved)
     _moved.clear()
     predecessors = {id(new): old for old, new in moved}
     held = [new.get() for _, new in moved]
-    for new_class in {type(new) for old, new in moved if hasattr(old, "_params")}:
-        # prometheus_client's code continues the files.
-        new_class.close_all_files()
+    continued = {type(new) for old, new in moved if hasattr(old, "_params")}
+    if replaced is not None:
+        continued.add(replaced)
+    for new_class in continued:
+        # prometheus_client's code goes on in the files, and locks none.
+        new_class._owner.hand_over()  # noqa: SLF001
     for (old, _), value in zip(moved, held, strict=True):
         for name in _METHODS:
             vars(old).pop(name, None)

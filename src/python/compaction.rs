@@ -20,6 +20,7 @@ type Removed = (usize, u64, Option<Left>, bool);
 
 /// Folds the files of dead processes in the directory `path`.
 #[pyfunction]
+#[pyo3(signature = (path, *, pids, named_only, drop_all, wait_seconds, max_files))]
 pub(super) fn compact(
     py: Python<'_>,
     path: PathBuf,

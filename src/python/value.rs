@@ -55,6 +55,12 @@ impl Owner {
         self.closed.store(true, Ordering::Relaxed);
         py.detach(|| self.class.close());
     }
+
+    /// Closes the files, which `prometheus_client` continues.
+    fn hand_over(&self, py: Python<'_>) {
+        self.closed.store(true, Ordering::Relaxed);
+        py.detach(|| self.class.hand_over());
+    }
 }
 
 impl Owner {

@@ -1,0 +1,136 @@
+"""uninstall() gives files to prometheus_client's writer, which holds no lock: none may be folded.
+
+A file with multiprom's mark that nobody holds is that of a dead process. If it were folded, what
+the living process counts afterwards would go into a file that is not there any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from files import MAGIC, magic, values_of
+from interpreters import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COUNTED = """
+import os, sys
+from prometheus_client import Counter, Gauge, values
+import multiprom
+counter = Counter("n", "Help")
+counter.inc(1)
+
+def total(name="n_total"):
+    collector = multiprom.MultiProcessCollector(None)
+    return [s.value for metric in collector.collect() for s in metric.samples if s.name == name]
+"""
+
+FINISH = """
+sys.stdout.flush()
+# prometheus_client leaves its files open.
+os._exit(0)
+"""
+
+
+def counted(script: str, directory: Path) -> list[str]:
+    printed = run(
+        COUNTED + script + FINISH,
+        PROMETHEUS_MULTIPROC_DIR=directory,
+        MULTIPROM_COMPACTION="on",
+    )
+    return printed.splitlines()
+
+
+@pytest.mark.parametrize("who", ["this process", "another process"])
+def test_what_is_counted_afterwards_is_not_lost(who: str, directory: Path) -> None:
+    script = f"""
+multiprom.install()
+counter.inc(10)
+multiprom.uninstall()
+counter.inc(100)
+if {who!r} == "this process":
+    multiprom.compact()
+else:
+    pid = os.fork()
+    if pid == 0:
+        multiprom.compact()
+        os._exit(0)
+    os.waitpid(pid, 0)
+counter.inc(1000)
+print(counter._value.get(), total())
+multiprom.install()
+counter.inc(10000)
+print(counter._value.get(), total(), os.getpid())
+"""
+    first, second = counted(script, directory)
+    assert first == "1111.0 [1111.0]"
+    values, _, pid = second.rpartition(" ")
+    assert values == "11111.0 [11111.0]"
+    # Taken back, it is ours again.
+    assert magic(directory / f"counter_{pid}.db") == MAGIC
+
+
+def test_files_of_a_class_that_had_nothing_to_move(directory: Path) -> None:
+    """prometheus_client's class had no values, but has some in the same files afterwards."""
+    script = """
+values.ValueClass = stock = values.MultiProcessValue(lambda: "w")
+multiprom.install()
+late = Counter("late", "Help")
+late.inc(1)
+multiprom.uninstall()
+assert values.ValueClass is stock
+Counter("latest", "Help").inc(1)
+multiprom.compact()
+latest = Counter("last", "Help")
+latest.inc(5)
+late.inc(1)
+multiprom.compact()
+latest.inc(5)
+print(total("late_total"), latest._value.get())
+"""
+    assert counted(script, directory) == ["[2.0] 10.0"]
+    assert values_of(directory / "counter_w.db") == {
+        "late_total": 1.0,
+        "latest_total": 1.0,
+        "last_total": 10.0,
+    }
+    assert magic(directory / "counter_w.db") == bytes(4)
+    # What was made meanwhile stays ours: two writers would damage the file.
+    assert values_of(directory / "counter_w-1.db") == {"late_total": 1.0}
+    assert magic(directory / "counter_w-1.db") == MAGIC
+
+
+def test_a_fork_afterwards_writes_no_file_twice(directory: Path) -> None:
+    script = """
+multiprom.install()
+late = Counter("late", "Help")
+multiprom.uninstall()
+pid = os.fork()
+if pid == 0:
+    counter.inc(1)
+    late.inc(1)
+    for number in range(3):
+        Counter(f"m{number}", "Help").inc(1)
+    os._exit(0)
+print(pid, os.waitpid(pid, 0)[1])
+"""
+    [line] = counted(script, directory)
+    pid, status = line.split()
+    assert status == "0"
+    assert values_of(directory / f"counter_{pid}.db") == {
+        "n_total": 1.0,
+        **{f"m{number}_total": 1.0 for number in range(3)},
+    }
+    assert values_of(directory / f"counter_{pid}-1.db") == {"late_total": 1.0}
+
+
+def test_files_that_are_only_closed_are_nobodys(directory: Path) -> None:
+    script = """
+multiprom.install()
+counter.inc(10)
+values.ValueClass.close_all_files()
+print(multiprom.compact().files_folded, total())
+"""
+    assert counted(script, directory) == ["1 [11.0]"]
