@@ -104,6 +104,7 @@ def compact(
     drop_all: bool,
     wait_seconds: float,
     max_files: int | None,
+    max_archive: int | None,
 ) -> tuple[int, int, int, int, list[tuple[str, str]], bool]:
     """Fold the files of dead processes in the directory `path`, with the GIL released.
 
@@ -114,6 +115,8 @@ def compact(
         drop_all: Whether to delete the files of dead processes' `all` gauges.
         wait_seconds: How long to wait for another compaction of the directory to end.
         max_files: How many files to fold or delete at most; None for all.
+        max_archive: The size in bytes from which an archive is not rewritten for files of which
+            anybody can tell that they are a dead process's; None for no limit.
 
     Returns:
         Processes folded, files folded, files deleted, bytes freed, paths that were left alone and

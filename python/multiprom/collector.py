@@ -128,7 +128,7 @@ class MultiProcessCollector(StockCollector):
         """
         path = os.fsdecode(self._path)
         _core.settle_values()
-        compaction.sweep(path)
+        compaction.sweep(path, scrapes=True)
         if reads_directory(self, calling="collect"):
             metrics, left_out = _core.merge_directory(path, DIALECT, Metric, Sample)
             reports.report(left_out, directory=path)

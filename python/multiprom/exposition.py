@@ -119,7 +119,7 @@ def _text(
             continue
         for collector in collectors:
             path = os.fsdecode(collector._path)  # noqa: SLF001
-            compaction.sweep(path)
+            compaction.sweep(path, scrapes=True)
             text, left_out = _core.directory_text(
                 path, openmetrics, escaping, DIALECT, content.names
             )

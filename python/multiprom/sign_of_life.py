@@ -86,15 +86,17 @@ def _lock(descriptor: int, *, may_be_alone: bool) -> bool:
 def _open(directory: str) -> int:
     """Open the file, and make it if need be: whoever can read the directory can lock it."""
     path = os.path.join(directory, LOCK_NAME)  # noqa: PTH118
-    # O_NONBLOCK: opening a FIFO must not wait for its other end.
+    # No link, which could lead anywhere where others may write to the directory, and no FIFO, which
+    # would be waited for.
     flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    with contextlib.suppress(FileNotFoundError):
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | flags, 0o600)
+    except FileExistsError:
         return os.open(path, os.O_RDONLY | flags)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o600)
+    # Only what was made here is given away.
     home = os.stat(directory)  # noqa: PTH116
-    # Both may be refused to whoever does not own the file: then another has just made it.
+    # Refused to whoever is not root; then it is ours, as our files are.
     with contextlib.suppress(OSError):
         os.fchown(descriptor, home.st_uid, home.st_gid)
-    with contextlib.suppress(OSError):
-        os.fchmod(descriptor, 0o600 | stat.S_IMODE(home.st_mode) & 0o666)
+    os.fchmod(descriptor, 0o600 | stat.S_IMODE(home.st_mode) & 0o666)
     return descriptor

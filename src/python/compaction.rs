@@ -20,7 +20,8 @@ type Removed = (usize, u64, Option<Left>, bool);
 
 /// Folds the files of dead processes in the directory `path`.
 #[pyfunction]
-#[pyo3(signature = (path, *, pids, named_only, drop_all, wait_seconds, max_files))]
+#[allow(clippy::too_many_arguments, reason = "Python gives them by name")]
+#[pyo3(signature = (path, *, pids, named_only, drop_all, wait_seconds, max_files, max_archive))]
 pub(super) fn compact(
     py: Python<'_>,
     path: PathBuf,
@@ -29,12 +30,14 @@ pub(super) fn compact(
     drop_all: bool,
     wait_seconds: f64,
     max_files: Option<usize>,
+    max_archive: Option<u64>,
 ) -> PyResult<Compacted> {
     let options = Options {
         named_only,
         drop_all,
         wait: duration(wait_seconds)?,
         max_files,
+        max_archive,
         remembers: max_files.is_some(),
     };
     let done = py.detach(|| {
