@@ -14,6 +14,7 @@ use crate::disk::{Checkpoint, Disk, Unchecked};
 use crate::error::{Error, Result};
 use crate::filename::FileName;
 use crate::kind_compaction::KindCompaction;
+use crate::lock;
 use crate::metric::Kind;
 
 /// Folds the files of dead processes in the directory `path`.
@@ -51,7 +52,7 @@ pub(crate) fn compact_on<C: Checkpoint>(
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(Compaction { busy: true, ..Compaction::default() }),
         Err(error) if directory::is_absence(&error) => return Ok(Compaction::default()),
-        Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
+        Err(source) => return Err(Error::Io { path: lock::path(path), source }),
     };
     let listing = directory::list(path)?;
     let mut run = Run::new(disk, path, &lock, pids, options);

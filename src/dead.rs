@@ -30,6 +30,12 @@ pub(crate) struct Dead {
 }
 
 impl Dead {
+    /// How many bytes are in use, if the header can be believed.
+    #[must_use]
+    pub(crate) fn used(&self) -> u64 {
+        u64::try_from(self.used).unwrap_or_default().min(self.metadata.len())
+    }
+
     /// Whether nothing was ever counted in it.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {

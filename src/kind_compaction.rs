@@ -184,9 +184,10 @@ impl<'a> KindCompaction<'a> {
         let Some(like) = self.archive.as_ref().map(Archive::metadata).or(first).cloned() else {
             return Ok(());
         };
-        let is_too_large = run.is_too_large(like.size()) && self.archive.is_some();
-        let (batch, waiting): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|dead| !is_too_large || !dead.is_ours);
+        let archived = self.archive.as_ref().map_or(0, Archive::used);
+        let (batch, waiting): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .partition(|dead| !dead.is_ours || !run.is_too_large(archived + dead.used()));
         for dead in waiting {
             run.leave_alone(&dead.path, Reason::LargeArchive);
         }

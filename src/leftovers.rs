@@ -11,6 +11,7 @@ use crate::directory;
 use crate::disk::{Checkpoint, Disk, Step, Unchecked};
 use crate::error::{Error, Reason, Result};
 use crate::filename::{self, FileName};
+use crate::lock;
 use crate::metric::FOLDABLE;
 
 /// What was removed.
@@ -52,7 +53,7 @@ fn remove_on<C: Checkpoint>(
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(Leftovers { busy: true, ..Leftovers::default() }),
         Err(error) if directory::is_absence(&error) => return Ok(Leftovers::default()),
-        Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
+        Err(source) => return Err(Error::Io { path: lock::path(path), source }),
     };
     let mut files = directory::list(path)?.files;
     // Not by path: a directory may have several.
