@@ -43,7 +43,7 @@ def test_no_total_falls_or_is_counted_twice(directory: Path) -> None:
     deaths = kills = 0
     multiprom.compact(directory)
     deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline or kills <= 50 or deaths <= 100:
         compactor = compact_for_ever(directory)
         end = time.monotonic() + dice.uniform(0, 0.02)
         try:
@@ -64,5 +64,3 @@ def test_no_total_falls_or_is_counted_twice(directory: Path) -> None:
     multiprom.compact(directory)
     assert total(directory) == float(truth)
     assert [path.name for path in directory.glob("*.db")] == ["counter_compacted.db"]
-    assert kills > 50
-    assert deaths > 100
