@@ -31,6 +31,7 @@ help:
 	@echo 'make test-install    the source distribution builds, installs and scrapes'
 	@echo 'make lint            formatting, lints, types and the documentation of the core'
 	@echo 'make fmt             formats Rust and Python'
+	@echo 'make e2e             real servers under a real Prometheus, which sees no counter fall'
 	@echo 'make fuzz            random files are read, folded and compared (FUZZ_SECONDS=60 for each target)'
 	@echo 'make bench           the tables of the README (BENCH_SIZES="S M" for a part of the first)'
 	@echo 'make bench-count     the second of them alone: what counting costs'
@@ -137,6 +138,18 @@ test-install: .venv/.group-build | rust-is-there
 	$(PYTHON) -m venv build/install/venv
 	CARGO_TARGET_DIR=$(TARGET_DIR) build/install/venv/bin/python -m pip install --quiet build/install/multiprom-*.tar.gz
 	cd build/install && venv/bin/python -I $(abspath scripts/scrape_once.py)
+
+# Debian has it; elsewhere it must be there.
+.PHONY: prometheus-is-there
+prometheus-is-there:
+	@command -v prometheus >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	    apt-get install -qq --no-install-recommends prometheus >/dev/null; } || \
+	  { echo "the tests need Prometheus: 'prometheus' is not there (Debian: apt-get install prometheus)" >&2; exit 1; }
+
+.PHONY: e2e
+e2e: prometheus-is-there develop.venv .venv/.group-test
+	.venv/bin/python -m pytest e2e
 
 .PHONY: lint
 lint: develop.venv .venv/.group-lint

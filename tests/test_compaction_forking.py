@@ -173,8 +173,8 @@ def test_a_thousand_deaths(place: Path) -> None:
     for times, *last in scrapes:
         assert times >= SCRAPES
         assert all(value <= end for value, end in zip(last, expected, strict=True))
-    # Two for each process that lives or was not swept yet: more on a busy machine, where sweeps wait
-    # for each other. Without them it would be 2,000.
+    # Two for each process that lives or was not swept yet: more on a busy machine, where sweeps
+    # wait for each other. Without them it would be 2,000.
     assert max(most_of_one, most_of_other) <= 200
     multiprom.compact(place)
     assert total(place, multiprom.MultiProcessCollector) == found

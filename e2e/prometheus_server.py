@@ -1,0 +1,120 @@
+"""A real Prometheus that scrapes one target, asked for what it has seen."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+# How often it scrapes. A reset that lasts for one scrape only must be met.
+INTERVAL = "250ms"
+
+CONFIGURATION = """
+global: {{scrape_interval: {interval}, scrape_timeout: {interval}}}
+scrape_configs:
+- job_name: service
+  static_configs:
+  - targets: ['{target}']
+"""
+
+# Whatever proxy the environment names.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Prometheus:
+    """A server in a folder of its own; a context manager that ends it."""
+
+    def __init__(self, folder: Path, target: str) -> None:
+        program = shutil.which("prometheus")
+        if program is None:
+            pytest.fail("prometheus is not installed: `make e2e` installs it", pytrace=False)
+        folder.mkdir()
+        configuration = folder / "prometheus.yml"
+        configuration.write_text(CONFIGURATION.format(interval=INTERVAL, target=target))
+        self._log = folder / "prometheus.log"
+        self._command = [
+            program,
+            f"--config.file={configuration}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            "--web.listen-address=127.0.0.1:0",
+        ]
+        self._process: subprocess.Popen[bytes]
+        self._address = ""
+
+    def __enter__(self) -> Self:
+        """Start it, and wait until it listens and has scraped."""
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        try:
+            self._wait_for_scrape()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def query(self, promql: str) -> dict[str, float]:
+        """Return the values of an instant query, by the labels that tell them apart."""
+        query = urllib.parse.urlencode({"query": promql})
+        with _OPENER.open(f"http://{self._address}/api/v1/query?{query}", timeout=30) as answer:
+            found = json.load(answer)
+        assert found["status"] == "success", found
+        return {
+            json.dumps(result["metric"], sort_keys=True): float(result["value"][1])
+            for result in found["data"]["result"]
+        }
+
+    def value(self, promql: str) -> float:
+        """Return the only value of an instant query; 0 if there is none."""
+        values = list(self.query(promql).values())
+        assert len(values) <= 1, values
+        return values[0] if values else 0.0
+
+    def wait_for(self, promql: str, value: float) -> None:
+        """Wait until a query has this value, at most for 20 seconds: then a test tells."""
+        deadline = time.monotonic() + 20
+        while self.value(promql) != value and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def _wait_for_scrape(self) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            listening = re.search(r'msg="?Listening on"? address=(\S+)', self._log.read_text())
+            if listening:
+                self._address = listening[1]
+                if self.value("up"):
+                    return
+            time.sleep(0.1)
+        pytest.fail(f"prometheus did not scrape:\n{self._log.read_text()}")
+
+    def _end(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
