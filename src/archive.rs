@@ -38,11 +38,11 @@ pub(crate) struct Archive {
 impl Archive {
     /// Opens the file at `path`; none if it is no archive.
     pub(crate) fn open(path: &Path) -> io::Result<Option<Self>> {
-        Self::of(reader::open(path)?)
+        Self::of(path, reader::open(path)?)
     }
 
-    /// The archive that was opened; none if it is none.
-    pub(crate) fn of((file, metadata): (File, Metadata)) -> io::Result<Option<Self>> {
+    /// The archive that was opened at `path`; none if it is none.
+    pub(crate) fn of(path: &Path, (file, metadata): (File, Metadata)) -> io::Result<Option<Self>> {
         if !metadata.is_file() {
             return Ok(None);
         }
@@ -54,7 +54,9 @@ impl Archive {
         let used = format::parse_used(&header).and_then(|used| u64::try_from(used).ok());
         let used = used.filter(|used| *used >= HEADER_SIZE as u64);
         let (used, journal) = match used {
-            Some(used) => (used, journal::read(&file, used)?),
+            Some(used) => {
+                (used, journal::read(&file, used)?.and_then(|marks| of_kind(path, marks)))
+            }
             None => (0, Err(Damage::TornJournal)),
         };
         Ok(Some(Self { file, metadata, used, journal }))
@@ -84,6 +86,17 @@ impl Archive {
     pub(crate) fn used(&self) -> u64 {
         self.used
     }
+}
+
+/// The marks of a journal, if they name files that can have gone into the archive at `path`: in a
+/// directory of several users anybody may write a journal, and others delete what it names.
+fn of_kind(path: &Path, marks: Vec<Mark>) -> Result<Vec<Mark>, Damage> {
+    let kind = FileName::of_path(path).map(|name| name.kind);
+    let is_sound = |mark: &Mark| {
+        let name = FileName::parse(&mark.name).filter(|name| !name.is_archive());
+        name.is_some_and(|name| Some(name.kind) == kind)
+    };
+    if marks.iter().all(is_sound) { Ok(marks) } else { Err(Damage::TornJournal) }
 }
 
 /// Whether the file that is called `name` in `directory` is spent: what it holds is in an archive,

@@ -17,7 +17,8 @@ use crate::kind_compaction::KindCompaction;
 use crate::lock;
 use crate::metric::Kind;
 
-/// Folds the files of dead processes in the directory `path`.
+/// Folds the files of dead processes in the directory `path`, but for those among `own`, which this
+/// process has open.
 ///
 /// Dead is who wrote with multiprom and does not hold its file any more, and who is in `pids`, by
 /// the word of the caller, unless its file is held. A directory that is not there has no files.
@@ -25,14 +26,21 @@ use crate::metric::Kind;
 /// # Errors
 ///
 /// If the directory cannot be locked or listed. Whatever happens to single files is in the result.
-pub fn compact(path: &Path, pids: &[OsString], options: &Options) -> Result<Compaction> {
+pub fn compact(
+    path: &Path,
+    pids: &[OsString],
+    options: &Options,
+    own: &[Identity],
+) -> Result<Compaction> {
+    if pids.is_empty() && !has_others(path, own) {
+        return Ok(Compaction::default());
+    }
     compact_on(&mut Disk { checkpoint: Unchecked }, path, pids, options)
 }
 
-/// Whether the directory `path` has files that are not among `own`, by device and inode: else nothing
-/// can be folded there, and not even a lock file is needed.
-#[must_use]
-pub fn has_others(path: &Path, own: &[Identity]) -> bool {
+/// Whether the directory `path` has files that are not among `own`: else nothing can be folded there,
+/// and not even a lock file is needed.
+fn has_others(path: &Path, own: &[Identity]) -> bool {
     let is_own = |file: &Path| {
         archive::identity_at(file)
             .is_ok_and(|found| found.is_some_and(|found| own.contains(&found)))

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,10 +24,10 @@ pub struct Options {
     pub wait: Duration,
     /// So many files at most; the next call goes on.
     pub max_files: Option<usize>,
-    /// The size in bytes of an archive beyond which only files of `prometheus_client`'s writer go into
-    /// it, of which nobody else will know that they are a dead process's: all of an archive is read
-    /// and written, which takes some 5 ms for a MiB.
-    pub max_archive: Option<u64>,
+    /// How many bytes of archives and files to read at most, which takes some 5 ms for a MiB. Files of
+    /// `prometheus_client`'s writer are folded all the same: nobody else will know that they are a
+    /// dead process's.
+    pub max_bytes: Option<u64>,
     /// Whether to pass over files that this process has found unfit to be folded before.
     pub remembers: bool,
 }
@@ -66,6 +67,8 @@ pub(crate) struct Run<'a, C> {
     options: &'a Options,
     pub(crate) done: Compaction,
     processes: HashSet<OsString>,
+    /// How many bytes may still be read.
+    bytes_left: u64,
     /// How many files may still be claimed.
     files_left: usize,
 }
@@ -87,6 +90,7 @@ impl<'a, C: Checkpoint> Run<'a, C> {
             options,
             done: Compaction::default(),
             processes: HashSet::new(),
+            bytes_left: options.max_bytes.unwrap_or(u64::MAX),
             files_left: options.max_files.unwrap_or(usize::MAX),
         }
     }
@@ -104,9 +108,16 @@ impl<'a, C: Checkpoint> Run<'a, C> {
         Compaction { processes: self.processes.len(), ..self.done }
     }
 
-    /// Whether an archive of this size is too much for this call.
-    pub(crate) fn is_too_large(&self, size: u64) -> bool {
-        self.options.max_archive.is_some_and(|max| size > max)
+    /// Takes so many bytes of what may be read; false if there are not as many.
+    pub(crate) fn may_read(&mut self, bytes: u64) -> bool {
+        let left = self.bytes_left.checked_sub(bytes);
+        self.bytes_left = left.unwrap_or(self.bytes_left);
+        left.is_some()
+    }
+
+    /// Whether an archive is known to be damaged.
+    pub(crate) fn knows(&self, metadata: &Metadata) -> bool {
+        self.options.remembers && dead::is_remembered(metadata)
     }
 
     /// Claims the file at `path`, if its process is dead and it is not too much for one call.

@@ -18,6 +18,7 @@ use crate::disk::{Checkpoint, Disk, Step};
 use crate::error::{Damage, Reason};
 use crate::format::testing::{entry, file, file_of};
 use crate::format::{MAGIC_ARCHIVE, MAGIC_WRITER};
+use crate::journal::{self, Mark};
 
 const LOCK: &str = ".multiprom.lock";
 
@@ -67,7 +68,7 @@ fn files_of_prometheus_client_only_when_named() {
     dead(path, "counter_1-1.db", 8.0);
     assert_eq!(sweep(path).files_folded, 1, "the one that has our magic");
     let options = Options { named_only: true, ..Options::default() };
-    let done = compact(path, &[OsString::from("1")], &options).unwrap();
+    let done = compact(path, &[OsString::from("1")], &options, &[]).unwrap();
     assert_eq!((done.files_folded, done.files_deleted), (1, 1));
     assert_eq!(
         names(path),
@@ -87,11 +88,11 @@ fn a_large_archive_is_left_to_others() {
     stock(path, "counter_2.db", 1.0);
     let size = 2 * file(None, &[entry(&key("c"), 1.0, 0.0)]).len() as u64;
     let pids = ["1", "2"].map(OsString::from);
-    let options = |max| Options { max_archive: Some(max), ..Options::default() };
-    let done = compact(path, &pids, &options(size - 1)).unwrap();
+    let options = |max| Options { max_bytes: Some(max), ..Options::default() };
+    let done = compact(path, &pids, &options(size - 1), &[]).unwrap();
     assert_eq!(done.files_folded, 1, "nobody else would fold it");
-    assert_eq!(reasons(&done), [("counter_1.db", &Reason::LargeArchive)]);
-    assert_eq!(compact(path, &[], &options(size)).unwrap().files_folded, 1);
+    assert_eq!(reasons(&done), [("counter_1.db", &Reason::TooMuch)]);
+    assert_eq!(compact(path, &[], &options(size), &[]).unwrap().files_folded, 1);
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn named_only_opens_no_others() {
     dead(path, "counter_1.db", 1.0);
     dead(path, "counter_2.db", 2.0);
     let options = Options { named_only: true, ..Options::default() };
-    let done = compact(path, &[OsString::from("1")], &options).unwrap();
+    let done = compact(path, &[OsString::from("1")], &options, &[]).unwrap();
     assert_eq!(done.files_folded, 1);
     assert_eq!(names(path), [LOCK, "counter_2.db", "counter_compacted.db"]);
 }
@@ -110,7 +111,7 @@ fn named_only_opens_no_others() {
 fn a_named_process_that_lives_is_left_alone() {
     let directory = TempDir::new().unwrap();
     let _living = Worker::start(directory.path(), "counter_3.db", &[(key("c"), 4.0)]);
-    let done = compact(directory.path(), &[OsString::from("3")], &Options::default()).unwrap();
+    let done = compact(directory.path(), &[OsString::from("3")], &Options::default(), &[]).unwrap();
     assert_eq!(reasons(&done), [("counter_3.db", &Reason::Held)]);
 }
 
@@ -138,7 +139,7 @@ fn gauges_by_their_modes() {
         ["all_1", "all_2", "all_3", "odd_1", "odd_2", "odd_3"]
             .map(|name| format!("gauge_{name}.db"))
     );
-    let done = compact(path, &[], &Options { drop_all: true, ..Options::default() }).unwrap();
+    let done = compact(path, &[], &Options { drop_all: true, ..Options::default() }, &[]).unwrap();
     assert_eq!((done.files_folded, done.files_deleted), (0, 6));
     assert_eq!(names(path).len(), 5);
 }
@@ -158,7 +159,8 @@ fn what_is_damaged_is_left_alone() {
         .unwrap();
     dead(path, "counter_5.db", 2.0);
     let before = totals(path);
-    let done = compact(path, &[], &Options { max_files: Some(1), ..Options::default() }).unwrap();
+    let done =
+        compact(path, &[], &Options { max_files: Some(1), ..Options::default() }, &[]).unwrap();
     assert_eq!(done.files_folded, 0, "a damaged one was tried");
     let done = sweep(path);
     assert_eq!(done.files_folded, 1);
@@ -312,7 +314,7 @@ fn many_files_in_bounded_steps() {
         dead(path, &format!("counter_{number}.db"), 1.0);
     }
     let bounded = Options { max_files: Some(7), ..Options::default() };
-    assert_eq!(compact(path, &[], &bounded).unwrap().files_folded, 7);
+    assert_eq!(compact(path, &[], &bounded, &[]).unwrap().files_folded, 7);
     let done = sweep(path);
     assert_eq!((done.files_folded, done.processes), (293, 293));
     assert_eq!(names(path), [LOCK, "counter_compacted.db"]);
@@ -340,6 +342,104 @@ fn the_archive_has_the_permissions_of_the_files() {
     let expected = ["counter_2.db", "counter_3.db"].map(|name| (name, &Reason::OtherReaders));
     assert_eq!(reasons(&done), expected);
     assert_eq!(totals(path)["c"], 4.0);
+}
+
+/// What is damaged does not decide who may read the archive.
+#[test]
+fn a_damaged_file_of_other_readers_keeps_nobody() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let mode = |name: &str, mode| {
+        fs::set_permissions(path.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    fs::write(path.join("counter_1.db"), file_of(MAGIC_WRITER, &[entry("garbled", 1.0, 0.0)]))
+        .unwrap();
+    dead(path, "counter_2.db", 1.0);
+    dead(path, "counter_3.db", 1.0);
+    for (name, bits) in [("counter_1.db", 0o600), ("counter_2.db", 0o640), ("counter_3.db", 0o600)]
+    {
+        mode(name, bits);
+    }
+    let remembering = Options { remembers: true, ..Options::default() };
+    let done = compact(path, &[], &remembering, &[]).unwrap();
+    assert_eq!((done.files_folded, done.left_alone.len()), (1, 2));
+    assert_eq!(compact(path, &[], &remembering, &[]).unwrap().left_alone, []);
+    // Somebody mends it.
+    mode("counter_3.db", 0o640);
+    assert_eq!(compact(path, &[], &remembering, &[]).unwrap().files_folded, 1);
+    assert_eq!(totals(path)["c"], 2.0);
+}
+
+/// The journal of an archive that anybody may have written, in a directory of several users.
+#[test]
+fn a_journal_deletes_only_files_of_its_kind() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    for name in ["session.dat", "summary_1.db", "counter_compacted.db"] {
+        fs::write(path.join(name), "").unwrap();
+        let mark = Mark::new(name.as_ref(), &fs::metadata(path.join(name)).unwrap());
+        let mut archive = file_of(MAGIC_ARCHIVE, &[entry(&key("c"), 1.0, 0.0)]);
+        archive.extend(journal::encode(&[mark]).unwrap());
+        fs::write(path.join("counter_compacted.db"), archive).unwrap();
+        let done = sweep(path);
+        assert!(path.join(name).exists());
+        let torn = Damage::TornJournal;
+        assert!(
+            matches!(&done.left_alone[0].reason, Reason::Damaged { damage, .. } if *damage == torn)
+        );
+    }
+}
+
+/// A writer that hands its file over, between the look at its header and the lock.
+#[test]
+fn a_file_that_is_handed_over_is_not_taken() {
+    struct HandsOver<'a>(&'a Path);
+    impl Checkpoint for HandsOver<'_> {
+        fn pass(&mut self, step: Step, _path: &Path) -> io::Result<()> {
+            if step == Step::LockDead {
+                stock(self.0, "counter_1.db", 1.0);
+            }
+            Ok(())
+        }
+
+        fn wait(&mut self, _time: Duration) {}
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    dead(path, "counter_1.db", 1.0);
+    let mut disk = Disk { checkpoint: HandsOver(path) };
+    let done = compact_on(&mut disk, path, &[], &Options::default()).unwrap();
+    assert_eq!(done, Compaction::default());
+    assert_eq!(names(path), [LOCK, "counter_1.db"]);
+}
+
+/// Each sweep of each process would read all of it.
+#[test]
+fn a_damaged_archive_is_read_once() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    dead(path, "counter_1.db", 1.0);
+    let bad = file_of(MAGIC_ARCHIVE, &[entry("garbled", 1.0, 0.0)]);
+    fs::write(path.join("counter_compacted.db"), &bad).unwrap();
+    let remembering = Options { remembers: true, ..Options::default() };
+    for read in [2, 0] {
+        let (done, reads) = reads(path, &remembering);
+        assert_eq!((done.left_alone.len(), reads), (1, read));
+    }
+}
+
+/// All of a call, not only each file.
+#[test]
+fn what_may_be_read_is_for_all_files_together() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    for number in 0..10 {
+        dead(path, &format!("counter_{number}.db"), 1.0);
+    }
+    let size = file(None, &[entry(&key("c"), 1.0, 0.0)]).len() as u64;
+    let options = Options { max_bytes: Some(5 * size), ..Options::default() };
+    let folded = |()| compact(path, &[], &options, &[]).unwrap().files_folded;
+    assert_eq!([(), (), ()].map(folded), [5, 4, 1]);
 }
 
 #[test]
@@ -471,6 +571,8 @@ fn who_may_not_write_reads_nothing() {
         fn wait(&mut self, _time: Duration) {}
     }
     let directory = TempDir::new().unwrap();
+    dead(directory.path(), "counter_0.db", 1.0);
+    sweep(directory.path());
     dead(directory.path(), "counter_1.db", 1.0);
     let mut disk = Disk { checkpoint: ReadOnly };
     let done = compact_on(&mut disk, directory.path(), &[], &Options::default()).unwrap();

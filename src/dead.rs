@@ -45,8 +45,9 @@ impl Dead {
     }
 }
 
-/// Files that were claimed and given back, by device, inode and the time of their last change: most
-/// are damaged for good, and to read them all in each sweep would take longer and longer.
+/// Files that were claimed and given back, by device, inode and the time of their last change, also
+/// of their permissions: most are damaged for good, and to read them all in each sweep would take
+/// longer and longer.
 static GIVEN_BACK: Mutex<BTreeSet<Given>> = Mutex::new(BTreeSet::new());
 type Given = (u64, u64, i64, i64);
 /// How long a writer may take from the creation of its file to the header.
@@ -64,7 +65,8 @@ pub(crate) fn remember(metadata: &Metadata) {
     }
 }
 
-fn is_remembered(metadata: &Metadata) -> bool {
+/// Whether a file is as it was when it was given back.
+pub(crate) fn is_remembered(metadata: &Metadata) -> bool {
     given_back().is_some_and(|given_back| given_back.contains(&given(metadata)))
 }
 
@@ -74,7 +76,7 @@ fn given_back() -> Option<MutexGuard<'static, BTreeSet<Given>>> {
 }
 
 fn given(metadata: &Metadata) -> Given {
-    (metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec())
+    (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
 }
 
 /// Whether nobody can be about to write the header of an empty file any more.
@@ -114,22 +116,35 @@ pub(crate) fn claim<C: Checkpoint>(
     }
     let mut header = [0; HEADER_SIZE];
     journal::read_at(&file, &mut header, 0)?;
-    match format::parse_magic(&header) {
-        Some(MAGIC_WRITER) => {}
-        Some(MAGIC_STOCK) if is_named => {}
-        // Its writer was killed before it could write a header. Who has just created it still may.
-        Some(MAGIC_STOCK)
-            if format::parse_used(&header).is_none_or(|used| used == 0) && is_old(&metadata) => {}
-        Some(MAGIC_STOCK) => return Ok(Claim::Other),
-        _ => return Ok(Claim::LeftAlone(Reason::UnknownMagic)),
+    if let Some(claim) = refusal(&header, &metadata, is_named) {
+        return Ok(claim);
     }
     let Some(file) = disk.lock(Step::LockDead, file, path)? else {
         return Ok(if is_named { Claim::LeftAlone(Reason::Held) } else { Claim::Other });
     };
-    // As it is now that nobody can change it: its writer may have died just now.
+    // As it is now that nobody can change it: its writer may have died just now, or have handed it
+    // over to prometheus_client.
     let metadata = file.metadata()?;
     journal::read_at(&file, &mut header, 0)?;
+    if let Some(claim) = refusal(&header, &metadata, is_named) {
+        return Ok(claim);
+    }
     let used = format::parse_used(&header).unwrap_or_default();
     let is_ours = format::parse_magic(&header) == Some(MAGIC_WRITER);
     Ok(Claim::Dead(Dead { path: path.to_owned(), file, metadata, is_ours, used }))
+}
+
+/// Why a file with this header is not a dead process's, or none that can be folded.
+fn refusal(header: &[u8], metadata: &Metadata, is_named: bool) -> Option<Claim> {
+    match format::parse_magic(header) {
+        Some(MAGIC_WRITER) => None,
+        // Without entries its writer was killed before it could write a header, or is about to.
+        Some(MAGIC_STOCK) if is_named || has_no_entries(header) && is_old(metadata) => None,
+        Some(MAGIC_STOCK) => Some(Claim::Other),
+        _ => Some(Claim::LeftAlone(Reason::UnknownMagic)),
+    }
+}
+
+fn has_no_entries(header: &[u8]) -> bool {
+    format::parse_used(header).is_none_or(|used| used == 0)
 }

@@ -17,9 +17,9 @@ use crate::lock::{self, Locked};
 use crate::reader::{self, FromStart};
 
 /// The permissions that an archive may have: it is no program.
-const MODE_MASK: u32 = 0o666;
+pub(crate) const MODE_MASK: u32 = 0o666;
 /// The permission of everybody to read.
-const READABLE_BY_ALL: u32 = 0o004;
+pub(crate) const READABLE_BY_ALL: u32 = 0o004;
 
 macro_rules! steps {
     ($($(#[$doc:meta])+ $name:ident,)+) => {
@@ -142,7 +142,7 @@ impl<C: Checkpoint> Disk<C> {
         if opened.1.is_file() && opened.1.len() == 0 {
             return Ok(Found::Nothing);
         }
-        let archive = Archive::of(opened)?;
+        let archive = Archive::of(path, opened)?;
         Ok(archive.map_or(Found::Other, |archive| Found::Archive(Box::new(archive))))
     }
 
@@ -173,17 +173,12 @@ impl<C: Checkpoint> Disk<C> {
     pub(crate) fn create(&mut self, path: &Path, like: &Metadata) -> io::Result<File> {
         self.checkpoint.pass(Step::CreateTemporary, path)?;
         let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
-        let made = file.metadata()?;
-        if (made.uid(), made.gid()) != (like.uid(), like.gid())
-            && fchown(&file, Some(like.uid()), Some(like.gid())).is_err()
-            && like.mode() & READABLE_BY_ALL == 0
-        {
-            // Whoever could read the files could not read the archive: their scrapes would fall.
-            let message = "the archive could not be given to the owner of the files";
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        let given = give(&file, like);
+        if given.is_err() {
+            // Others may not be able to remove it.
+            let _ = fs::remove_file(path);
         }
-        file.set_permissions(Permissions::from_mode(like.mode() & MODE_MASK))?;
-        Ok(file)
+        given.map(|()| file)
     }
 
     /// A new file, to write to next.
@@ -248,4 +243,18 @@ impl<C: Checkpoint> Disk<C> {
         self.checkpoint.pass(Step::ClearJournal, path)?;
         journal::clear(&file, used)
     }
+}
+
+/// Gives a file that was just created the owner and permissions of another.
+fn give(file: &File, like: &Metadata) -> io::Result<()> {
+    let made = file.metadata()?;
+    if (made.uid(), made.gid()) != (like.uid(), like.gid())
+        && fchown(file, Some(like.uid()), Some(like.gid())).is_err()
+        && like.mode() & READABLE_BY_ALL == 0
+    {
+        // Whoever could read the files could not read the archive: their scrapes would fall.
+        let message = "the archive could not be given to the owner of the files";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    file.set_permissions(Permissions::from_mode(like.mode() & MODE_MASK))
 }

@@ -48,6 +48,9 @@ pub enum Reason {
     /// The process was named as dead, but somebody holds its file.
     #[error("a living process holds it")]
     Held,
+    /// This process has found out before that the archive is damaged.
+    #[error("damaged, as was found before")]
+    KnownDamage,
     /// The header says neither multiprom nor `prometheus_client`.
     #[error("written by nobody known")]
     UnknownMagic,
@@ -57,9 +60,9 @@ pub enum Reason {
     /// With the archive its content would be for other users to read.
     #[error("not the same users may read it and the archive")]
     OtherReaders,
-    /// To fold one file all of the archive is read and written.
-    #[error("the archive is large: a scrape will fold it")]
-    LargeArchive,
+    /// It is too much for a call that must be quick.
+    #[error("the archive or the file is large: a scrape will fold it")]
+    TooMuch,
     /// The archive would be larger than the format allows.
     #[error("the archive would be too large")]
     TooLarge,
@@ -69,6 +72,31 @@ pub enum Reason {
         /// What the system said.
         message: String,
     },
+}
+
+/// What somebody who has not asked for it should hear of a file that is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concern {
+    /// Nothing: it may go the next time.
+    Passing,
+    /// Nothing: every scrape reports it.
+    Reported,
+    /// That it stays until somebody does something about it.
+    Lasting,
+}
+
+impl Reason {
+    /// What somebody who has not asked for it should hear.
+    #[must_use]
+    pub fn concern(&self) -> Concern {
+        match self {
+            Self::Held | Self::TooMuch | Self::Io { .. } => Concern::Passing,
+            Self::Damaged { .. } | Self::KnownDamage => Concern::Reported,
+            Self::UnknownMagic | Self::NotAnArchive | Self::OtherReaders | Self::TooLarge => {
+                Concern::Lasting
+            }
+        }
+    }
 }
 
 impl From<io::Error> for Reason {

@@ -9,7 +9,7 @@ use crate::archive::Identity;
 use crate::error::{Error, Result};
 use crate::filename;
 use crate::notice::Notice;
-use crate::writer::{Opened, Opening, Taken, Writer};
+use crate::writer::{self, Opened, Opening, Taken, Writer};
 
 /// So many names of its own a process tries before it gives up.
 const NAMES: u32 = 1000;
@@ -19,7 +19,7 @@ const NAMES: u32 = 1000;
 pub(crate) struct Files {
     open: HashMap<PathBuf, Shared>,
     /// The files that were closed, by path: they are this process's own.
-    closed: HashMap<PathBuf, Identity>,
+    closed: HashMap<PathBuf, Closed>,
     /// The directories in which a file was opened since somebody asked.
     pub(crate) opened_in: BTreeSet<PathBuf>,
     /// What is to be logged.
@@ -31,6 +31,15 @@ pub(crate) struct Files {
 pub(crate) struct Shared {
     pub(crate) writer: Writer,
     pub(crate) users: usize,
+    /// Which name of its own the process has taken for it; 0 for the one that it shall have.
+    number: u32,
+}
+
+/// A file that was closed.
+#[derive(Debug, Clone, Copy)]
+struct Closed {
+    identity: Identity,
+    number: u32,
 }
 
 /// What the files of one process identifier are called.
@@ -66,11 +75,11 @@ impl Files {
                 return Ok(path);
             }
             // Whoever has a name of its own waited for the first file, and need not do so again.
-            let own = self.closed.get(&path).copied();
+            let own = self.closed.get(&path).map(|closed| closed.identity);
             let opening = Opening { continues, own, waits: number == 0 };
             let taken = match open_in(&directory, naming.directory_was_there, &path, opening)? {
                 Opened::Ours(writer) => {
-                    self.open.insert(path.clone(), Shared { writer: *writer, users: 1 });
+                    self.open.insert(path.clone(), Shared { writer: *writer, users: 1, number });
                     naming.directory_was_there = true;
                     self.opened_in.insert(directory);
                     match avoided {
@@ -111,9 +120,20 @@ impl Files {
         if let Some(shared) = self.open.get_mut(path) {
             shared.users -= 1;
             if shared.users == 0
-                && let Some(Shared { writer, .. }) = self.open.remove(path)
+                && let Some(Shared { writer, number, .. }) = self.open.remove(path)
             {
-                self.closed.insert(path.to_owned(), writer.identity());
+                let identity = writer.identity();
+                self.closed.insert(path.to_owned(), Closed { identity, number });
+            }
+        }
+    }
+
+    /// Has the headers of closed files say that `prometheus_client` writes them.
+    pub(crate) fn hand_over_closed(&self) {
+        for (path, Closed { identity, number }) in &self.closed {
+            if *number == 0 {
+                // What cannot be opened nobody will continue.
+                let _ = writer::hand_over_closed(path, *identity);
             }
         }
     }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::archive::Archive;
 use crate::compaction_run::{LeftAlone, Run, left_alone};
-use crate::dead::Dead;
-use crate::disk::{Checkpoint, Found, Step};
+use crate::dead::{self, Dead};
+use crate::disk::{Checkpoint, Found, MODE_MASK, READABLE_BY_ALL, Step};
 use crate::error::Reason;
 use crate::filename;
 use crate::fold::{Fold, Unsound};
@@ -21,9 +21,6 @@ use crate::metric::Kind;
 
 /// So many files go into an archive at once: all of them are held open and locked.
 const BATCH: usize = 64;
-/// The permissions to read and write, and that of everybody to read.
-const MODE_MASK: u32 = 0o666;
-const READABLE_BY_ALL: u32 = 0o004;
 
 /// What goes into a new archive, and the files that are new in it.
 type AddedUp = (Fold, Vec<Dead>);
@@ -68,6 +65,9 @@ impl<'a> KindCompaction<'a> {
     /// The error is what keeps the whole kind from being folded.
     pub(crate) fn run<C: Checkpoint>(&mut self, run: &mut Run<'_, C>) -> Result<(), LeftAlone> {
         self.recover(run)?;
+        if self.archive.as_ref().is_some_and(|archive| run.knows(archive.metadata())) {
+            return Err(left_alone(&self.archive_path, Reason::KnownDamage));
+        }
         while !self.files.is_empty() {
             let batch = self.claim(run)?;
             self.fold(run, batch)?;
@@ -180,25 +180,7 @@ impl<'a> KindCompaction<'a> {
         run: &mut Run<'_, C>,
         batch: Vec<Dead>,
     ) -> Result<(), LeftAlone> {
-        let first = batch.first().map(|dead| &dead.metadata);
-        let Some(like) = self.archive.as_ref().map(Archive::metadata).or(first).cloned() else {
-            return Ok(());
-        };
-        let archived = self.archive.as_ref().map_or(0, Archive::used);
-        let (batch, waiting): (Vec<_>, Vec<_>) = batch
-            .into_iter()
-            .partition(|dead| !dead.is_ours || !run.is_too_large(archived + dead.used()));
-        for dead in waiting {
-            run.leave_alone(&dead.path, Reason::LargeArchive);
-        }
-        let (batch, others): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|dead| have_same_readers(&dead.metadata, &like));
-        for dead in &others {
-            run.give_back(dead, Reason::OtherReaders);
-        }
-        if batch.is_empty() {
-            return Ok(());
-        }
+        let Some((like, batch)) = self.choose(run, batch) else { return Ok(()) };
         // Created first: who may not do so shall not read everything in vain.
         let temporary = run
             .disk
@@ -225,6 +207,41 @@ impl<'a> KindCompaction<'a> {
         self.open_archive(run)?;
         self.clear_journal(run, used);
         Ok(())
+    }
+
+    /// Chooses what of the batch can go into the archive now, and the file whose owner and
+    /// permissions that shall have; none if nothing can.
+    fn choose<C: Checkpoint>(
+        &self,
+        run: &mut Run<'_, C>,
+        batch: Vec<Dead>,
+    ) -> Option<(Metadata, Vec<Dead>)> {
+        let mut archived = self.archive.as_ref().map_or(0, Archive::used);
+        let mut like = self.archive.as_ref().map(|archive| archive.metadata().clone());
+        let mut chosen: Vec<Dead> = Vec::new();
+        for dead in batch {
+            if dead.is_ours {
+                if !run.may_read(archived + dead.used()) {
+                    run.leave_alone(&dead.path, Reason::TooMuch);
+                    continue;
+                }
+                // The archive is read once for all.
+                archived = 0;
+            }
+            match &like {
+                Some(like) if have_same_readers(&dead.metadata, like) => chosen.push(dead),
+                Some(_) => run.give_back(&dead, Reason::OtherReaders),
+                // What is damaged must not decide who may read the archive.
+                None => match check(run, &dead, &mut Fold::new(self.kind)) {
+                    Ok(()) => {
+                        like = Some(dead.metadata.clone());
+                        chosen.push(dead);
+                    }
+                    Err(reason) => run.give_back(&dead, reason),
+                },
+            }
+        }
+        like.filter(|_| !chosen.is_empty()).map(|like| (like, chosen))
     }
 
     /// Makes `temporary` the archive, with the sound files of the batch in it, if there are any.
@@ -266,12 +283,7 @@ impl<'a> KindCompaction<'a> {
         let mut files: Vec<Dead> = Vec::new();
         for dead in batch {
             let failed = |error: io::Error| left_alone(&dead.path, error);
-            let checked =
-                run.disk.read(&dead.path, &dead.file).map_err(Reason::from).and_then(|file| {
-                    fold.check(file)
-                        .map_err(|Unsound { offset, damage }| Reason::Damaged { offset, damage })
-                });
-            if let Err(reason) = checked {
+            if let Err(reason) = check(run, &dead, &mut fold) {
                 run.give_back(&dead, reason);
                 continue;
             }
@@ -301,7 +313,10 @@ impl<'a> KindCompaction<'a> {
         let path = &self.archive_path;
         let failed = |error: io::Error| left_alone(path, error);
         let checked = fold.check(run.disk.read(path, archive.file()).map_err(failed)?);
-        checked.map_err(|unsound| self.damaged_archive(unsound))?;
+        checked.map_err(|unsound| {
+            dead::remember(archive.metadata());
+            self.damaged_archive(unsound)
+        })?;
         let file = run.disk.read(path, archive.file()).map_err(failed)?;
         fold.add(file, true).map_err(failed)
     }
@@ -345,6 +360,12 @@ fn wait_for_tick<C: Checkpoint>(run: &mut Run<'_, C>, marks: &[Mark]) {
     if remaining > Duration::ZERO {
         run.disk.checkpoint.wait(remaining);
     }
+}
+
+/// Whether all of a dead process's file is sound.
+fn check<C: Checkpoint>(run: &mut Run<'_, C>, dead: &Dead, fold: &mut Fold) -> Result<(), Reason> {
+    let file = run.disk.read(&dead.path, &dead.file)?;
+    fold.check(file).map_err(|Unsound { offset, damage }| Reason::Damaged { offset, damage })
 }
 
 /// Whether just the same users may read both files, or all may.

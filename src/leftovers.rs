@@ -1,6 +1,6 @@
 //! Removes what an earlier run of a server left in its directory.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -62,7 +62,7 @@ fn remove_on<C: Checkpoint>(
     });
     let is_archive = |path: &PathBuf| FileName::of_path(path).is_some_and(|name| name.is_archive());
     let (archives, files): (Vec<_>, Vec<_>) = files.into_iter().partition(is_archive);
-    let held = files.iter().find_map(|path| visit(disk, path, |_| Ok(())).err());
+    let held = files.iter().find_map(|path| visit(disk, path, |_, _| Ok(())).err());
     let mut done = Leftovers { held, ..Leftovers::default() };
     if done.held.is_some() {
         return Ok(done);
@@ -74,7 +74,9 @@ fn remove_on<C: Checkpoint>(
     // The archives last: they must not go before a file that they absorbed, and they stay if
     // somebody has begun to count meanwhile.
     for path in files.iter().chain(&archives) {
-        let removed = visit(disk, path, |disk| disk.delete(Step::DeleteLeftover, path));
+        let removed = visit(disk, path, |disk, metadata| {
+            disk.delete_file(Step::DeleteLeftover, path, metadata).map(|_| ())
+        });
         match removed {
             Ok(Some(size)) => {
                 done.files += 1;
@@ -94,7 +96,7 @@ fn remove_on<C: Checkpoint>(
 fn visit<C: Checkpoint>(
     disk: &mut Disk<C>,
     path: &Path,
-    act: impl FnOnce(&mut Disk<C>) -> io::Result<()>,
+    act: impl FnOnce(&mut Disk<C>, &Metadata) -> io::Result<()>,
 ) -> Result<Option<u64>, LeftAlone> {
     let failed = |error: io::Error| left_alone(path, error);
     let (file, metadata) = match disk.open(Step::OpenDead, path) {
@@ -103,7 +105,7 @@ fn visit<C: Checkpoint>(
     };
     let locked = disk.lock(Step::LockDead, file, path).map_err(failed)?;
     let Some(_locked) = locked else { return Err(left_alone(path, Reason::Held)) };
-    act(disk).map_err(failed)?;
+    act(disk, &metadata).map_err(failed)?;
     Ok(Some(metadata.len()))
 }
 

@@ -212,6 +212,19 @@ pub(crate) fn read<T>(
     Err(Error::Io { path, source })
 }
 
+/// Those of `files` that are not spent, as an archive among them says: for code that reads them itself.
+pub(crate) fn unspent(files: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+    let snapshot = Snapshot::take(&Origin::List(files))?;
+    let is_spent = |place: u32, path: &Path| {
+        let marks = snapshot.spent.get(&place)?;
+        let metadata = fs::metadata(path).ok()?;
+        marks.iter().any(|mark| mark.is(&metadata)).then_some(())
+    };
+    let files = (0..).zip(&snapshot.files);
+    let unspent = files.filter(|(place, path)| is_spent(*place, path).is_none());
+    Ok(unspent.map(|(_, path)| path.clone()).collect())
+}
+
 impl From<Vec<PathBuf>> for Origin {
     fn from(files: Vec<PathBuf>) -> Self {
         Self::List(files)

@@ -212,13 +212,16 @@ impl Class {
         }
     }
 
-    /// Closes the files, which `prometheus_client` continues in this process.
+    /// Closes the files, which `prometheus_client` continues in this process; also for other classes
+    /// of the same identifier.
     pub fn hand_over(&self) {
         let mut state = Locked::new();
         let State { files, workers, .. } = &mut *state.0;
-        if let Some(worker) = workers.get_mut(&self.worker) {
-            worker.hand_over(files);
-        }
+        let Some(worker) = workers.get(&self.worker) else { return };
+        let identifier = worker.naming.identifier.clone();
+        let same = workers.values_mut().filter(|worker| worker.naming.identifier == identifier);
+        same.for_each(|worker| worker.hand_over(files));
+        files.hand_over_closed();
     }
 
     /// Calls `act` with the worker, which is that of this process and identifier.

@@ -8,7 +8,7 @@
 use std::fs::{self, File, TryLockError};
 use std::hash::BuildHasher;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -19,10 +19,10 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::archive::{self, Identity};
 use crate::error::{Error, Result};
 use crate::format::{
-    self, HEADER_PADDING_SIZE, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER,
+    self, HEADER_PADDING_SIZE, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER, USED_SIZE,
 };
 use crate::journal;
-use crate::lock;
+use crate::lock::{self, Locked};
 use crate::mapping::{self, Mapping};
 use crate::reader::{Outcome, Reader};
 
@@ -145,9 +145,11 @@ impl Writer {
                 fs::remove_file(path)?;
                 continue;
             }
+            // Keeps the lock until the file is removed, where there was no room for what we made:
+            // prometheus_client cannot read an empty file.
+            let made = if metadata.len() == 0 { file.try_clone().ok() } else { None };
             let taken = Self::take(path, file, &metadata);
-            if taken.is_err() && metadata.len() == 0 {
-                // We made it, and there was no room for it: prometheus_client cannot read such a file.
+            if taken.is_err() && made.is_some() {
                 let _ = fs::remove_file(path);
             }
             return taken;
@@ -357,6 +359,21 @@ impl Drop for Writer {
             let _ = file.unlock();
         }
     }
+}
+
+/// Has the header of the file at `path` say that `prometheus_client` writes it, if it is the one of
+/// this identity, which multiprom wrote and closed.
+pub(crate) fn hand_over_closed(path: &Path, identity: Identity) -> io::Result<()> {
+    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+    let file = File::options().read(true).write(true).custom_flags(flags).open(path)?;
+    let Some(file) = Locked::take(file, path)? else { return Ok(()) };
+    let mut header = [0; HEADER_SIZE];
+    file.read_exact_at(&mut header, 0)?;
+    let is_ours = format::parse_magic(&header) == Some(MAGIC_WRITER);
+    if is_ours && archive::identity(&file.metadata()?) == identity {
+        file.write_all_at(&MAGIC_STOCK, USED_SIZE as u64)?;
+    }
+    Ok(())
 }
 
 /// Locks the file at `path` for as long as it is open; false if somebody else holds the lock.

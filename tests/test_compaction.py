@@ -102,7 +102,10 @@ def test_the_result_and_its_defaults(directory: Path, monkeypatch: pytest.Monkey
 def test_no_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="PROMETHEUS_MULTIPROC_DIR"):
         multiprom.compact()
-    assert multiprom.compact(tmp_path / "gone") == (0, 0, 0, 0, (), False)
+    (tmp_path / "file").touch()
+    for name in ("gone", "file"):
+        with pytest.raises(ValueError, match=f"{name}' is not a directory"):
+            multiprom.compact(tmp_path / name)
     monkeypatch.setenv("prometheus_multiproc_dir", str(tmp_path))
     assert multiprom.compact().files_folded == 0
 
@@ -124,7 +127,8 @@ def test_a_held_file_is_never_folded(directory: Path) -> None:
         done = multiprom.compact(pids=[1])
         assert done.left_alone == ((str(path), "a living process holds it"),)
         removed = _core.remove_leftovers(str(directory), 0.0)
-        assert removed == (0, 0, (str(path), "a living process holds it"), False)
+        held_by = (str(path), "a living process holds it", "passing")
+        assert removed == (0, 0, held_by, False)
     assert _core.remove_leftovers(str(directory), 0.0) == (1, 1 << 16, None, False)
 
 

@@ -123,6 +123,22 @@ def test_more_than_can_be_folded_at_once(
     assert total(directory) == 300
 
 
+def test_what_may_go_the_next_time_is_tried_again(
+    exited: Callable[[int], Any], hooks: Any, directory: Path
+) -> None:
+    """Such as on a full disk, or here where something is in the way of the new archive."""
+    path = write(directory / f"counter_{FIRST}.db", [counter(1)])
+    obstacle = directory / ".multiprom_counter.tmp"
+    obstacle.mkdir()
+    exited(FIRST)
+    assert path.exists()
+    assert list(hooks._unfolded) == [FIRST]
+    obstacle.rmdir()
+    exited(SECOND)
+    assert not path.exists()
+    assert list(hooks._unfolded) == []
+
+
 def test_what_was_left_alone_is_one_line(exited: Callable[[int], Any], directory: Path) -> None:
     for kind in ("counter", "histogram", "summary", "gauge_max", "gauge_min"):
         path = write_ours(directory / f"{kind}_{FIRST}.db", Entry("a", "a", value=1))

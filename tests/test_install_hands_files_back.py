@@ -134,3 +134,66 @@ values.ValueClass.close_all_files()
 print(multiprom.compact().files_folded, total())
 """
     assert counted(script, directory) == ["1 [11.0]"]
+
+
+@pytest.mark.parametrize("how", ["values.ValueClass.close_all_files()", "close_all()"])
+def test_files_that_were_closed_before(how: str, directory: Path) -> None:
+    script = f"""
+close_all = getattr(values, "close_all_multiprocess_files", values.ValueClass.close_all_files)
+multiprom.install()
+counter.inc(10)
+{how}
+multiprom.uninstall()
+counter.inc(100)
+pid = os.fork()
+if pid == 0:
+    multiprom.compact()
+    os._exit(0)
+os.waitpid(pid, 0)
+counter.inc(1000)
+print(counter._value.get(), total())
+"""
+    assert counted(script, directory) == ["1111.0 [1111.0]"]
+
+
+def test_files_of_another_identifier_that_comes_again(directory: Path) -> None:
+    script = """
+identifier = "a"
+values.ValueClass = values.MultiProcessValue(lambda: identifier)
+other = Counter("other", "Help")
+multiprom.install()
+other.inc(1)
+identifier = "b"
+other.inc(1)
+identifier = "a"
+other.inc(1)
+multiprom.uninstall()
+"""
+    assert counted(script, directory) == []
+    for identifier in "ab":
+        assert magic(directory / f"counter_{identifier}.db") == bytes(4), identifier
+
+
+def test_another_class_of_the_same_identifier(directory: Path) -> None:
+    """It would write the file that prometheus_client writes."""
+    script = """
+multiprom.install()
+other = multiprom.MultiProcessValue()
+value = other("counter", "x", "x_total", (), (), "Help")
+value.inc(5)
+counter.inc(10)
+multiprom.uninstall()
+late = Counter("late", "Help")
+late.inc(7)
+other("counter", "y", "y_total", (), (), "Help").inc(9)
+value.inc(1)
+late.inc(1)
+print(os.getpid())
+"""
+    [pid] = counted(script, directory)
+    assert values_of(directory / f"counter_{pid}.db") == {
+        "n_total": 11.0,
+        "x_total": 5.0,
+        "late_total": 8.0,
+    }
+    assert values_of(directory / f"counter_{pid}-1.db") == {"x_total": 1.0, "y_total": 9.0}

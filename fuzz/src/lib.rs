@@ -68,7 +68,7 @@ impl Directory {
         let pids: Vec<OsString> = processes.map(|number| number.to_string().into()).collect();
         let options =
             Options { named_only: true, wait: Duration::from_secs(1), ..Options::default() };
-        compaction::compact(self.directory.path(), &pids, &options).unwrap()
+        compaction::compact(self.directory.path(), &pids, &options, &[]).unwrap()
     }
 }
 

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 from typing_extensions import Self, disjoint_base
 
-from multiprom.reports import Report
+from multiprom.reports import Left, Report
 
 __all__ = [
     "Owner",
@@ -25,6 +25,7 @@ __all__ = [
     "remove_leftovers",
     "settle_values",
     "tell_dead",
+    "unspent",
 ]
 
 __version__: str
@@ -96,6 +97,13 @@ def directory_text(
         OSError: Reading failed for a reason that will pass.
     """
 
+def unspent(files: Sequence[str]) -> list[str]:
+    """Give those of `files` that no archive among them has absorbed: for code that reads them.
+
+    Raises:
+        OSError: Reading failed for a reason that will pass.
+    """
+
 def compact(
     path: str,
     *,
@@ -104,8 +112,9 @@ def compact(
     drop_all: bool,
     wait_seconds: float,
     max_files: int | None,
-    max_archive: int | None,
-) -> tuple[int, int, int, int, list[tuple[str, str]], bool]:
+    max_bytes: int | None,
+    remembers: bool,
+) -> tuple[int, int, int, int, list[Left], bool]:
     """Fold the files of dead processes in the directory `path`, with the GIL released.
 
     Args:
@@ -115,8 +124,9 @@ def compact(
         drop_all: Whether to delete the files of dead processes' `all` gauges.
         wait_seconds: How long to wait for another compaction of the directory to end.
         max_files: How many files to fold or delete at most; None for all.
-        max_archive: The size in bytes from which an archive is not rewritten for files of which
-            anybody can tell that they are a dead process's; None for no limit.
+        max_bytes: How many bytes to read at most, of archives, and of files of which anybody can
+            tell that they are a dead process's; None for all.
+        remembers: Whether to pass over what this process has found unfit to be folded before.
 
     Returns:
         Processes folded, files folded, files deleted, bytes freed, paths that were left alone and
@@ -127,9 +137,7 @@ def compact(
         OSError: The directory could not be locked or listed.
     """
 
-def remove_leftovers(
-    path: str, wait_seconds: float
-) -> tuple[int, int, tuple[str, str] | None, bool]:
+def remove_leftovers(path: str, wait_seconds: float) -> tuple[int, int, Left | None, bool]:
     """Remove all metrics files of the directory `path`, if nobody living holds one.
 
     For the start of a server: files that prometheus_client itself wrote tell nothing of their

@@ -7,22 +7,24 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from multiprom import _core, environment
-from multiprom.reports import logger
+from multiprom.reports import Left, logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # A sweep is made at most so often.
 _SWEEP_SECONDS = 5.0
-# When each directory was last swept. Single operations on a dictionary need no lock.
+# When each directory was last swept, and what was warned of. Single operations on a dictionary need
+# no lock.
 _swept: dict[str, float] = {}
+_warned: dict[tuple[str, str], object] = {}
 
 FILES_AT_ONCE = 256
 """What nobody has asked for folds or deletes at most so many files: it must not take long."""
 
-# To fold one file all of the archive is read and written, 5 ms for a MiB: gunicorn's master and
-# a process that begins to count leave a larger one to a scrape.
-_ARCHIVE_BYTES = 16 << 20
+# To fold a file all of the archive is read and written, 5 ms for a MiB: gunicorn's master and a
+# process that begins to count leave what is more than this to a scrape.
+_BYTES_AT_ONCE = 16 << 20
 
 # How long the core waits at once for another compaction to end: no signal is handled meanwhile.
 _WAIT_SECONDS = 0.05
@@ -75,16 +77,19 @@ def compact(
         pids: Process identifiers of which the caller knows that they are dead.
         drop_all: Whether to delete the files of dead processes' `all` gauges; default: whether
             MULTIPROM_DROP_ALL is on in the environment (on, 1, true or yes).
-        timeout: So many seconds it waits at most for another compaction of the directory to end.
-            That may not do the same work: a sweep does not know `pids`.
+        timeout: So many seconds it waits at most for another compaction of the directory to end,
+            which may not do the same work: a sweep does not know `pids`. Then the result is `busy`.
 
     Raises:
         TypeError: `pids` is one str or bytes, or holds something that is neither int nor str.
-        ValueError: No path is given or set, or `timeout` is negative or NaN.
+        ValueError: No path is given or set, it is not a directory, or `timeout` is negative or NaN.
         OSError: The directory could not be locked or listed.
 
     """
     directory = environment.directory(path)
+    if not os.path.isdir(directory):  # noqa: PTH112
+        # As MultiProcessCollector, which says it of the variable.
+        raise ValueError(f"{directory!r} is not a directory")
     if drop_all is None:
         drop_all = _drops_all()
     if not timeout >= 0:
@@ -100,7 +105,8 @@ def compact(
             drop_all=drop_all,
             wait_seconds=min(remaining, _WAIT_SECONDS),
             max_files=None,
-            max_archive=None,
+            max_bytes=None,
+            remembers=False,
         )
         compaction = _compaction(done)
         if not compaction.busy or remaining <= _WAIT_SECONDS:
@@ -115,8 +121,10 @@ def is_automatic() -> bool:
     return environment.is_on("MULTIPROM_COMPACTION", default=True)
 
 
-def fold(path: str, pids: Iterable[int | str]) -> Compaction:
+def fold(path: str, pids: Iterable[int | str]) -> tuple[Compaction, bool]:
     """Fold the files of processes that are known to be dead: for hooks, which must be quick.
+
+    Says what was done, and whether all was tried and nothing failed that may go the next time.
 
     It waits at most 50 ms for another compaction, and may leave something for the next call: of
     more than `FILES_AT_ONCE` files the rest; and for a scrape, what a large archive would take.
@@ -132,9 +140,15 @@ def fold(path: str, pids: Iterable[int | str]) -> Compaction:
         drop_all=_drops_all(),
         wait_seconds=_WAIT_SECONDS,
         max_files=FILES_AT_ONCE,
-        max_archive=_ARCHIVE_BYTES,
+        max_bytes=_BYTES_AT_ONCE,
+        remembers=False,
     )
-    return _compaction(done)
+    *_, left_alone, busy = done
+    _warn(path, left_alone)
+    compaction = _compaction(done)
+    is_full = compaction.files_folded + compaction.files_deleted >= FILES_AT_ONCE
+    has_failed = any(concern == "passing" for _, _, concern in left_alone)
+    return compaction, not (busy or is_full or has_failed)
 
 
 def sweep(path: str, *, scrapes: bool = False) -> None:
@@ -148,26 +162,42 @@ def sweep(path: str, *, scrapes: bool = False) -> None:
         return
     _swept[path] = now
     try:
-        _core.compact(
+        *_, left_alone, _ = _core.compact(
             path,
             pids=[],
             named_only=False,
             drop_all=_drops_all(),
             wait_seconds=0.0,
             max_files=FILES_AT_ONCE,
-            max_archive=None if scrapes else _ARCHIVE_BYTES,
+            max_bytes=None if scrapes else _BYTES_AT_ONCE,
+            remembers=True,
         )
+        _warn(path, left_alone)
     except Exception as error:  # noqa: BLE001 - nobody asked for it, such as in a directory of others
         logger.debug("could not compact %r: %r", path, error)
+
+
+def _warn(directory: str, left_alone: Iterable[Left]) -> None:
+    """Log each reason for which files of a directory stay until somebody does something, once."""
+    for path, reason, concern in left_alone:
+        token = object()
+        # setdefault is atomic: of several threads one logs.
+        if concern == "lasting" and _warned.setdefault((directory, reason), token) is token:
+            logger.warning(
+                "files of dead processes stay and count in %r, such as %r: %s",
+                directory,
+                os.path.basename(path),  # noqa: PTH119
+                reason,
+            )
 
 
 def _drops_all() -> bool:
     return environment.is_on("MULTIPROM_DROP_ALL", default=False)
 
 
-def _compaction(done: tuple[int, int, int, int, list[tuple[str, str]], bool]) -> Compaction:
+def _compaction(done: tuple[int, int, int, int, list[Left], bool]) -> Compaction:
     processes, files_folded, files_deleted, bytes_freed, left, busy = done
-    left_alone = tuple(LeftAlone(path, reason) for path, reason in left)
+    left_alone = tuple(LeftAlone(path, reason) for path, reason, _ in left)
     return Compaction(processes, files_folded, files_deleted, bytes_freed, left_alone, busy)
 
 

@@ -130,7 +130,7 @@ def on_starting(server: Any) -> None:
                 log.info("kept all metrics files of an earlier run: another server uses them")
     except Exception as error:  # noqa: BLE001 - whatever it is, the server shall start
         with contextlib.suppress(Exception):
-            _log_of(server).warning("could not remove what an earlier run left: %r", error)
+            _log_of(server).warning("could not remove what an earlier run left: %s", _told(error))
 
 
 @contextlib.contextmanager
@@ -146,7 +146,7 @@ def _sign_of_life(path: str, log: Any, *, joins: bool) -> Iterator[bool]:
                 raise
             except OSError as error:
                 with contextlib.suppress(Exception):
-                    log.info("this server gives others no sign of life: %r", error)
+                    log.info("this server gives others no sign of life: %s", _told(error))
         yield is_alone
 
 
@@ -156,7 +156,8 @@ def _remove_leftovers(path: str, log: Any) -> None:
         log.info("removed %d metrics files of an earlier run", files)
     if held is not None:
         which = "the other" if files else "all"
-        log.info("kept %s metrics files of an earlier run, because of %r: %s", which, *held)
+        path, reason, _ = held
+        log.info("kept %s metrics files of an earlier run, because of %r: %s", which, path, reason)
     if busy:
         log.info("kept all metrics files of an earlier run: a compaction is at work")
 
@@ -187,7 +188,7 @@ def _mark_dead(server: Any, worker: Any) -> None:
         module.mark_process_dead(pid)
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the server
         with contextlib.suppress(Exception):
-            _log_of(server).warning("could not mark worker %s as dead: %r", pid, error)
+            _log_of(server).warning("could not mark worker %s as dead: %s", pid, _told(error))
     else:
         with contextlib.suppress(Exception):
             _log_of(server).info("marked worker %s as dead", pid)
@@ -203,13 +204,13 @@ def _fold(server: Any, pid: Any) -> None:
             _unfolded.pop(oldest, None)
         # Who has the pid of a dead worker now may go on in its files.
         pids = [found for found in list(_unfolded) if found == pid or not _is_in_use(found)]
-        done = compaction.fold(_directory_in_environment(), pids)
-        if not done.busy and done.files_folded + done.files_deleted < compaction.FILES_AT_ONCE:
+        done, is_complete = compaction.fold(_directory_in_environment(), pids)
+        if is_complete:
             for found in pids:
                 _unfolded.pop(found, None)
     except Exception as error:  # noqa: BLE001 - as above; the files stay, and count
         with contextlib.suppress(Exception):
-            _log_of(server).warning("could not fold the files of worker %s: %r", pid, error)
+            _log_of(server).warning("could not fold the files of worker %s: %s", pid, _told(error))
     else:
         if done.left_alone:
             text = "left %d files of dead workers alone, such as %r: %s"
@@ -227,6 +228,11 @@ def _is_in_use(pid: int) -> bool:
         # Another user's.
         pass
     return True
+
+
+def _told(error: Exception) -> str:
+    """Say what an error is; only the text of an OSError has the path."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _log_of(server: Any) -> Any:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
+import os
+import stat
+
+# No link, which could lead anywhere where others may write to the directory, and no FIFO, which
+# would be waited for.
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def try_lock(descriptor: int, operation: int) -> bool:
@@ -17,3 +25,39 @@ def try_lock(descriptor: int, operation: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def open_lock(path: str) -> int:
+    """Open a file that is there to be locked; return its descriptor.
+
+    Raises:
+        OSError: It is not there, it is no regular file, or may not be read.
+
+    """
+    descriptor = os.open(path, os.O_RDONLY | _FLAGS)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "the lock file is no regular file", path)
+
+
+def make_lock(path: str) -> int:
+    """Open such a file, or make it, so that whoever can read its directory can lock it.
+
+    As `src/lock.rs` does.
+
+    Raises:
+        OSError: It cannot be made, it is no regular file, or may not be read.
+
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
+    except FileExistsError:
+        return open_lock(path)
+    # Only what was made here is given away.
+    home = os.stat(os.path.dirname(path))  # noqa: PTH116, PTH120
+    # Refused to whoever is not root; then it is ours, as our files are.
+    with contextlib.suppress(OSError):
+        os.fchown(descriptor, home.st_uid, home.st_gid)
+    os.fchmod(descriptor, 0o600 | stat.S_IMODE(home.st_mode) & 0o666)
+    return descriptor

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 Report: TypeAlias = tuple[str, int | None, str, int, bool]
 """As the core gives it: path, offset, reason, entries, and whether it is no metrics file at all."""
 
+Left: TypeAlias = tuple[str, str, str]
+"""A file that compaction left alone, as the core gives it: path, reason, and whether the reason is
+`passing`, `reported` by every scrape, or `lasting`, so that somebody should hear of it."""
+
 logger = logging.getLogger("multiprom")
 
 

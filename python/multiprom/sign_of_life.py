@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import stat
 import time
 from typing import TYPE_CHECKING
 
-from multiprom.locks import try_lock
+from multiprom.locks import make_lock, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +49,7 @@ def given(directory: str, *, joins: bool = False) -> Iterator[bool]:
     with contextlib.suppress(KeyError):
         # Its own sign, from an earlier start, is not another's.
         os.close(_held.pop(directory))
-    descriptor = _open(directory)
+    descriptor = make_lock(os.path.join(directory, LOCK_NAME))  # noqa: PTH118
     try:
         is_alone = _lock(descriptor, may_be_alone=not joins)
     except BaseException:
@@ -81,22 +80,3 @@ def _lock(descriptor: int, *, may_be_alone: bool) -> bool:
         if time.monotonic() >= deadline:
             raise TimeoutError("another server has been starting for a long time")
         time.sleep(_LOOK_SECONDS)
-
-
-def _open(directory: str) -> int:
-    """Open the file, and make it if need be: whoever can read the directory can lock it."""
-    path = os.path.join(directory, LOCK_NAME)  # noqa: PTH118
-    # No link, which could lead anywhere where others may write to the directory, and no FIFO, which
-    # would be waited for.
-    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | flags, 0o600)
-    except FileExistsError:
-        return os.open(path, os.O_RDONLY | flags)
-    # Only what was made here is given away.
-    home = os.stat(directory)  # noqa: PTH116
-    # Refused to whoever is not root; then it is ours, as our files are.
-    with contextlib.suppress(OSError):
-        os.fchown(descriptor, home.st_uid, home.st_gid)
-    os.fchmod(descriptor, 0o600 | stat.S_IMODE(home.st_mode) & 0o666)
-    return descriptor

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from multiprom import _core, reports
-from multiprom.locks import try_lock
+from multiprom.locks import open_lock, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _Merged = TypeVar("_Merged")
 _Identity = tuple[int, int]
 
-# How the names of archives end, and of the lock that whoever compacts holds.
+# As in `src/filename.rs` and `src/lock.rs`: how the names of archives end, and the file whose lock
+# whoever compacts holds.
 _ARCHIVE_END = "_compacted.db"
 _LOCK_NAME = ".multiprom.lock"
 
@@ -64,7 +65,8 @@ def merged(path: str, merge: Callable[[list[str]], _Merged]) -> _Merged:
             files = _files(path)
             # Nobody can get the inode of a file that is open.
             before = {file: stack.enter_context(_opened(file)) for file in _archives(files)}
-            result = merge(files)
+            # While these archives are open their journals name all that is in them.
+            result = merge(_core.unspent(files))
             after = {file: _identity(file) for file in _archives(_files(path))}
         if is_locked or before == after:
             return result
@@ -109,8 +111,7 @@ def _identity(file: str | int) -> _Identity | None:
 def _locked(path: str) -> Iterator[bool]:
     """Keep others from compacting the directory; False if that cannot be done just now."""
     try:
-        lock = os.path.join(path, _LOCK_NAME)  # noqa: PTH118
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = open_lock(os.path.join(path, _LOCK_NAME))  # noqa: PTH118
     except OSError:
         yield False
         return

@@ -8,11 +8,12 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::compaction::{self, Compaction, LeftAlone, Options};
+use crate::error::Concern;
 use crate::leftovers::{self, Leftovers};
 use crate::values;
 
-/// A path, and why it was left alone.
-type Left = (OsString, String);
+/// A path, why it was left alone, and what somebody should hear of it.
+type Left = (OsString, String, &'static str);
 /// Processes, files folded, files deleted, bytes freed, what was left alone, busy.
 type Compacted = (usize, usize, usize, u64, Vec<Left>, bool);
 /// Files, bytes freed, the file that kept all others, busy.
@@ -21,7 +22,7 @@ type Removed = (usize, u64, Option<Left>, bool);
 /// Folds the files of dead processes in the directory `path`.
 #[pyfunction]
 #[allow(clippy::too_many_arguments, reason = "Python gives them by name")]
-#[pyo3(signature = (path, *, pids, named_only, drop_all, wait_seconds, max_files, max_archive))]
+#[pyo3(signature = (path, *, pids, named_only, drop_all, wait_seconds, max_files, max_bytes, remembers))]
 pub(super) fn compact(
     py: Python<'_>,
     path: PathBuf,
@@ -30,22 +31,18 @@ pub(super) fn compact(
     drop_all: bool,
     wait_seconds: f64,
     max_files: Option<usize>,
-    max_archive: Option<u64>,
+    max_bytes: Option<u64>,
+    remembers: bool,
 ) -> PyResult<Compacted> {
     let options = Options {
         named_only,
         drop_all,
         wait: duration(wait_seconds)?,
         max_files,
-        max_archive,
-        remembers: max_files.is_some(),
+        max_bytes,
+        remembers,
     };
-    let done = py.detach(|| {
-        if pids.is_empty() && !compaction::has_others(&path, &values::open_files()) {
-            return Ok(Compaction::default());
-        }
-        compaction::compact(&path, &pids, &options)
-    })?;
+    let done = py.detach(|| compaction::compact(&path, &pids, &options, &values::open_files()))?;
     let Compaction { processes, files_folded, files_deleted, bytes_freed, left_alone, busy } = done;
     let left_alone = left_alone.into_iter().map(left).collect();
     Ok((processes, files_folded, files_deleted, bytes_freed, left_alone, busy))
@@ -69,5 +66,10 @@ fn duration(seconds: f64) -> PyResult<Duration> {
 }
 
 fn left(LeftAlone { path, reason }: LeftAlone) -> Left {
-    (path.into_os_string(), reason.to_string())
+    let concern = match reason.concern() {
+        Concern::Passing => "passing",
+        Concern::Reported => "reported",
+        Concern::Lasting => "lasting",
+    };
+    (path.into_os_string(), reason.to_string(), concern)
 }

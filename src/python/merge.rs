@@ -61,6 +61,13 @@ pub(super) fn read_files<'py>(
     Ok((metrics, left_out::reports(&left_out)))
 }
 
+/// Those of `files` that no archive among them has absorbed.
+#[pyfunction]
+pub(super) fn unspent(py: Python<'_>, files: Vec<PathBuf>) -> PyResult<Vec<OsString>> {
+    let files = py.detach(|| snapshot::unspent(files))?;
+    Ok(files.into_iter().map(PathBuf::into_os_string).collect())
+}
+
 /// The metrics files of the directory `path`, in name order.
 #[pyfunction]
 pub(super) fn list_directory(

@@ -25,6 +25,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(compaction::remove_leftovers, module)?)?;
     module.add_function(wrap_pyfunction!(mark_process_dead::remove_gauge_files, module)?)?;
     module.add_function(wrap_pyfunction!(merge::list_directory, module)?)?;
+    module.add_function(wrap_pyfunction!(merge::unspent, module)?)?;
     module.add_function(wrap_pyfunction!(merge::merge_directory, module)?)?;
     module.add_function(wrap_pyfunction!(merge::merge_files, module)?)?;
     module.add_function(wrap_pyfunction!(merge::read_files, module)?)?;
