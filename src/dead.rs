@@ -30,6 +30,14 @@ pub(crate) struct Dead {
 }
 
 impl Dead {
+    /// Whether somebody has written to it although it is locked.
+    #[must_use]
+    pub(crate) fn has_changed(&self) -> bool {
+        let mut header = [0; HEADER_SIZE];
+        let read = journal::read_at(&self.file, &mut header, 0);
+        read.is_ok() && format::parse_used(&header) != Some(self.used)
+    }
+
     /// How many bytes are in use, if the header can be believed.
     #[must_use]
     pub(crate) fn used(&self) -> u64 {

@@ -141,8 +141,9 @@ fn create(path: &Path, directory: &Path) -> io::Result<File> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return open(path),
         Err(error) => return Err(error),
     };
-    // Refused to whoever is not root; then it is ours, as our files are.
-    let _ = fchown(&file, Some(directory.uid()), Some(directory.gid()));
+    // The owner is refused to whoever is not root, and the group to whoever is not in it.
+    let (owner, group) = (Some(directory.uid()), Some(directory.gid()));
+    let _ = fchown(&file, owner, group).or_else(|_| fchown(&file, None, group));
     file.set_permissions(Permissions::from_mode(0o600 | directory.mode() & 0o666))?;
     Ok(file)
 }

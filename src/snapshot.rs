@@ -213,6 +213,7 @@ pub(crate) fn read<T>(
 }
 
 /// Those of `files` that are not spent, as an archive among them says: for code that reads them itself.
+#[cfg_attr(not(feature = "python"), allow(dead_code))] // The binding calls it.
 pub(crate) fn unspent(files: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     let snapshot = Snapshot::take(&Origin::List(files))?;
     let is_spent = |place: u32, path: &Path| {

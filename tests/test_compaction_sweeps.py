@@ -110,3 +110,20 @@ print(scrape()["n_total"], most)
     total, most = printed.split()
     assert float(total) == math.fsum([0.1] * 1000)
     assert int(most) <= 40
+
+
+def test_a_scrape_does_not_wait_for_the_sweep_of_a_writer(directory: Path) -> None:
+    """What the writer has left to it, as it takes long, would stay where workers live shortly."""
+    script = """
+compaction._BYTES_AT_ONCE = 0
+in_child(count)
+compaction._swept.clear()
+# Opens a file, and sweeps: live gauges go, which takes no time.
+Gauge("late", "Help", multiprocess_mode="max").set(1)
+print(sorted({name.rpartition("_")[0] for name in files()}), len(files()))
+print(scrape()["n_total"], "counter_compacted.db" in files(), len(files()))
+"""
+    printed = run(
+        APPLICATION + script, PROMETHEUS_MULTIPROC_DIR=directory, MULTIPROM_COMPACTION="on"
+    )
+    assert printed == "['counter', 'gauge_livesum', 'gauge_max'] 4\n0.1 True 4\n"

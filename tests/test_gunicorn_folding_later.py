@@ -123,6 +123,28 @@ def test_more_than_can_be_folded_at_once(
     assert total(directory) == 300
 
 
+@pytest.mark.parametrize("pid", [None, 1.5, "[booting]", 1 << 70, True])
+def test_what_is_no_pid_is_in_nobodys_way(
+    pid: Any, exited: Callable[[Any], Any], directory: Path
+) -> None:
+    path = write(directory / f"counter_{FIRST}.db", [counter(1)])
+    with compacting(directory):
+        exited(pid)
+    exited(FIRST)
+    assert not path.exists()
+
+
+def test_a_worker_that_cannot_be_marked_is_folded(
+    exited: Callable[[int], Any], directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(directory / f"counter_{FIRST}.db", [counter(1)])
+    mark = mock.Mock(side_effect=PermissionError("no"))
+    monkeypatch.setattr("prometheus_client.multiprocess.mark_process_dead", mark)
+    (told,) = exited(FIRST)
+    assert told == ("warning", f"could not mark worker {FIRST} as dead: PermissionError: no")
+    assert not path.exists()
+
+
 def test_what_may_go_the_next_time_is_tried_again(
     exited: Callable[[int], Any], hooks: Any, directory: Path
 ) -> None:

@@ -250,3 +250,26 @@ assert names == {"users.lock", ".multiprom.lock"}
     )
     assert done.returncode == 0
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("trouble", ["no file", "a lock"])
+def test_a_sign_that_could_not_be_given_is_given_later(
+    trouble: str, hooks: Any, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that was full, or beside a server that was stopped while it started."""
+    monkeypatch.setattr("multiprom.sign_of_life._WAIT_SECONDS", 0.0)
+    lock = directory / LOCK
+    if trouble == "no file":
+        lock.mkdir()
+        assert [level for level, _ in start(hooks)] == ["info"]
+        lock.rmdir()
+    else:
+        with lock.open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            assert [level for level, _ in start(hooks)] == ["warning"]
+    # The next death of a worker.
+    server = SimpleNamespace(log=mock.Mock())
+    hooks.child_exit(server, SimpleNamespace(pid=1 << 30))
+    archive(directory)
+    with another(directory):
+        assert names(directory) == {"counter_compacted.db"}

@@ -197,3 +197,27 @@ print(os.getpid())
         "late_total": 8.0,
     }
     assert values_of(directory / f"counter_{pid}-1.db") == {"x_total": 1.0, "y_total": 9.0}
+
+
+def test_a_thread_that_counts_meanwhile(directory: Path) -> None:
+    """prometheus_client reads a value from its file in two steps, under a lock of its own."""
+    script = """
+import threading
+multiprom.install()
+counter.inc(10)
+make_key = values.mmap_key
+
+def count_between(*arguments):
+    values.mmap_key = make_key
+    thread = threading.Thread(target=counter.inc, args=[100])
+    thread.start()
+    thread.join()
+    return make_key(*arguments)
+
+values.mmap_key = count_between
+multiprom.uninstall()
+assert values.mmap_key is make_key
+counter.inc(1000)
+print(total())
+"""
+    assert counted(script, directory) == ["[1111.0]"]

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 # A sweep is made at most so often.
 _SWEEP_SECONDS = 5.0
-# When each directory was last swept, and what was warned of. Single operations on a dictionary need
-# no lock.
-_swept: dict[str, float] = {}
+# When each directory was last swept, by a scrape or not, and what was warned of. Single operations
+# on a dictionary need no lock.
+_swept: dict[tuple[str, bool], float] = {}
 _warned: dict[tuple[str, str], object] = {}
 
 FILES_AT_ONCE = 256
@@ -158,9 +158,11 @@ def sweep(path: str, *, scrapes: bool = False) -> None:
     one `scrapes`, which takes its time anyway if there is a large archive.
     """
     now = time.monotonic()
-    if not is_automatic() or now - _swept.get(path, -_SWEEP_SECONDS) < _SWEEP_SECONDS:
+    # A scrape does what others leave to it, so theirs do not put it off.
+    occasion = path, scrapes
+    if not is_automatic() or now - _swept.get(occasion, -_SWEEP_SECONDS) < _SWEEP_SECONDS:
         return
-    _swept[path] = now
+    _swept[occasion] = now
     try:
         *_, left_alone, _ = _core.compact(
             path,

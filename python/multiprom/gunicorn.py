@@ -177,36 +177,46 @@ def dirty_worker_exit(arbiter: Any, worker: Any) -> None:
 
 
 def _mark_dead(server: Any, worker: Any) -> None:
-    pid: Any = "of unknown pid"
     try:
-        if not _directory_in_environment():
+        path = _directory_in_environment()
+        if not path:
             return
         pid = worker.pid
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the server
+        with contextlib.suppress(Exception):
+            text = "could not mark worker of unknown pid as dead: %s"
+            _log_of(server).warning(text, _told(error))
+        return
+    try:
         # Looked up at each call: the function may be patched, and the module imported anew. Not by
         # an import statement, which may wait for a lock that the interrupted thread holds.
         module = sys.modules.get(_MULTIPROCESS) or importlib.import_module(_MULTIPROCESS)
         module.mark_process_dead(pid)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the server
+    except Exception as error:  # noqa: BLE001 - as above
         with contextlib.suppress(Exception):
             _log_of(server).warning("could not mark worker %s as dead: %s", pid, _told(error))
     else:
         with contextlib.suppress(Exception):
             _log_of(server).info("marked worker %s as dead", pid)
-        _fold(server, pid)
+    _fold(server, pid)
+    # Where the directory was full, or locked, when the server started.
+    with contextlib.suppress(Exception):
+        sign_of_life.renew(path)
 
 
 def _fold(server: Any, pid: Any) -> None:
     try:
         if not compaction.is_automatic():
             return
-        _unfolded[pid] = None
+        if isinstance(pid, int):
+            _unfolded[pid] = None
         for oldest in list(_unfolded)[:-_UNFOLDED_MAX]:
             _unfolded.pop(oldest, None)
         # Who has the pid of a dead worker now may go on in its files.
-        pids = [found for found in list(_unfolded) if found == pid or not _is_in_use(found)]
-        done, is_complete = compaction.fold(_directory_in_environment(), pids)
+        pids = [found for found in list(_unfolded) if found != pid and not _is_in_use(found)]
+        done, is_complete = compaction.fold(_directory_in_environment(), [str(pid), *pids])
         if is_complete:
-            for found in pids:
+            for found in [pid, *pids]:
                 _unfolded.pop(found, None)
     except Exception as error:  # noqa: BLE001 - as above; the files stay, and count
         with contextlib.suppress(Exception):
@@ -222,7 +232,7 @@ def _is_in_use(pid: int) -> bool:
     """Say whether there is a process of that pid: any, not only one of this server."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         # Another user's.

@@ -50,14 +50,21 @@ def make_lock(path: str) -> int:
         OSError: It cannot be made, it is no regular file, or may not be read.
 
     """
+    directory, name = os.path.split(path)
+    # Kept open: by its path it could be another one by the time that the file is given away.
+    home = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS
+        descriptor = os.open(name, flags, 0o600, dir_fd=home)
+        found = os.fstat(home)
     except FileExistsError:
         return open_lock(path)
-    # Only what was made here is given away.
-    home = os.stat(os.path.dirname(path))  # noqa: PTH116, PTH120
-    # Refused to whoever is not root; then it is ours, as our files are.
-    with contextlib.suppress(OSError):
-        os.fchown(descriptor, home.st_uid, home.st_gid)
-    os.fchmod(descriptor, 0o600 | stat.S_IMODE(home.st_mode) & 0o666)
+    finally:
+        os.close(home)
+    # The owner is refused to whoever is not root, and the group to whoever is not in it.
+    for owner in (found.st_uid, -1):
+        with contextlib.suppress(OSError):
+            os.fchown(descriptor, owner, found.st_gid)
+            break
+    os.fchmod(descriptor, 0o600 | stat.S_IMODE(found.st_mode) & 0o666)
     return descriptor

@@ -251,12 +251,14 @@ def move_back(replaced: type[Any] | None = None) -> None:
     for new_class in continued:
         # prometheus_client's code goes on in the files, and locks none.
         new_class._owner.hand_over()  # noqa: SLF001
+    for old, _ in moved:
+        if hasattr(old, "_params"):
+            # Other threads count in the new values as long as these are read from the files.
+            old._MmapedValue__reset()  # noqa: SLF001
     for (old, _), value in zip(moved, held, strict=True):
         for name in _METHODS:
             vars(old).pop(name, None)
-        if hasattr(old, "_params"):
-            old._MmapedValue__reset()  # noqa: SLF001
-        else:
+        if not hasattr(old, "_params"):
             vars(old).pop("_successor", None)
             vars(old)[_HANDED_BACK] = value
             old.__class__ = type(old)._stock_class  # noqa: SLF001

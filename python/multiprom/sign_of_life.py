@@ -29,6 +29,8 @@ _LOOK_SECONDS = 0.01
 # the kernel drops a lock with the last process that has its descriptor. Those are the master and
 # its forks, which are the server too; a program that they execute is not, and does not have it.
 _held: dict[str, int] = {}
+# The directories in which a sign could not be given.
+_owed: dict[str, None] = {}
 
 
 @contextlib.contextmanager
@@ -49,6 +51,7 @@ def given(directory: str, *, joins: bool = False) -> Iterator[bool]:
     with contextlib.suppress(KeyError):
         # Its own sign, from an earlier start, is not another's.
         os.close(_held.pop(directory))
+    _owed[directory] = None
     descriptor = make_lock(os.path.join(directory, LOCK_NAME))  # noqa: PTH118
     try:
         is_alone = _lock(descriptor, may_be_alone=not joins)
@@ -63,6 +66,23 @@ def given(directory: str, *, joins: bool = False) -> Iterator[bool]:
         # itself alone. That is as good as if it had begun before: this one waits until it has
         # ended, and has not counted anything by then.
         _lock(descriptor, may_be_alone=False)
+        _owed.pop(directory, None)
+
+
+def renew(directory: str) -> None:
+    """Give the sign of life that could not be given at the start, if it can be given at once.
+
+    Raises:
+        OSError: It cannot be given still.
+
+    """
+    if directory not in _owed:
+        return
+    descriptor = _held.get(directory)
+    if descriptor is None:
+        descriptor = _held[directory] = make_lock(os.path.join(directory, LOCK_NAME))  # noqa: PTH118
+    if try_lock(descriptor, fcntl.LOCK_SH):
+        _owed.pop(directory, None)
 
 
 def _lock(descriptor: int, *, may_be_alone: bool) -> bool:
