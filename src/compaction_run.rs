@@ -45,6 +45,8 @@ pub struct Compaction {
     pub bytes_freed: u64,
     /// What had to be left alone.
     pub left_alone: Vec<LeftAlone>,
+    /// Whether there were more files than the call may take.
+    pub is_cut_short: bool,
     /// Whether nothing was done because another compaction is at work.
     pub busy: bool,
 }
@@ -127,7 +129,11 @@ impl<'a, C: Checkpoint> Run<'a, C> {
         let name = FileName::of_path(path).filter(|name| !name.is_archive());
         let Some(FileName { pid, .. }) = name else { return Ok(None) };
         let is_named = self.pids.iter().any(|named| named == pid);
-        if self.files_left == 0 || (self.options.named_only && !is_named) {
+        if self.options.named_only && !is_named {
+            return Ok(None);
+        }
+        if self.files_left == 0 {
+            self.done.is_cut_short = true;
             return Ok(None);
         }
         match dead::claim(self.disk, path, is_named, self.options.remembers) {
@@ -183,9 +189,14 @@ impl<'a, C: Checkpoint> Run<'a, C> {
         self.processes.extend(name.map(|name| name.pid.to_owned()));
     }
 
-    /// Notes that a file that was claimed cannot be folded as it is.
+    /// Notes that a file that was claimed is left alone. What is not damaged may be folded as soon as
+    /// something else has changed, and shall not keep others from their turn.
     pub(crate) fn give_back(&mut self, dead: &Dead, reason: Reason) {
-        dead::remember(&dead.metadata);
+        if matches!(reason, Reason::Damaged { .. }) {
+            dead::remember(&dead.metadata);
+        } else {
+            self.unclaim(1);
+        }
         self.leave_alone(&dead.path, reason);
     }
 

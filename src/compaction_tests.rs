@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::compaction::{Compaction, Options, compact, compact_on};
 use crate::compaction_testing::{Watch, Worker, exact, key, names, sweep, text, totals};
 use crate::disk::{Checkpoint, Disk, Step};
-use crate::error::{Damage, Reason};
+use crate::error::{Concern, Damage, Reason};
 use crate::format::testing::{entry, file, file_of};
 use crate::format::{MAGIC_ARCHIVE, MAGIC_WRITER};
 use crate::journal::{self, Mark};
@@ -226,6 +226,49 @@ fn empty_files_of_nobody_go_when_they_are_old() {
     assert_eq!(names(path)[1..], kept.collect::<Vec<_>>());
 }
 
+/// What is not folded now is in nobody's way.
+#[test]
+fn what_is_too_much_takes_no_turns() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    for number in 0..5 {
+        dead(path, &format!("counter_{number}.db"), 1.0);
+    }
+    drop(Worker::start(path, "gauge_livesum_1.db", &[(key("g"), 1.0)]));
+    let options = Options { max_files: Some(3), max_bytes: Some(1), ..Options::default() };
+    let done = compact(path, &[], &options, &[]).unwrap();
+    assert_eq!((done.files_folded, done.files_deleted), (0, 1));
+    let options = Options { max_files: Some(3), ..Options::default() };
+    let cut_short = |()| compact(path, &[], &options, &[]).unwrap().is_cut_short;
+    assert_eq!([(), ()].map(cut_short), [true, false]);
+    assert_eq!(names(path), [LOCK, "counter_compacted.db"]);
+}
+
+/// Such as an error of a disk: that is no damage.
+#[test]
+fn what_could_not_be_read_once_is_read_again() {
+    struct Unreadable(usize);
+    impl Checkpoint for Unreadable {
+        fn pass(&mut self, step: Step, _path: &Path) -> io::Result<()> {
+            if step == Step::Read && self.0 > 0 {
+                self.0 -= 1;
+                return Err(io::Error::from_raw_os_error(libc::EIO));
+            }
+            Ok(())
+        }
+
+        fn wait(&mut self, _time: Duration) {}
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    dead(path, "counter_1.db", 1.0);
+    let remembering = Options { remembers: true, ..Options::default() };
+    let mut disk = Disk { checkpoint: Unreadable(1) };
+    let done = compact_on(&mut disk, path, &[], &remembering).unwrap();
+    assert_eq!(done.left_alone[0].reason.concern(), Concern::Passing);
+    assert_eq!(compact_on(&mut disk, path, &[], &remembering).unwrap().files_folded, 1);
+}
+
 /// Files in a directory of several users, who may not delete each other's, are in nobody's way.
 #[test]
 fn what_cannot_be_deleted_takes_no_turns() {
@@ -363,7 +406,8 @@ fn a_damaged_file_of_other_readers_keeps_nobody() {
     let remembering = Options { remembers: true, ..Options::default() };
     let done = compact(path, &[], &remembering, &[]).unwrap();
     assert_eq!((done.files_folded, done.left_alone.len()), (1, 2));
-    assert_eq!(compact(path, &[], &remembering, &[]).unwrap().left_alone, []);
+    let done = compact(path, &[], &remembering, &[]).unwrap();
+    assert_eq!(reasons(&done), [("counter_3.db", &Reason::OtherReaders)], "it is looked at again");
     // Somebody mends it.
     mode("counter_3.db", 0o640);
     assert_eq!(compact(path, &[], &remembering, &[]).unwrap().files_folded, 1);

@@ -1,13 +1,13 @@
 //! The files that this process writes, each once, however many value classes count in it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::archive::Identity;
 use crate::error::{Error, Result};
-use crate::filename;
+use crate::filename::{self, FileName};
 use crate::notice::Notice;
 use crate::writer::{self, Opened, Opening, Taken, Writer};
 
@@ -128,10 +128,11 @@ impl Files {
         }
     }
 
-    /// Has the headers of closed files say that `prometheus_client` writes them.
-    pub(crate) fn hand_over_closed(&self) {
+    /// Has the headers of closed files of these identifiers say that `prometheus_client` writes them.
+    pub(crate) fn hand_over_closed(&self, identifiers: &HashSet<OsString>) {
         for (path, Closed { identity, number }) in &self.closed {
-            if *number == 0 {
+            let name = FileName::of_path(path);
+            if *number == 0 && name.is_some_and(|name| identifiers.contains(name.pid)) {
                 // What cannot be opened nobody will continue.
                 let _ = writer::hand_over_closed(path, *identity);
             }

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::PathBuf;
 
 use crate::column::AnyColumn;
-use crate::error::{Damage, Error, Result, message};
+use crate::error::{Damage, Error, Reason, Result, message};
 use crate::format::{self, Entry, HEADER_SIZE, MAGIC_ARCHIVE};
 use crate::key::Key;
 use crate::key_index::Cursor;
@@ -26,6 +26,16 @@ pub(crate) struct Unsound {
     pub(crate) offset: Option<u64>,
     /// What.
     pub(crate) damage: Damage,
+}
+
+impl From<Unsound> for Reason {
+    fn from(Unsound { offset, damage }: Unsound) -> Self {
+        match damage {
+            // That may pass.
+            Damage::Unreadable { message } => Self::Io { message },
+            damage => Self::Damaged { offset, damage },
+        }
+    }
 }
 
 /// Files of one kind under way into an archive.

@@ -222,7 +222,7 @@ impl<'a> KindCompaction<'a> {
         for dead in batch {
             if dead.is_ours {
                 if !run.may_read(archived + dead.used()) {
-                    run.leave_alone(&dead.path, Reason::TooMuch);
+                    run.give_back(&dead, Reason::TooMuch);
                     continue;
                 }
                 // The archive is read once for all.
@@ -313,10 +313,13 @@ impl<'a> KindCompaction<'a> {
         let path = &self.archive_path;
         let failed = |error: io::Error| left_alone(path, error);
         let checked = fold.check(run.disk.read(path, archive.file()).map_err(failed)?);
-        checked.map_err(|unsound| {
-            dead::remember(archive.metadata());
-            self.damaged_archive(unsound)
-        })?;
+        if let Err(unsound) = checked {
+            let reason = Reason::from(unsound);
+            if matches!(reason, Reason::Damaged { .. }) {
+                dead::remember(archive.metadata());
+            }
+            return Err(left_alone(path, reason));
+        }
         let file = run.disk.read(path, archive.file()).map_err(failed)?;
         fold.add(file, true).map_err(failed)
     }
@@ -348,8 +351,8 @@ impl<'a> KindCompaction<'a> {
         }
     }
 
-    fn damaged_archive(&self, Unsound { offset, damage }: Unsound) -> LeftAlone {
-        left_alone(&self.archive_path, Reason::Damaged { offset, damage })
+    fn damaged_archive(&self, unsound: Unsound) -> LeftAlone {
+        left_alone(&self.archive_path, unsound)
     }
 }
 
@@ -365,7 +368,7 @@ fn wait_for_tick<C: Checkpoint>(run: &mut Run<'_, C>, marks: &[Mark]) {
 /// Whether all of a dead process's file is sound.
 fn check<C: Checkpoint>(run: &mut Run<'_, C>, dead: &Dead, fold: &mut Fold) -> Result<(), Reason> {
     let file = run.disk.read(&dead.path, &dead.file)?;
-    fold.check(file).map_err(|Unsound { offset, damage }| Reason::Damaged { offset, damage })
+    Ok(fold.check(file)?)
 }
 
 /// Whether just the same users may read both files, or all may.

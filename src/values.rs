@@ -219,9 +219,11 @@ impl Class {
         let State { files, workers, .. } = &mut *state.0;
         let Some(worker) = workers.get(&self.worker) else { return };
         let identifier = worker.naming.identifier.clone();
+        let mut identifiers = worker.identifiers.clone();
         let same = workers.values_mut().filter(|worker| worker.naming.identifier == identifier);
         same.for_each(|worker| worker.hand_over(files));
-        files.hand_over_closed();
+        identifiers.insert(identifier);
+        files.hand_over_closed(&identifiers);
     }
 
     /// Calls `act` with the worker, which is that of this process and identifier.

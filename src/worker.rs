@@ -1,8 +1,9 @@
 //! The files of one process identifier, and the series that are counted in them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::hash::BuildHasher;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ pub(crate) struct Worker {
     /// The first of its own names that it may take: not 0, its identifier alone, if that is the name
     /// of files that `prometheus_client` writes in this process.
     first_name: u32,
+    /// The identifiers that it had before in this process.
+    pub(crate) identifiers: HashSet<OsString>,
     kinds: Vec<Kind>,
     hasher: DefaultHashBuilder,
 }
@@ -90,6 +93,7 @@ impl Worker {
             trouble: None,
             misses_files: false,
             first_name: 0,
+            identifiers: HashSet::new(),
             kinds: Vec::new(),
             hasher: DefaultHashBuilder::default(),
         }
@@ -289,6 +293,11 @@ impl Worker {
         self.told_dead = false;
         self.trouble = None;
         self.misses_files = false;
+        if is_forked {
+            self.identifiers.clear();
+        } else {
+            self.identifiers.insert(mem::take(&mut self.naming.identifier));
+        }
         self.naming.identifier = identifier;
         self.naming.own_name = self.first_name;
         for index in 0..self.kinds.len() {

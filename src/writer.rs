@@ -22,7 +22,7 @@ use crate::format::{
     self, HEADER_PADDING_SIZE, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER, USED_SIZE,
 };
 use crate::journal;
-use crate::lock::{self, Locked};
+use crate::lock;
 use crate::mapping::{self, Mapping};
 use crate::reader::{Outcome, Reader};
 
@@ -362,15 +362,34 @@ impl Drop for Writer {
 }
 
 /// Has the header of the file at `path` say that `prometheus_client` writes it, if it is the one of
-/// this identity, which multiprom wrote and closed.
+/// this identity, which multiprom wrote and closed. One that is spent is deleted.
 pub(crate) fn hand_over_closed(path: &Path, identity: Identity) -> io::Result<()> {
     let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
     let file = File::options().read(true).write(true).custom_flags(flags).open(path)?;
-    let Some(file) = Locked::take(file, path)? else { return Ok(()) };
+    let metadata = file.metadata()?;
+    // A compaction may be at it; who holds it longer lives, and writes it with multiprom.
+    if archive::identity(&metadata) != identity || !lock(&file, path, true)? {
+        return Ok(());
+    }
+    let handed = hand_over_locked(path, &file);
+    // Not left to closing: a fork may have copied the descriptor.
+    let _ = file.unlock();
+    handed
+}
+
+fn hand_over_locked(path: &Path, file: &File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    if !is_at(path, archive::identity(&metadata))? {
+        return Ok(());
+    }
+    if is_spent(path, &metadata)? {
+        // Else its counts would be seen twice: what is written to it makes it another file.
+        thread::sleep(journal::remaining_for(&metadata));
+        return fs::remove_file(path);
+    }
     let mut header = [0; HEADER_SIZE];
     file.read_exact_at(&mut header, 0)?;
-    let is_ours = format::parse_magic(&header) == Some(MAGIC_WRITER);
-    if is_ours && archive::identity(&file.metadata()?) == identity {
+    if format::parse_magic(&header) == Some(MAGIC_WRITER) {
         file.write_all_at(&MAGIC_STOCK, USED_SIZE as u64)?;
     }
     Ok(())
@@ -513,6 +532,46 @@ mod tests {
         // The journal still names a file of that name, but not this one.
         open(&path, CONTINUING);
         assert_eq!(entries(&path), [("key".to_owned(), 2.0)]);
+    }
+
+    #[test]
+    fn a_closed_file_is_handed_over_when_it_is_free() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        let mut writer = open(&path, CONTINUING);
+        set(&mut writer, "key", 1.0);
+        let identity = writer.identity();
+        drop(writer);
+        let magic = || fs::read(&path).unwrap()[USED_SIZE..HEADER_SIZE].to_owned();
+        hand_over_closed(&path, (identity.0, identity.1 + 1)).unwrap();
+        assert_eq!(magic(), MAGIC_WRITER, "another file");
+        let held = File::open(&path).unwrap();
+        held.lock().unwrap();
+        thread::scope(|scope| {
+            let handed = scope.spawn(|| hand_over_closed(&path, identity));
+            thread::sleep(LOCK_PAUSE);
+            held.unlock().unwrap();
+            handed.join().unwrap().unwrap();
+        });
+        assert_eq!(magic(), MAGIC_STOCK);
+        File::open(&path).unwrap().try_lock().unwrap();
+    }
+
+    /// Written to it would be another file than the archive's journal names, and count twice.
+    #[test]
+    fn a_spent_file_is_not_handed_over() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        let mut writer = open(&path, CONTINUING);
+        set(&mut writer, "key", 1.0);
+        let identity = writer.identity();
+        drop(writer);
+        let marks = [Mark::new(path.file_name().unwrap(), &fs::metadata(&path).unwrap())];
+        let mut archive = file_of(MAGIC_ARCHIVE, &[entry("key", 1.0, 0.0)]);
+        archive.extend(journal::encode(&marks).unwrap());
+        fs::write(directory.path().join("counter_compacted.db"), archive).unwrap();
+        hand_over_closed(&path, identity).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

@@ -61,3 +61,31 @@ def test_it_counts_once(directory: Path, spent: Path) -> None:
     assert total(multiprom.MultiProcessCollector, directory) == [1000.0]
     assert total(OwnReader, directory) == [1000.0]
     assert spent.exists()
+
+
+def test_a_file_that_is_folded_before_it_is_opened(directory: Path) -> None:
+    write_ours(directory / "counter_1.db", counter(1000))
+
+    class Beside(OwnReader):
+        """Compacts before it reads for the first time."""
+
+        @staticmethod
+        def _read_metrics(files: Any) -> Any:
+            multiprom.compact(directory)
+            return OwnReader._read_metrics(files)
+
+    assert total(Beside, directory) == [1000.0]
+
+
+def test_another_error_is_raised(directory: Path) -> None:
+    write_ours(directory / "counter_1.db", counter(1000))
+
+    class Failing(OwnReader):
+        """Cannot read."""
+
+        @staticmethod
+        def _read_metrics(files: Any) -> Any:
+            raise PermissionError(*files)
+
+    with pytest.raises(PermissionError, match="counter_1"):
+        total(Failing, directory)

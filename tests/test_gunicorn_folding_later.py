@@ -161,6 +161,20 @@ def test_what_may_go_the_next_time_is_tried_again(
     assert list(hooks._unfolded) == []
 
 
+def test_damaged_files_hide_no_others(
+    exited: Callable[[int], Any], hooks: Any, directory: Path
+) -> None:
+    for number in range(300):
+        path = write(directory / f"counter_{FIRST + number}.db", [counter(1)])
+        if number < 2:
+            path.write_bytes(path.read_bytes()[:20])
+        hooks._unfolded[FIRST + number] = None
+    for _ in range(2):
+        exited(FIRST)
+    assert len(names(directory)) == 3
+    assert total(directory) == 298
+
+
 def test_what_was_left_alone_is_one_line(exited: Callable[[int], Any], directory: Path) -> None:
     for kind in ("counter", "histogram", "summary", "gauge_max", "gauge_min"):
         path = write_ours(directory / f"{kind}_{FIRST}.db", Entry("a", "a", value=1))

@@ -174,6 +174,22 @@ multiprom.uninstall()
         assert magic(directory / f"counter_{identifier}.db") == bytes(4), identifier
 
 
+def test_files_of_other_classes_stay_theirs(directory: Path) -> None:
+    """Else nobody would ever fold them."""
+    script = """
+batch = multiprom.MultiProcessValue(lambda: "batch")
+multiprom.install()
+counter.inc(1)
+batch("counter", "x", "x_total", (), (), "Help").inc(5)
+batch.close_all_files()
+multiprom.uninstall()
+print(os.getpid())
+"""
+    [pid] = counted(script, directory)
+    assert magic(directory / f"counter_{pid}.db") == bytes(4)
+    assert magic(directory / "counter_batch.db") == MAGIC
+
+
 def test_another_class_of_the_same_identifier(directory: Path) -> None:
     """It would write the file that prometheus_client writes."""
     script = """

@@ -114,7 +114,7 @@ def compact(
     max_files: int | None,
     max_bytes: int | None,
     remembers: bool,
-) -> tuple[int, int, int, int, list[Left], bool]:
+) -> tuple[int, int, int, int, list[Left], bool, bool]:
     """Fold the files of dead processes in the directory `path`, with the GIL released.
 
     Args:
@@ -130,7 +130,8 @@ def compact(
 
     Returns:
         Processes folded, files folded, files deleted, bytes freed, paths that were left alone and
-        why, and whether nothing was done because another compaction is at work.
+        why, whether nothing was done because another compaction is at work, and whether there were
+        more files than `max_files`.
 
     Raises:
         ValueError: `wait_seconds` is negative, or no number.

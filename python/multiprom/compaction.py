@@ -143,12 +143,10 @@ def fold(path: str, pids: Iterable[int | str]) -> tuple[Compaction, bool]:
         max_bytes=_BYTES_AT_ONCE,
         remembers=False,
     )
-    *_, left_alone, busy = done
+    *_, left_alone, busy, is_cut_short = done
     _warn(path, left_alone)
-    compaction = _compaction(done)
-    is_full = compaction.files_folded + compaction.files_deleted >= FILES_AT_ONCE
     has_failed = any(concern == "passing" for _, _, concern in left_alone)
-    return compaction, not (busy or is_full or has_failed)
+    return _compaction(done), not (busy or is_cut_short or has_failed)
 
 
 def sweep(path: str, *, scrapes: bool = False) -> None:
@@ -164,7 +162,7 @@ def sweep(path: str, *, scrapes: bool = False) -> None:
         return
     _swept[occasion] = now
     try:
-        *_, left_alone, _ = _core.compact(
+        *_, left_alone, _, _ = _core.compact(
             path,
             pids=[],
             named_only=False,
@@ -197,8 +195,8 @@ def _drops_all() -> bool:
     return environment.is_on("MULTIPROM_DROP_ALL", default=False)
 
 
-def _compaction(done: tuple[int, int, int, int, list[Left], bool]) -> Compaction:
-    processes, files_folded, files_deleted, bytes_freed, left, busy = done
+def _compaction(done: tuple[int, int, int, int, list[Left], bool, bool]) -> Compaction:
+    processes, files_folded, files_deleted, bytes_freed, left, busy, _ = done
     left_alone = tuple(LeftAlone(path, reason) for path, reason, _ in left)
     return Compaction(processes, files_folded, files_deleted, bytes_freed, left_alone, busy)
 

@@ -66,10 +66,15 @@ def merged(path: str, merge: Callable[[list[str]], _Merged]) -> _Merged:
             # Nobody can get the inode of a file that is open.
             before = {file: stack.enter_context(_opened(file)) for file in _archives(files)}
             # While these archives are open their journals name all that is in them.
-            result = merge(_core.unspent(files))
-            after = {file: _identity(file) for file in _archives(_files(path))}
-        if is_locked or before == after:
-            return result
+            try:
+                result = merge(_core.unspent(files))
+            except OSError:
+                # Perhaps of a file that was folded before it was opened.
+                if is_locked or before == _identities(path):
+                    raise
+            else:
+                if is_locked or before == _identities(path):
+                    return result
         rounds += 1
         if rounds > _ROUNDS and time.monotonic() >= deadline:
             raise TimeoutError(errno.ETIMEDOUT, "compaction never paused for a reading", path)
@@ -79,6 +84,12 @@ def _files(path: str) -> list[str]:
     files, left_out = _core.list_directory(path)
     reports.report(left_out, directory=path)
     return files
+
+
+def _identities(path: str) -> dict[str, _Identity | None]:
+    # What is left out was reported before, and `merge` has reported more since.
+    files, _ = _core.list_directory(path)
+    return {file: _identity(file) for file in _archives(files)}
 
 
 def _archives(files: list[str]) -> list[str]:

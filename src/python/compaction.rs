@@ -7,15 +7,15 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::compaction::{self, Compaction, LeftAlone, Options};
+use crate::compaction::{self, LeftAlone, Options};
 use crate::error::Concern;
 use crate::leftovers::{self, Leftovers};
 use crate::values;
 
 /// A path, why it was left alone, and what somebody should hear of it.
 type Left = (OsString, String, &'static str);
-/// Processes, files folded, files deleted, bytes freed, what was left alone, busy.
-type Compacted = (usize, usize, usize, u64, Vec<Left>, bool);
+/// Processes, files folded, files deleted, bytes freed, what was left alone, busy, cut short.
+type Compacted = (usize, usize, usize, u64, Vec<Left>, bool, bool);
 /// Files, bytes freed, the file that kept all others, busy.
 type Removed = (usize, u64, Option<Left>, bool);
 
@@ -43,9 +43,16 @@ pub(super) fn compact(
         remembers,
     };
     let done = py.detach(|| compaction::compact(&path, &pids, &options, &values::open_files()))?;
-    let Compaction { processes, files_folded, files_deleted, bytes_freed, left_alone, busy } = done;
-    let left_alone = left_alone.into_iter().map(left).collect();
-    Ok((processes, files_folded, files_deleted, bytes_freed, left_alone, busy))
+    let left_alone = done.left_alone.into_iter().map(left).collect();
+    Ok((
+        done.processes,
+        done.files_folded,
+        done.files_deleted,
+        done.bytes_freed,
+        left_alone,
+        done.busy,
+        done.is_cut_short,
+    ))
 }
 
 /// Removes the metrics files of the directory `path`, if nobody living holds one.
