@@ -139,8 +139,8 @@ print(multiprom.compact().files_folded, total())
 @pytest.mark.parametrize("how", ["values.ValueClass.close_all_files()", "close_all()"])
 def test_files_that_were_closed_before(how: str, directory: Path) -> None:
     script = f"""
-close_all = getattr(values, "close_all_multiprocess_files", values.ValueClass.close_all_files)
 multiprom.install()
+close_all = getattr(values, "close_all_multiprocess_files", values.ValueClass.close_all_files)
 counter.inc(10)
 {how}
 multiprom.uninstall()
