@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import statistics
 import time
 from typing import TYPE_CHECKING
 
@@ -44,5 +43,6 @@ def test_over_a_thousand_workers(tmp_path: Path) -> None:
     assert most <= 40
     tenth = len(times) // 10
     first, last = times[tenth : 2 * tenth], times[-tenth:]
-    # By then unfolded files would be a thousand times as many.
-    assert statistics.median(last) < 5 * statistics.median(first)
+    # By then unfolded files would be a thousand times as many. The fastest: most scrapes wait for a
+    # processor on which workers start.
+    assert min(last) < 5 * min(first)

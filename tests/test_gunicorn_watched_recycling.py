@@ -119,7 +119,8 @@ def test_files_totals_and_scrape_time(tmp_path: Path) -> None:
         assert watch.most_files <= MOST_FILES
         tenth = len(watch.seconds) // 10
         first, last = (
-            statistics.median(part)
+            # Faster than most: those wait for a processor on which workers start.
+            statistics.quantiles(part, n=10)[0]
             for part in (watch.seconds[tenth : 2 * tenth], watch.seconds[-tenth:])
         )
         print(f"scrapes of {first * 1000:.1f} ms and {last * 1000:.1f} ms in the end")
