@@ -85,9 +85,10 @@ impl<'a> KindCompaction<'a> {
         let marks = match &archive.journal {
             Ok(marks) => marks.clone(),
             Err(damage) => {
-                return Err(
-                    self.damaged_archive(Unsound { offset: Some(used), damage: damage.clone() })
-                );
+                return Err(left_alone(
+                    &self.archive_path,
+                    Unsound { offset: Some(used), damage: damage.clone() },
+                ));
             }
         };
         if marks.is_empty() {
@@ -349,10 +350,6 @@ impl<'a> KindCompaction<'a> {
             // file can be taken for it.
             let _ = run.disk.clear_journal(&self.archive_path, archive.identity(), used);
         }
-    }
-
-    fn damaged_archive(&self, unsound: Unsound) -> LeftAlone {
-        left_alone(&self.archive_path, unsound)
     }
 }
 

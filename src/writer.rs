@@ -512,17 +512,27 @@ mod tests {
         open(&path, CONTINUING);
     }
 
+    /// Writes an archive whose journal names the file, which has one entry.
+    fn absorb(path: &Path) {
+        let marks = [Mark::new(path.file_name().unwrap(), &fs::metadata(path).unwrap())];
+        let mut archive = file_of(MAGIC_ARCHIVE, &[entry("key", 1.0, 0.0)]);
+        archive.extend(journal::encode(&marks).unwrap());
+        fs::write(path.with_file_name("counter_compacted.db"), archive).unwrap();
+    }
+
+    /// Counts in a new file, closes it, and gives what tells it from others.
+    fn closed(path: &Path) -> Identity {
+        let mut writer = open(path, CONTINUING);
+        set(&mut writer, "key", 1.0);
+        writer.identity()
+    }
+
     #[test]
     fn a_spent_file_is_not_continued() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("counter_1.db");
         set(&mut open(&path, CONTINUING), "key", 1.0);
-        let spent = fs::metadata(&path).unwrap();
-        let marks = [Mark::new(path.file_name().unwrap(), &spent)];
-        let journal = journal::encode(&marks).unwrap();
-        let mut archive = file_of(MAGIC_ARCHIVE, &[entry("key", 1.0, 0.0)]);
-        archive.extend(journal);
-        fs::write(directory.path().join("counter_compacted.db"), archive).unwrap();
+        absorb(&path);
         let old = File::open(&path).unwrap();
         let mut writer = open(&path, CONTINUING);
         assert_eq!(entries(&path), []);
@@ -538,10 +548,7 @@ mod tests {
     fn a_closed_file_is_handed_over_when_it_is_free() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("counter_1.db");
-        let mut writer = open(&path, CONTINUING);
-        set(&mut writer, "key", 1.0);
-        let identity = writer.identity();
-        drop(writer);
+        let identity = closed(&path);
         let magic = || fs::read(&path).unwrap()[USED_SIZE..HEADER_SIZE].to_owned();
         hand_over_closed(&path, (identity.0, identity.1 + 1)).unwrap();
         assert_eq!(magic(), MAGIC_WRITER, "another file");
@@ -562,14 +569,8 @@ mod tests {
     fn a_spent_file_is_not_handed_over() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("counter_1.db");
-        let mut writer = open(&path, CONTINUING);
-        set(&mut writer, "key", 1.0);
-        let identity = writer.identity();
-        drop(writer);
-        let marks = [Mark::new(path.file_name().unwrap(), &fs::metadata(&path).unwrap())];
-        let mut archive = file_of(MAGIC_ARCHIVE, &[entry("key", 1.0, 0.0)]);
-        archive.extend(journal::encode(&marks).unwrap());
-        fs::write(directory.path().join("counter_compacted.db"), archive).unwrap();
+        let identity = closed(&path);
+        absorb(&path);
         hand_over_closed(&path, identity).unwrap();
         assert!(!path.exists());
     }

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from multiprom import _core, environment
-from multiprom.reports import Left, logger
+from multiprom.reports import Left, is_first, logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,8 +19,8 @@ _SWEEP_SECONDS = 5.0
 _swept: dict[tuple[str, bool], float] = {}
 _warned: dict[tuple[str, str], object] = {}
 
-FILES_AT_ONCE = 256
-"""What nobody has asked for folds or deletes at most so many files: it must not take long."""
+# What nobody has asked for folds or deletes at most so many files: it must not take long.
+_FILES_AT_ONCE = 256
 
 # To fold a file all of the archive is read and written, 5 ms for a MiB: gunicorn's master and a
 # process that begins to count leave what is more than this to a scrape.
@@ -127,7 +127,7 @@ def fold(path: str, pids: Iterable[int | str]) -> tuple[Compaction, bool]:
     Says what was done, and whether all was tried and nothing failed that may go the next time.
 
     It waits at most 50 ms for another compaction, and may leave something for the next call: of
-    more than `FILES_AT_ONCE` files the rest; and for a scrape, what a large archive would take.
+    more than 256 files the rest; and for a scrape, what a large archive would take.
 
     Raises:
         OSError: The directory could not be locked or listed.
@@ -139,7 +139,7 @@ def fold(path: str, pids: Iterable[int | str]) -> tuple[Compaction, bool]:
         named_only=True,
         drop_all=_drops_all(),
         wait_seconds=_WAIT_SECONDS,
-        max_files=FILES_AT_ONCE,
+        max_files=_FILES_AT_ONCE,
         max_bytes=_BYTES_AT_ONCE,
         remembers=False,
     )
@@ -168,7 +168,7 @@ def sweep(path: str, *, scrapes: bool = False) -> None:
             named_only=False,
             drop_all=_drops_all(),
             wait_seconds=0.0,
-            max_files=FILES_AT_ONCE,
+            max_files=_FILES_AT_ONCE,
             max_bytes=None if scrapes else _BYTES_AT_ONCE,
             remembers=True,
         )
@@ -180,9 +180,7 @@ def sweep(path: str, *, scrapes: bool = False) -> None:
 def _warn(directory: str, left_alone: Iterable[Left]) -> None:
     """Log each reason for which files of a directory stay until somebody does something, once."""
     for path, reason, concern in left_alone:
-        token = object()
-        # setdefault is atomic: of several threads one logs.
-        if concern == "lasting" and _warned.setdefault((directory, reason), token) is token:
+        if concern == "lasting" and is_first(_warned, (directory, reason)):
             logger.warning(
                 "files of dead processes stay and count in %r, such as %r: %s",
                 directory,

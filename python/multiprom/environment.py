@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from multiprom.reports import logger
+from multiprom.reports import is_first, logger
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Names the directory."""
@@ -29,9 +29,7 @@ def is_on(variable: str, *, default: bool) -> bool:
         return True
     if word in _OFF:
         return False
-    token = object()
-    # setdefault is atomic: of several threads one logs.
-    if word and _warned.setdefault((variable, value), token) is token:
+    if word and is_first(_warned, (variable, value)):
         *most, last = (*_OFF, *_ON)
         logger.warning(
             "%s is %r, which is not understood: %s and %s are; it stays %s",

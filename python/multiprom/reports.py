@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,6 +15,8 @@ Report: TypeAlias = tuple[str, int | None, str, int, bool]
 Left: TypeAlias = tuple[str, str, str]
 """A file that compaction left alone, as the core gives it: path, reason, and whether the reason is
 `passing`, `reported` by every scrape, or `lasting`, so that somebody should hear of it."""
+
+_Key = TypeVar("_Key")
 
 logger = logging.getLogger("multiprom")
 
@@ -56,6 +58,13 @@ def left_out() -> tuple[LeftOut, ...]:
     return tuple(sorted(list(_left_out.values()), key=lambda item: (item.path, item.reason)))  # noqa: C414
 
 
+def is_first(seen: dict[_Key, object], key: _Key) -> bool:
+    """Say whether nobody has asked this of `key` before; of several threads one is told so."""
+    token = object()
+    # setdefault is atomic.
+    return seen.setdefault(key, token) is token
+
+
 def report(
     reports: Iterable[Report], directory: str | None = None, files: Iterable[str] = ()
 ) -> None:
@@ -82,9 +91,7 @@ def report(
         _left_out[key] = item
         if len(_logged) >= _LOGGED_MAX:
             _logged.clear()
-        token = object()
-        # setdefault is atomic: of several threads one logs.
-        if _logged.setdefault(item.path, token) is token:
+        if is_first(_logged, item.path):
             _log(item, is_foreign=is_foreign)
 
 
