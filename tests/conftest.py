@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -83,6 +84,15 @@ def automatic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MULTIPROM_COMPACTION")
     monkeypatch.setattr(compaction, "_SWEEP_SECONDS", 0.0)
     monkeypatch.setattr(compaction, "_swept", {})
+
+
+@pytest.fixture
+def hooks(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the module of gunicorn's hooks, which remembers no worker, with a directory named."""
+    assert directory.is_dir()
+    module = importlib.import_module("multiprom.gunicorn")
+    monkeypatch.setattr(module, "_unfolded", {})
+    return module
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib
 import os
 import time
 from types import SimpleNamespace
@@ -31,14 +30,6 @@ pytestmark = pytest.mark.usefixtures("automatic")
 @pytest.fixture
 def server() -> Any:
     return SimpleNamespace(log=mock.Mock(), master_pid=0)
-
-
-@pytest.fixture
-def hooks(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    assert directory.is_dir()
-    module = importlib.import_module("multiprom.gunicorn")
-    monkeypatch.setattr(module, "_unfolded", {})
-    return module
 
 
 @pytest.fixture(params=["child_exit", "dirty_worker_exit"])

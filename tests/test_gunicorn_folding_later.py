@@ -6,7 +6,6 @@ Only the hook knows that a process of prometheus_client's own writer is dead.
 from __future__ import annotations
 
 import fcntl
-import importlib
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -30,14 +29,6 @@ if TYPE_CHECKING:
 FIRST, SECOND, THIRD = (1 << 30) + 1, (1 << 30) + 2, (1 << 30) + 3
 
 pytestmark = pytest.mark.usefixtures("automatic")
-
-
-@pytest.fixture
-def hooks(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    assert directory.is_dir()
-    module = importlib.import_module("multiprom.gunicorn")
-    monkeypatch.setattr(module, "_unfolded", {})
-    return module
 
 
 @pytest.fixture(params=["child_exit", "dirty_worker_exit"])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib
 import subprocess
 import threading
 from types import SimpleNamespace
@@ -42,12 +41,6 @@ input()
 """
 
 pytestmark = pytest.mark.usefixtures("automatic")
-
-
-@pytest.fixture
-def hooks(directory: Path) -> Any:
-    assert directory.is_dir()
-    return importlib.import_module("multiprom.gunicorn")
 
 
 def start(hooks: Any, master_pid: int = 0) -> list[tuple[str, str]]:
