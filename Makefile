@@ -33,6 +33,8 @@ help:
 	@echo 'make fmt             formats Rust and Python'
 	@echo 'make e2e             real servers under a real Prometheus, which sees no counter fall'
 	@echo 'make fuzz            random files are read, folded and compared (FUZZ_SECONDS=60 for each target)'
+	@echo 'make miri            what counts without a lock, in an interpreter that knows undefined behaviour'
+	@echo 'make sanitize        the tests of the core under the address and the thread sanitizer'
 	@echo 'make bench           the tables of the README (BENCH_SIZES="S M" for a part of the first)'
 	@echo 'make bench-count     the second of them alone: what counting costs'
 	@echo 'make bench-compaction the third: what the dead cost, before and after they are folded'
@@ -170,13 +172,17 @@ fmt: .venv/.group-lint | rust-is-there
 	.venv/bin/ruff check --fix-only --quiet
 	.venv/bin/ruff format
 
-# libFuzzer needs a compiler that can watch which branches are taken.
+# What watches memory or branches needs Rust's nightly compiler, and some of it more.
 .PHONY: nightly-is-there
 nightly-is-there: | rust-is-there
 	@command -v rustup >/dev/null || \
-	  { echo "fuzzing needs rustup, which fetches Rust's nightly compiler: 'rustup' is not there" >&2; exit 1; }
+	  { echo "this needs rustup, which fetches Rust's nightly compiler: 'rustup' is not there" >&2; exit 1; }
 	@rustup run nightly rustc --version >/dev/null 2>&1 || \
 	  rustup toolchain install nightly --profile minimal
+
+.PHONY: nightly-is-complete
+nightly-is-complete: | nightly-is-there
+	@rustup component add --toolchain nightly miri rust-src
 
 build/cargo-fuzz/bin/cargo-fuzz: | rust-is-there
 	cargo install cargo-fuzz --version '^0.13' --locked --quiet --root build/cargo-fuzz
@@ -187,6 +193,21 @@ fuzz: build/cargo-fuzz/bin/cargo-fuzz | nightly-is-there
 	  PATH="$(abspath build/cargo-fuzz/bin):$$PATH" CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz \
 	    cargo +nightly fuzz run $$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/keys.dict -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
+
+# The one file with `unsafe`, and what lets threads in: the rest makes system calls that miri lacks.
+.PHONY: miri
+miri: | nightly-is-complete
+	MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-many-seeds=0..16' CARGO_TARGET_DIR=$(TARGET_DIR)/miri \
+	  cargo +nightly miri test --no-default-features --lib -- gate:: mapping::
+
+# With a standard library of their own, or the thread sanitizer takes its locks for races.
+.PHONY: sanitize
+sanitize: | nightly-is-complete
+	for sanitizer in address thread; do \
+	  RUSTFLAGS="-Zsanitizer=$$sanitizer" CARGO_TARGET_DIR=$(TARGET_DIR)/$$sanitizer-sanitizer \
+	    cargo +nightly test -Zbuild-std --no-default-features --lib \
+	    --target "$$(rustc +nightly --print host-tuple)" || exit 1; \
 	done
 
 .PHONY: bench

@@ -116,11 +116,22 @@ impl Drop for Mapping {
 impl Mapping {
     /// Maps the first `size` bytes of `file`, which must be allocated.
     pub(crate) fn new(file: &File, size: usize) -> io::Result<Arc<Self>> {
-        let memory = MmapOptions::new().len(size).map_raw(file)?;
+        let memory = Self::map(file, size)?;
         // Elsewhere a mapping holds the file, but not its lock.
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         memory.advise(memmap2::Advice::DontFork)?;
         Ok(Arc::new(Self { memory: ManuallyDrop::new(memory), generation: generation() }))
+    }
+
+    #[cfg(not(miri))]
+    fn map(file: &File, size: usize) -> io::Result<MmapRaw> {
+        MmapOptions::new().len(size).map_raw(file)
+    }
+
+    /// Miri cannot map files; what it looks for is the same in other memory.
+    #[cfg(miri)]
+    fn map(_: &File, size: usize) -> io::Result<MmapRaw> {
+        MmapOptions::new().len(size).map_anon().map(MmapRaw::from)
     }
 
     /// Publishes a word; what was written before is seen by whoever sees it.
@@ -153,20 +164,23 @@ impl Mapping {
 
     /// The cell at `offset`: the value and timestamp of an entry.
     pub(crate) fn cell(&self, offset: usize) -> &Cell {
-        let value: *const AtomicU64 = self.word(offset);
-        // Bounds are checked word by word.
-        let _ = self.word(offset + WORD_SIZE);
-        // SAFETY: two words of the mapping, one behind the other, are what a `Cell` is; they live
-        // as long as `self`, and all accesses to them are atomic.
-        unsafe { &*value.cast::<Cell>() }
+        // SAFETY: the bytes lie in the mapping, which lives as long as `self`, and are aligned as
+        // the two words that a `Cell` is. All accesses to them are atomic.
+        unsafe { &*self.place(offset, size_of::<Cell>()).cast() }
     }
 
     /// The word at `offset`; panics if the offset is not that of a word of the mapping.
     fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(WORD_SIZE) && offset + WORD_SIZE <= self.memory.len());
-        // SAFETY: the word lies in the mapping, which lives as long as `self`, and is aligned:
-        // the mapping begins at a page. All accesses to it are atomic.
-        unsafe { AtomicU64::from_ptr(self.memory.as_mut_ptr().add(offset).cast()) }
+        // SAFETY: the word lies in the mapping, which lives as long as `self`, and is aligned. All
+        // accesses to it are atomic.
+        unsafe { AtomicU64::from_ptr(self.place(offset, WORD_SIZE).cast()) }
+    }
+
+    /// Where the bytes at `offset` are, which begin at a word; panics if they are not in the mapping.
+    fn place(&self, offset: usize, size: usize) -> *mut u8 {
+        assert!(offset.is_multiple_of(WORD_SIZE) && offset + size <= self.memory.len());
+        // SAFETY: not beyond the mapping, which begins at a page, so that all its words are aligned.
+        unsafe { self.memory.as_mut_ptr().add(offset) }
     }
 }
 
@@ -306,5 +320,97 @@ impl Slot {
         let held = had.then(|| unsafe { ((*cell).value(), (*cell).timestamp()) });
         *mapping = None;
         held
+    }
+}
+
+/// Also run by `make miri`, which sees each access to memory that is not ours to make.
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const SIZE: usize = 4096;
+
+    fn mapping(directory: &TempDir, name: &str) -> Arc<Mapping> {
+        let mut options = File::options();
+        let path = directory.path().join(name);
+        let file = options.read(true).write(true).create(true).truncate(false).open(path).unwrap();
+        file.set_len(SIZE as u64).unwrap();
+        Mapping::new(&file, SIZE).unwrap()
+    }
+
+    #[test]
+    fn words_are_read_as_they_were_written() {
+        let directory = TempDir::new().unwrap();
+        let mapping = mapping(&directory, "file");
+        let bytes: Vec<u8> = (0..32).collect();
+        mapping.write(SIZE - 32, &bytes);
+        mapping.publish(0, u64::from_ne_bytes(*b"a header"));
+        assert_eq!(mapping.read(SIZE - 32, SIZE), bytes);
+        assert!(mapping.has(SIZE - 32, &bytes));
+        assert!(!mapping.has(SIZE - 24, &bytes[..8]));
+        assert!(!mapping.has(SIZE - 16, &bytes), "beyond the end");
+        assert_eq!(mapping.read(0, 8), b"a header");
+    }
+
+    #[test]
+    #[should_panic(expected = "WORD_SIZE")]
+    fn a_cell_beyond_the_end_is_refused() {
+        let directory = TempDir::new().unwrap();
+        let _ = mapping(&directory, "file").cell(SIZE - WORD_SIZE);
+    }
+
+    /// Threads count in a slot while its cell moves from mapping to mapping, each of which is
+    /// unmapped as soon as nobody counts in it.
+    #[test]
+    #[allow(clippy::float_cmp)] // Whole numbers.
+    fn a_cell_moves_under_those_who_count_in_it() {
+        let (threads, additions, moves) = if cfg!(miri) { (2, 40, 15) } else { (3, 50_000, 2_000) };
+        let directory = TempDir::new().unwrap();
+        let slot = Slot::default();
+        let uncounted = AtomicU64::new(0);
+        slot.settle(&mapping(&directory, "first"), 8, |_| {});
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    for _ in 0..additions {
+                        match slot.enter() {
+                            Some(cell) => cell.add(1.0),
+                            None => drop(uncounted.fetch_add(1, Ordering::Relaxed)),
+                        }
+                    }
+                });
+            }
+            for number in 0..moves {
+                let next = mapping(&directory, ["first", "second"][number % 2]);
+                let (value, timestamp) = slot.unsettle().unwrap();
+                slot.settle(&next, 8 * (1 + number % 100), |cell| cell.set(value, timestamp));
+                thread::yield_now();
+            }
+        });
+        let counted = slot.unsettle().unwrap().0;
+        let uncounted = f64::from(u32::try_from(uncounted.into_inner()).unwrap());
+        assert_eq!(counted + uncounted, f64::from(threads * additions));
+        assert!(slot.enter().is_none());
+        assert_eq!(slot.unsettle(), None);
+    }
+
+    /// What a slot says of the process that forked this one is not followed.
+    #[test]
+    fn a_cell_of_the_parent_is_not_used() {
+        let directory = TempDir::new().unwrap();
+        let slot = Slot::default();
+        slot.settle(&mapping(&directory, "file"), 8, |cell| cell.set(1.0, 0.0));
+        // As if this were the child of a fork, without raising the generation of other tests.
+        let gate = Gate::new(generation().wrapping_sub(1));
+        gate.open();
+        let inherited = Slot { gate, ..Slot::default() };
+        inherited.cell.store(ptr::dangling_mut(), Ordering::Relaxed);
+        assert!(inherited.enter().is_none());
+        assert_eq!(inherited.unsettle(), None);
+        assert!(slot.is_settled());
     }
 }
