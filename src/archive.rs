@@ -21,6 +21,17 @@ pub(crate) fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
 }
 
+/// Whether `path` names the file of this identity, itself and not by a link.
+pub(crate) fn is_at(path: &Path, identity: Identity) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(self::identity(&metadata) == identity),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ESTALE) => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
 /// An open archive.
 ///
 /// Its entries never change: compaction writes a new file and renames it over the old one. While

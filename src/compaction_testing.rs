@@ -15,8 +15,9 @@ use crate::format::testing::{entry, file_of};
 use crate::format::{HEADER_SIZE, MAGIC_WRITER, entry_head};
 use crate::lock::Locked;
 use crate::merge::Merge;
+use crate::opening::{self, CONTINUING, Opened};
 use crate::sum::{ExactSum, Sum};
-use crate::writer::{Opened, Opening, Writer};
+use crate::writer::Writer;
 
 /// The key of a series without labels.
 pub(crate) fn key(name: &str) -> String {
@@ -52,10 +53,9 @@ impl Worker {
     /// Starts one that counts in a file of this name with multiprom's writer, which goes on in one
     /// that is free and not spent; beside one that is held it takes a name of its own.
     pub(crate) fn open(directory: &Path, name: &str, key: &str, value: f64) -> Self {
-        let opening = Opening { continues: true, own: None, waits: false };
         for name in [name, &name.replace(".db", "-1.db")] {
             let path = directory.join(name);
-            if let Opened::Ours(mut writer) = Writer::open(&path, opening).unwrap() {
+            if let Opened::Ours(mut writer) = opening::open(&path, CONTINUING).unwrap() {
                 let head = entry_head(key.as_bytes()).unwrap();
                 let (mapping, offset) = writer.place(&head).unwrap();
                 mapping.cell(offset).add(value);

@@ -9,7 +9,8 @@ use crate::archive::Identity;
 use crate::error::{Error, Result};
 use crate::filename::{self, FileName};
 use crate::notice::Notice;
-use crate::writer::{self, Opened, Opening, Taken, Writer};
+use crate::opening::{self, Opened, Opening, Taken};
+use crate::writer::Writer;
 
 /// So many names of its own a process tries before it gives up.
 const NAMES: u32 = 1000;
@@ -82,17 +83,16 @@ impl Files {
                     self.open.insert(path.clone(), Shared { writer: *writer, users: 1, number });
                     naming.directory_was_there = true;
                     self.opened_in.insert(directory);
-                    match avoided {
-                        Some((Taken::Held, path_of_other)) => {
-                            naming.own_name = number;
-                            self.notices
-                                .push(Notice::Collision { path: path_of_other, own: path.clone() });
-                        }
-                        Some((Taken::Unusable, damaged)) => {
-                            self.notices
-                                .push(Notice::Unusable { path: damaged, own: path.clone() });
-                        }
-                        None => {}
+                    if let Some((taken, path_of_other)) = avoided {
+                        let (path, own) = (path_of_other, path.clone());
+                        self.notices.push(match taken {
+                            Taken::Held => {
+                                naming.own_name = number;
+                                Notice::Collision { path, own }
+                            }
+                            Taken::Unusable => Notice::Unusable { path, own },
+                            Taken::Refused => Notice::Refused { path, own },
+                        });
                     }
                     return Ok(path);
                 }
@@ -134,7 +134,7 @@ impl Files {
             let name = FileName::of_path(path);
             if *number == 0 && name.is_some_and(|name| identifiers.contains(name.pid)) {
                 // What cannot be opened nobody will continue.
-                let _ = writer::hand_over_closed(path, *identity);
+                let _ = opening::hand_over_closed(path, *identity);
             }
         }
     }
@@ -191,11 +191,11 @@ impl Files {
 }
 
 fn open_in(directory: &Path, was_there: bool, path: &Path, opening: Opening) -> Result<Opened> {
-    let opened = Writer::open(path, opening);
+    let opened = opening::open(path, opening);
     match opened {
         Err(error) if was_there && !directory.exists() => {
             fs::create_dir_all(directory).map_err(|_| error)?;
-            Writer::open(path, opening)
+            opening::open(path, opening)
         }
         opened => opened,
     }

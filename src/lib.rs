@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | 0 | `error`, `metric` | what can go wrong; types, modes and rules |
 //! | 1 | `format`, `key`, `filename`, `number`, `sum`, `escaping` | pure bytes and text |
-//! | 2 | `reader`, `left_out`, `directory`, `journal`, `archive`, `lock`, `snapshot`, `gate`, `mapping`, `writer` | one file, one directory |
+//! | 2 | `reader`, `left_out`, `directory`, `journal`, `archive`, `lock`, `snapshot`, `gate`, `mapping`, `writer`, `opening` | one file, one directory |
 //! | 3 | `notice`, `files`, `series`, `worker`, `values` | what an application counts in |
 //! | 3 | `family`, `histogram`, `key_index`, `column`, `table`, `scan`, `unmerged`, `replay`, `draft`, `merge` | many files to one set of families |
 //! | 3 | `fold`, `disk`, `dead`, `compaction_run`, `kind_compaction`, `compaction`, `leftovers` | dead files to one archive |
@@ -57,6 +57,7 @@ pub mod merge;
 pub mod metric;
 pub mod notice;
 mod number;
+mod opening;
 #[cfg(feature = "python")]
 mod python;
 mod reader;

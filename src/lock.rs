@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::archive::identity;
+use crate::archive;
 use crate::mapping;
 
 /// The file whose lock is the directory's: whoever compacts holds it. It is never deleted, as two
@@ -55,11 +55,7 @@ impl Locked {
 
     /// Whether it is at `path`.
     pub(crate) fn is_at(&self, path: &Path) -> io::Result<bool> {
-        match fs::symlink_metadata(path) {
-            Ok(metadata) => Ok(identity(&metadata) == identity(&self.file.metadata()?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        archive::is_at(path, archive::identity(&self.file.metadata()?))
     }
 }
 

@@ -48,6 +48,16 @@ pub enum Notice {
         /// The file written instead.
         own: PathBuf,
     },
+    /// This process may not write the file that it would continue.
+    #[error(
+        "{path:?} belongs to another user, and this process may not write it, so {own:?} is written"
+    )]
+    Refused {
+        /// The file left alone.
+        path: PathBuf,
+        /// The file written instead.
+        own: PathBuf,
+    },
     /// Files were removed while they were written.
     #[error(
         "{path:?} (and what else is missing of this process's files) was removed while it was in \

@@ -127,6 +127,7 @@ print(mine.get(), found["theirs"], len(messages))
     printed = run(COUNTING + script, PROMETHEUS_MULTIPROC_DIR=directory)
     assert printed == "1.0 5.0 1\n"
     assert values_of(directory / "counter_w.db")["theirs"] == 5.0
+    assert values_of(directory / "counter_w-1.db") == {"mine": 1.0}
 
 
 @pytest.mark.parametrize(
