@@ -1,5 +1,6 @@
 //! One series as it is counted by this process: in a cell of a file, or for a while in memory.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::mapping::{Cell, Slot};
@@ -13,6 +14,9 @@ pub(crate) struct Series {
     pub(crate) slot: Slot,
     /// Series are written anew in the order in which they were made.
     pub(crate) number: u64,
+    /// What an archive has of it, as the bits of an f64: its file was closed, and folded, while it
+    /// lived. The cell is short of it. Changed only while there is no cell.
+    folded: AtomicU64,
     private: Mutex<Private>,
 }
 
@@ -48,7 +52,41 @@ impl Series {
     /// A series without a cell, which holds what is in `private`.
     pub(crate) fn new(head: Box<[u8]>, number: u64, private: Private) -> Self {
         let private = Mutex::new(Private { values: 0, ..private });
-        Self { head, slot: Slot::default(), number, private }
+        Self { head, slot: Slot::default(), number, folded: AtomicU64::new(0), private }
+    }
+
+    /// Gives it a cell of its own, which may be short of what an archive has.
+    pub(crate) fn fold(&self, folded: f64) {
+        // Nothing can be short of infinity.
+        let folded = if folded.is_finite() { folded } else { 0.0 };
+        self.folded.store(folded.to_bits(), Ordering::Relaxed);
+    }
+
+    /// What the cell has to hold for the series to come to `value`.
+    #[inline]
+    pub(crate) fn in_cell(&self, value: f64) -> f64 {
+        match self.folded.load(Ordering::Relaxed) {
+            0 => value,
+            folded => value - f64::from_bits(folded),
+        }
+    }
+
+    /// What the series comes to if its cell holds `value`.
+    #[inline]
+    pub(crate) fn of_cell(&self, value: f64) -> f64 {
+        match self.folded.load(Ordering::Relaxed) {
+            0 => value,
+            folded => f64::from_bits(folded) + value,
+        }
+    }
+
+    /// Moves what it holds in memory to a cell; see [`Private::move_to`].
+    pub(crate) fn move_to(&self, cell: &Cell, is_whole: bool) {
+        let mut private = self.private();
+        if let Pending::Set(value, timestamp) = private.pending {
+            private.pending = Pending::Set(self.in_cell(value), timestamp);
+        }
+        private.move_to(cell, is_whole);
     }
 
     /// Whether it has no cell, but should.
@@ -68,21 +106,21 @@ impl Series {
         let mut private = self.private();
         private.dormant = true;
         if let Some((value, _)) = held {
-            private.closed = value;
+            private.closed = self.of_cell(value);
         }
     }
 
-    /// Forgets what was in a closed file, which is that of another identifier.
+    /// Forgets what was in a closed file, which is that of another identifier. There must be no cell.
     pub(crate) fn begin(&self) {
         self.private().closed = 0.0;
+        self.fold(0.0);
     }
 
     /// Gives up the cell of a process that this one was forked from.
     pub(crate) fn forget(&self) {
         self.slot.unsettle();
-        let mut private = self.private();
-        private.closed = 0.0;
-        private.pending = Pending::default();
+        self.begin();
+        self.private().pending = Pending::default();
     }
 }
 
@@ -109,6 +147,11 @@ impl Private {
     /// Sets the value.
     pub(crate) fn set(&mut self, value: f64, timestamp: f64) {
         self.pending = Pending::Set(value, timestamp);
+    }
+
+    /// What a file holds that was closed.
+    pub(crate) fn closed(&self) -> f64 {
+        self.closed
     }
 
     /// Whether it holds something that no file holds.

@@ -1,7 +1,7 @@
 //! Values: what an application counts in.
 //!
-//! Counting in a value that has a cell is one atomic operation, without a lock, a system call or an
-//! allocation. Everything else (making and dropping values, values that have no cell yet, forks,
+//! Counting in a value that has a cell is a few atomic operations, without a lock, a system call or
+//! an allocation. Everything else (making and dropping values, values that have no cell yet, forks,
 //! removed files) goes through one lock. It is never held while Python code can run, so neither a
 //! signal handler nor a garbage collector's callback can come in, and it is taken before each fork
 //! and given back after it, so that a child never finds it held by a thread that it does not have.
@@ -39,9 +39,78 @@ static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
 /// Whether there is something to tell, so that nobody needs the lock to learn that there is not.
 static HAS_NOTICES: AtomicBool = AtomicBool::new(false);
 
+/// What was dropped while another thread had the lock, which may hold it for as long as a file takes
+/// to open: whoever drops a value has the interpreter, and must not wait.
+static DROPPED: Mutex<Vec<Dropped>> = Mutex::new(Vec::new());
+
+/// Whether there is any, so that nobody needs that lock to learn that there is not.
+static HAS_DROPPED: AtomicBool = AtomicBool::new(false);
+
 thread_local! {
-    /// The lock, while this thread forks.
-    static HELD: RefCell<Option<Locked>> = const { RefCell::new(None) };
+    /// The locks, while this thread forks.
+    static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
+}
+
+/// Both locks, the outer first.
+type Held = (Locked, MutexGuard<'static, Vec<Dropped>>);
+
+/// What nobody has any more.
+#[derive(Debug)]
+enum Dropped {
+    /// A value of a worker, by its kind and series.
+    Value { worker: u64, kind: usize, series: Arc<Series> },
+    /// All values of a worker.
+    Class { worker: u64 },
+}
+
+impl Dropped {
+    /// Forgets it, now or when the lock is free.
+    fn forget(self) {
+        if let Some(mut state) = Locked::try_new() {
+            state.0.forget(self);
+            return;
+        }
+        dropped().push(self);
+        HAS_DROPPED.store(true, Ordering::Release);
+        // If the lock was given back meanwhile.
+        drop(Locked::try_new());
+    }
+}
+
+/// For an instant only, and after the other lock if both are taken.
+fn dropped() -> MutexGuard<'static, Vec<Dropped>> {
+    DROPPED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    fn forget(&mut self, dropped: Dropped) {
+        let Self { files, workers, generation, .. } = self;
+        match dropped {
+            Dropped::Value { worker, kind, series } => {
+                if let Some(worker) = workers.get_mut(&worker) {
+                    worker.drop_value(kind, &series);
+                }
+            }
+            Dropped::Class { worker } => {
+                if let Some(mut worker) = workers.remove(&worker) {
+                    if worker.generation == *generation {
+                        worker.settle_all(files, false);
+                    }
+                    worker.close(files);
+                }
+            }
+        }
+    }
+
+    fn forget_dropped(&mut self) {
+        // Not in the handler of a child, which must not touch what is its parent's.
+        if self.generation == mapping::generation() && HAS_DROPPED.swap(false, Ordering::Acquire) {
+            let dropped = mem::take(&mut *dropped());
+            for dropped in dropped {
+                self.forget(dropped);
+            }
+        }
+    }
 }
 
 /// The state, for who has the lock.
@@ -70,12 +139,14 @@ impl Locked {
             state.workers.values_mut().for_each(Worker::forget);
             state.files.forget();
         }
+        state.forget_dropped();
         Self(state)
     }
 }
 
 impl Drop for Locked {
     fn drop(&mut self) {
+        self.0.forget_dropped();
         let files = &self.0.files;
         let has_notices = !files.notices.is_empty() || !files.opened_in.is_empty();
         HAS_NOTICES.store(has_notices, Ordering::Relaxed);
@@ -85,23 +156,30 @@ impl Drop for Locked {
 extern "C" fn before_fork() {
     // A thread that is just ending has no place to keep it; its child will find the lock free if
     // nobody else holds it.
-    let _ = HELD.try_with(|held| *held.borrow_mut() = Some(Locked::new()));
+    let _ = HELD.try_with(|held| *held.borrow_mut() = Some((Locked::new(), dropped())));
 }
 
 extern "C" fn after_fork_in_parent() {
-    let _ = HELD.try_with(|held| held.borrow_mut().take());
+    let _ = HELD.try_with(give_back);
 }
 
 extern "C" fn after_fork_in_child() {
     mapping::begin_generation();
     let _ = HELD.try_with(|held| {
-        let mut held = held.borrow_mut();
-        if let Some(Locked(state)) = held.as_mut() {
+        if let Some((Locked(state), _)) = held.borrow_mut().as_mut() {
             // At once: as long as they are open here, the locks of the parent outlive it.
             state.files.disown();
         }
-        held.take();
+        give_back(held);
     });
+}
+
+/// The inner lock first: the outer needs it when it is given back.
+fn give_back(held: &RefCell<Option<Held>>) {
+    if let Some((state, dropped)) = held.borrow_mut().take() {
+        drop(dropped);
+        drop(state);
+    }
 }
 
 /// All values that are counted under one process identifier.
@@ -253,14 +331,7 @@ impl Class {
 
 impl Drop for Class {
     fn drop(&mut self) {
-        let mut state = Locked::new();
-        let state = &mut *state.0;
-        if let Some(mut worker) = state.workers.remove(&self.worker) {
-            if worker.generation == state.generation {
-                worker.settle_all(&mut state.files, false);
-            }
-            worker.close(&mut state.files);
-        }
+        Dropped::Class { worker: self.worker }.forget();
     }
 }
 
@@ -282,14 +353,14 @@ impl Value {
     #[inline]
     #[must_use]
     pub fn try_set(&self, value: f64) -> bool {
-        self.series.slot.enter().map(|cell| cell.set(value, 0.0)).is_some()
+        self.series.slot.enter().map(|cell| cell.set(self.series.in_cell(value), 0.0)).is_some()
     }
 
     /// The value, if it has a cell.
     #[inline]
     #[must_use]
     pub fn try_get(&self) -> Option<f64> {
-        self.series.slot.enter().map(|cell| cell.value())
+        self.series.slot.enter().map(|cell| self.series.of_cell(cell.value()))
     }
 
     /// Does what is asked for, wherever the value is counted, and gives the value.
@@ -305,9 +376,11 @@ impl Value {
                 match operation {
                     Operation::Get => {}
                     Operation::Add(amount) => cell.add(amount),
-                    Operation::Set(value, timestamp) => cell.set(value, timestamp),
+                    Operation::Set(value, timestamp) => {
+                        cell.set(series.in_cell(value), timestamp);
+                    }
                 }
-                return cell.value();
+                return series.of_cell(cell.value());
             }
             let mut private = series.private();
             match operation {
@@ -324,10 +397,8 @@ impl Value {
 
 impl Drop for Value {
     fn drop(&mut self) {
-        let mut state = Locked::new();
-        if let Some(worker) = state.0.workers.get_mut(&self.class.worker) {
-            worker.drop_value(self.kind, &self.series);
-        }
+        let (worker, kind) = (self.class.worker, self.kind);
+        Dropped::Value { worker, kind, series: Arc::clone(&self.series) }.forget();
     }
 }
 
@@ -405,12 +476,15 @@ pub fn tell_dead(directory: &OsStr, pid: &OsStr) {
     }
 }
 
+/// Whether there is anything for [`take_notices`].
+#[must_use]
+pub fn has_notices() -> bool {
+    HAS_NOTICES.load(Ordering::Relaxed)
+}
+
 /// What is to be logged, and the directories in which files were opened, since the last call.
 #[must_use]
 pub fn take_notices() -> (Vec<Notice>, BTreeSet<PathBuf>) {
-    if !HAS_NOTICES.load(Ordering::Relaxed) {
-        return Default::default();
-    }
     let files = &mut Locked::new().0.files;
     (mem::take(&mut files.notices), mem::take(&mut files.opened_in))
 }

@@ -7,12 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::compaction::{Options, compact_on};
 use crate::compaction_testing::{names, sweep, totals};
 use crate::disk::{Checkpoint, Disk, Step};
+use crate::lock;
 use crate::reader::{Outcome, Reader};
 use crate::values::{Caller, Class, Operation, Value, settle};
 
@@ -52,6 +54,13 @@ fn total(directory: &Path) -> f64 {
         assert_eq!(outcome, Outcome::Complete, "{path:?}");
     }
     total
+}
+
+/// Drops values and classes, also where another test has the lock.
+fn let_go<T>(dropped: T) {
+    drop(dropped);
+    // Whoever takes the lock forgets what was dropped beside it.
+    settle(true);
 }
 
 const THREADS: u32 = 3;
@@ -140,6 +149,74 @@ fn two_classes_of_one_identifier_share_a_file() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
+/// What a closed file held is in an archive when its value is set again, which must not come on top.
+#[test]
+#[allow(clippy::float_cmp)] // Whole numbers.
+fn what_is_set_after_its_file_was_folded_counts_once() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let counting = Counting::of(path, "w");
+    let [gauge, counter] = ["gauge_sum", "counter"].map(|prefix| counting.value(prefix, prefix));
+    let close_and_fold = || {
+        counting.class.close();
+        sweep(path);
+    };
+    let found = || [gauge.try_get().unwrap(), counter.try_get().unwrap()];
+    let set = |value| {
+        gauge.operate(Operation::Set(value, 0.0), &counting.caller);
+    };
+    set(5.0);
+    counting.add(&counter, 5.0);
+    close_and_fold();
+    set(7.0);
+    counting.add(&counter, 2.0);
+    assert_eq!(found(), [7.0, 7.0]);
+    assert!(gauge.try_set(3.0));
+    assert_eq!(found(), [3.0, 7.0]);
+    assert_eq!([totals(path)["gauge_sum"], totals(path)["counter"]], [3.0, 7.0]);
+    close_and_fold();
+    counting.add(&gauge, 1.0);
+    set(9.0);
+    counting.add(&counter, 2.0);
+    assert_eq!(found(), [9.0, 9.0]);
+    // Continued, not folded.
+    counting.class.close();
+    set(8.0);
+    counting.add(&counter, 1.0);
+    assert_eq!([totals(path)["gauge_sum"], totals(path)["counter"]], [8.0, 10.0]);
+    assert_eq!(found(), [8.0, 10.0]);
+    let_go((gauge, counter, counting));
+    sweep(path);
+    assert_eq!([totals(path)["gauge_sum"], totals(path)["counter"]], [8.0, 10.0]);
+}
+
+/// Whoever drops a value has Python's interpreter, and must not wait for one that opens files.
+#[test]
+fn a_value_is_dropped_beside_a_lock_that_is_held() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let first = Counting::of(path, "held");
+    let value = first.value("counter", "n");
+    first.add(&value, 1.0);
+    // Opening its file waits for another process, longest beside a compaction.
+    let other = Counting::of(path, "other");
+    let _compaction = lock::directory(path, Duration::ZERO).unwrap();
+    let held = fs::File::create(path.join("counter_other.db")).unwrap();
+    held.lock().unwrap();
+    thread::scope(|scope| {
+        let opening = scope.spawn(|| other.value("counter", "n"));
+        while first.class.try_value("counter", b"[]", None).is_some() {
+            thread::yield_now();
+        }
+        drop((value, first));
+        assert!(!opening.is_finished());
+        opening.join().unwrap();
+    });
+    // Forgotten when the lock was free: its file is closed.
+    settle(true);
+    fs::File::open(path.join("counter_held.db")).unwrap().try_lock().unwrap();
+}
+
 /// A compaction was killed between its commit and its deletions; then a worker of the same name
 /// starts, as uWSGI's do.
 #[test]
@@ -150,7 +227,7 @@ fn what_an_archive_has_is_not_continued() {
     let first = Counting::of(path, "spent");
     let value = first.value("counter", "n");
     first.add(&value, 1.0);
-    drop((value, first));
+    let_go((value, first));
     let is_folded = |step| matches!(step, Step::DeleteAbsorbed);
     let mut disk = Disk { checkpoint: Killed { before: is_folded, is_dead: false } };
     let _ = compact_on(&mut disk, path, &[], &Options::default());
@@ -163,7 +240,7 @@ fn what_an_archive_has_is_not_continued() {
     assert_eq!(totals(path)["n"], 3.0);
     sweep(path);
     assert_eq!(totals(path)["n"], 3.0);
-    drop((value, second));
+    let_go((value, second));
     sweep(path);
     assert_eq!(totals(path)["n"], 3.0);
     assert_eq!(names(path), [".multiprom.lock", "counter_compacted.db"]);
@@ -181,7 +258,7 @@ impl<F: Fn(Step) -> bool> Checkpoint for Killed<F> {
         if self.is_dead { Err(io::Error::other("killed by the test")) } else { Ok(()) }
     }
 
-    fn wait(&mut self, time: std::time::Duration) {
+    fn wait(&mut self, time: Duration) {
         thread::sleep(time);
     }
 }

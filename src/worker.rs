@@ -55,6 +55,9 @@ struct Kind {
     orphans: HashMap<Box<[u8]>, Private>,
     /// When to try again, if there was trouble.
     retry_at: Option<Instant>,
+    /// The first series that found no place then: the next attempt begins with it, so that one that
+    /// fails costs the same however many wait.
+    stuck: Option<Arc<Series>>,
 }
 
 impl Kind {
@@ -65,6 +68,12 @@ impl Kind {
     /// Whether an archive keeps what a closed file held, so that only what is new is to be added.
     fn is_archived(&self) -> bool {
         !self.is_live() && filename::kind_of(&self.prefix).rule() == Rule::Sum
+    }
+
+    /// Whether there is an archive beside the file at `path`.
+    fn has_archive_beside(&self, path: &Path) -> bool {
+        let archive = filename::file(&self.prefix, filename::ARCHIVE_PID.as_ref(), 0);
+        path.with_file_name(archive).exists()
     }
 
     /// Takes the cells away.
@@ -109,6 +118,7 @@ impl Worker {
                 series: HashTable::new(),
                 orphans: HashMap::new(),
                 retry_at: None,
+                stuck: None,
             });
             self.kinds.len() - 1
         })
@@ -161,6 +171,9 @@ impl Worker {
         }
         let kind = &mut self.kinds[kind];
         let hash = self.hasher.hash_one(&series.head);
+        if kind.stuck.as_deref().is_some_and(|stuck| std::ptr::eq(stuck, series)) {
+            kind.stuck = None;
+        }
         if let Ok(found) =
             kind.series.find_entry(hash, |known| std::ptr::eq(&raw const **known, series))
         {
@@ -191,8 +204,10 @@ impl Worker {
     /// Gives cells to all series of a kind that should have one, and files to what values held that
     /// were dropped.
     fn settle(&mut self, files: &mut Files, kind: usize) {
-        let Kind { series, orphans, .. } = &self.kinds[kind];
-        if orphans.is_empty() && !series.iter().any(|series| series.is_waiting()) {
+        let Kind { series, orphans, stuck, .. } = &self.kinds[kind];
+        if orphans.is_empty()
+            && !stuck.iter().chain(series.iter()).any(|series| series.is_waiting())
+        {
             return;
         }
         let settled = self.try_settle(files, kind);
@@ -201,6 +216,9 @@ impl Worker {
 
     fn try_settle(&mut self, files: &mut Files, kind: usize) -> Result<()> {
         let path = self.home(files, kind)?;
+        if let Some(stuck) = self.kinds[kind].stuck.clone() {
+            self.settle_at(files, kind, &path, &stuck)?;
+        }
         for series in self.kinds[kind].in_order().iter().filter(|series| series.is_waiting()) {
             self.settle_at(files, kind, &path, series)?;
         }
@@ -215,17 +233,28 @@ impl Worker {
     }
 
     fn settle_at(
-        &self,
+        &mut self,
         files: &mut Files,
         kind: usize,
         path: &Path,
-        series: &Series,
+        series: &Arc<Series>,
     ) -> Result<()> {
         // Not there if another worker's trouble took it away; the next attempt opens it again.
         let Some(writer) = files.writer(path) else { return Ok(()) };
-        let is_whole = !self.kinds[kind].is_archived() && !writer.knows(&series.head);
+        let kind = &mut self.kinds[kind];
+        let is_archived = kind.is_archived();
+        let is_known = writer.knows(&series.head);
+        if !is_known {
+            let closed = series.private().closed();
+            // Else the file was removed, and what it held with it.
+            let is_folded = is_archived && closed != 0.0 && kind.has_archive_beside(path);
+            series.fold(if is_folded { closed } else { 0.0 });
+        }
+        kind.stuck = Some(Arc::clone(series));
         let (mapping, offset) = writer.place(&series.head)?;
-        series.slot.settle(mapping, offset, |cell| series.private().move_to(cell, is_whole));
+        kind.stuck = None;
+        let is_whole = !is_archived && !is_known;
+        series.slot.settle(mapping, offset, |cell| series.move_to(cell, is_whole));
         Ok(())
     }
 
@@ -303,7 +332,7 @@ impl Worker {
         for index in 0..self.kinds.len() {
             let kind = &mut self.kinds[index];
             kind.retry_at = None;
-            kind.series.iter().for_each(|series| series.begin());
+            kind.stuck = None;
             if is_forked {
                 // What the parent holds in memory is the parent's.
                 kind.orphans.clear();
@@ -312,6 +341,7 @@ impl Worker {
                 kind.leave();
                 files.close(&path);
             }
+            kind.series.iter().for_each(|series| series.begin());
             self.settle(files, index);
         }
     }
@@ -320,6 +350,7 @@ impl Worker {
     pub(crate) fn forget(&mut self) {
         for kind in &mut self.kinds {
             kind.home = None;
+            kind.stuck = None;
             kind.series.iter().for_each(|series| series.forget());
         }
     }
@@ -327,6 +358,7 @@ impl Worker {
     /// Closes all files; values keep what they hold, and those that count again open others.
     pub(crate) fn close(&mut self, files: &mut Files) {
         for kind in &mut self.kinds {
+            kind.stuck = None;
             kind.series.iter().for_each(|series| series.close());
             if let Some(path) = kind.home.take() {
                 files.close(&path);

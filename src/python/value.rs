@@ -42,7 +42,7 @@ impl Owner {
     ) -> PyResult<Self> {
         let caller = Caller { directory: None, identifier: identifier(py, identify.as_ref())? };
         Ok(Self {
-            class: Arc::new(Class::new(&caller)?),
+            class: Arc::new(py.detach(|| Class::new(&caller))?),
             identify,
             values,
             closed: AtomicBool::new(true),
@@ -257,7 +257,10 @@ fn tell(py: Python<'_>) -> PyResult<()> {
         Err(error) => interruption = Err(error),
         Ok(_) => {}
     };
-    let (notices, opened_in) = values::take_notices();
+    if !values::has_notices() {
+        return Ok(());
+    }
+    let (notices, opened_in) = py.detach(values::take_notices);
     for notice in notices {
         let logged = python_layer(py).and_then(|layer| {
             layer.call_method1(intern!(py, "log"), (notice.to_string(), notice.is_warning()))
