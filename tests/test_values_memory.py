@@ -95,6 +95,29 @@ print(grown_by(Task, 30_000))
     assert sum(values_of(file).values()) == 80_000
 
 
+def test_an_identifier_that_refers_to_its_class(directory: Path) -> None:
+    """The garbage collector sees through what Rust holds."""
+    script = """
+import gc, weakref
+
+class Application:
+    def __init__(self):
+        self.value_class = multiprom.MultiProcessValue(self.identify)
+        self.value = self.value_class("counter", "m", "m", (), (), "Help")
+
+    def identify(self):
+        return "w"
+
+gone = weakref.ref(Application())
+# prometheus_client 0.26 keeps the classes whose files it has not closed.
+getattr(values, "close_all_multiprocess_files", bool)()
+gc.collect()
+print(gone())
+"""
+    printed = run(MEASURED + script, PROMETHEUS_MULTIPROC_DIR=directory)
+    assert printed == "None\n"
+
+
 @pytest.mark.parametrize("place", ["a file", "none"])
 def test_with_and_without_a_file(place: str, directory: Path) -> None:
     """Without one, what each series has counted must be kept, but not each value of it."""

@@ -8,6 +8,7 @@ use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString, PyTuple, PyType};
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::key;
 use crate::values::{self, Caller, Class, Operation};
@@ -60,6 +61,13 @@ impl Owner {
     fn hand_over(&self, py: Python<'_>) {
         self.closed.store(true, Ordering::Relaxed);
         py.detach(|| self.class.hand_over());
+    }
+
+    /// An identifier may refer to the class that asks for it. The class can break such a cycle.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.identify)?;
+        visit.call(&self.values)?;
+        visit.call(&self.stock_key)
     }
 }
 
@@ -219,6 +227,10 @@ impl Value {
     #[allow(clippy::unused_self)] // A method of every value class.
     fn get_exemplar(&self) -> Option<Py<PyAny>> {
         None
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.owner)
     }
 }
 
