@@ -71,8 +71,16 @@ fn try_open(path: &Path, opening: Opening) -> io::Result<Opened> {
         if !file.metadata()?.is_file() {
             return Ok(Opened::Taken(Taken::Unusable));
         }
-        if !lock(&file, path, opening.waits)? {
-            return Ok(Opened::Taken(Taken::Held));
+        match lock(&file, path, opening.waits) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Opened::Taken(Taken::Held)),
+            Err(error) => {
+                // No locks on this file system: prometheus_client cannot read an empty file.
+                if file.metadata()?.len() == 0 {
+                    let _ = fs::remove_file(path);
+                }
+                return Err(error);
+            }
         }
         let metadata = file.metadata()?;
         // Between opening and locking its last owner may have removed it.

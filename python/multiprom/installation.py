@@ -67,8 +67,8 @@ def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()
     Values of prometheus_client's multiprocess mode are continued wherever they are. Who keeps an
     old value, such as a child in a variable, counts in the new one.
 
-    Call it before the process forks: to a child that calls it, what was counted in memory before the
-    fork is its own, and the parent's too.
+    Call it before the process forks: a child that calls it takes what was counted in memory before
+    the fork for its own, and its parent does so too.
 
     May be called again, such as after prometheus_client was imported anew, or with more in `also`.
 
