@@ -12,8 +12,8 @@ use crate::notice::Notice;
 use crate::opening::{self, Opened, Opening, Taken};
 use crate::writer::Writer;
 
-/// So many names of its own a process tries before it gives up.
-const NAMES: u32 = 1000;
+/// So many suffixes a process tries before it gives up.
+const SUFFIXES: u32 = 1000;
 
 /// The open files, by path.
 #[derive(Debug, Default)]
@@ -32,15 +32,15 @@ pub(crate) struct Files {
 pub(crate) struct Shared {
     pub(crate) writer: Writer,
     pub(crate) users: usize,
-    /// Which name of its own the process has taken for it; 0 for the one that it shall have.
-    number: u32,
+    /// What the process has put behind its identifier; 0 for nothing, which is how it should be.
+    suffix: u32,
 }
 
 /// A file that was closed.
 #[derive(Debug, Clone, Copy)]
 struct Closed {
     identity: Identity,
-    number: u32,
+    suffix: u32,
 }
 
 /// What the files of one process identifier are called.
@@ -52,8 +52,8 @@ pub(crate) struct Naming {
     pub(crate) directory_was_there: bool,
     /// Whose they are.
     pub(crate) identifier: OsString,
-    /// Which name of its own the process has taken, because another has the same identifier.
-    pub(crate) own_name: u32,
+    /// What is put behind that, because another process has the same; 0 for nothing.
+    pub(crate) suffix: u32,
 }
 
 impl Files {
@@ -68,26 +68,26 @@ impl Files {
         let mut avoided = None;
         // The archives of compaction have the identifier that no process may have.
         let is_reserved = naming.identifier == filename::ARCHIVE_PID;
-        let mut number = naming.own_name.max(u32::from(is_reserved));
-        while number < NAMES {
-            let path = directory.join(filename::file(prefix, &naming.identifier, number));
+        let mut suffix = naming.suffix.max(u32::from(is_reserved));
+        while suffix < SUFFIXES {
+            let path = directory.join(filename::file(prefix, &naming.identifier, suffix));
             if let Some(shared) = self.open.get_mut(&path) {
                 shared.users += 1;
                 return Ok(path);
             }
             // Whoever has a name of its own waited for the first file, and need not do so again.
             let own = self.closed.get(&path).map(|closed| closed.identity);
-            let opening = Opening { continues, own, waits: number == 0 };
+            let opening = Opening { continues, own, waits: suffix == 0 };
             let taken = match open_in(&directory, naming.directory_was_there, &path, opening)? {
                 Opened::Ours(writer) => {
-                    self.open.insert(path.clone(), Shared { writer: *writer, users: 1, number });
+                    self.open.insert(path.clone(), Shared { writer: *writer, users: 1, suffix });
                     naming.directory_was_there = true;
                     self.opened_in.insert(directory);
                     if let Some((taken, path_of_other)) = avoided {
                         let (path, own) = (path_of_other, path.clone());
                         self.notices.push(match taken {
                             Taken::Held => {
-                                naming.own_name = number;
+                                naming.suffix = suffix;
                                 Notice::Collision { path, own }
                             }
                             Taken::Unusable => Notice::Unusable { path, own },
@@ -105,7 +105,7 @@ impl Files {
                 return Ok(shared.writer.path().to_owned());
             }
             avoided.get_or_insert((taken, path));
-            number += 1;
+            suffix += 1;
         }
         Err(Error::NoName { path: directory.join(filename::file(prefix, &naming.identifier, 0)) })
     }
@@ -120,19 +120,19 @@ impl Files {
         if let Some(shared) = self.open.get_mut(path) {
             shared.users -= 1;
             if shared.users == 0
-                && let Some(Shared { writer, number, .. }) = self.open.remove(path)
+                && let Some(Shared { writer, suffix, .. }) = self.open.remove(path)
             {
                 let identity = writer.identity();
-                self.closed.insert(path.to_owned(), Closed { identity, number });
+                self.closed.insert(path.to_owned(), Closed { identity, suffix });
             }
         }
     }
 
     /// Has the headers of closed files of these identifiers say that `prometheus_client` writes them.
     pub(crate) fn hand_over_closed(&self, identifiers: &HashSet<OsString>) {
-        for (path, Closed { identity, number }) in &self.closed {
+        for (path, Closed { identity, suffix }) in &self.closed {
             let name = FileName::of_path(path);
-            if *number == 0 && name.is_some_and(|name| identifiers.contains(name.pid)) {
+            if *suffix == 0 && name.is_some_and(|name| identifiers.contains(name.pid)) {
                 // What cannot be opened nobody will continue.
                 let _ = opening::hand_over_closed(path, *identity);
             }

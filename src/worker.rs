@@ -35,9 +35,9 @@ pub(crate) struct Worker {
     trouble: Option<Notice>,
     /// Whether files were removed that cannot be made anew.
     misses_files: bool,
-    /// The first of its own names that it may take: not 0, its identifier alone, if that is the name
-    /// of files that `prometheus_client` writes in this process.
-    first_name: u32,
+    /// The first suffix that it may take: not 0, its identifier alone, if that is the name of files
+    /// that `prometheus_client` writes in this process.
+    first_suffix: u32,
     /// The identifiers that it had before in this process.
     pub(crate) identifiers: HashSet<OsString>,
     kinds: Vec<Kind>,
@@ -101,7 +101,7 @@ impl Worker {
             told_dead: false,
             trouble: None,
             misses_files: false,
-            first_name: 0,
+            first_suffix: 0,
             identifiers: HashSet::new(),
             kinds: Vec::new(),
             hasher: DefaultHashBuilder::default(),
@@ -328,7 +328,7 @@ impl Worker {
             self.identifiers.insert(mem::take(&mut self.naming.identifier));
         }
         self.naming.identifier = identifier;
-        self.naming.own_name = self.first_name;
+        self.naming.suffix = self.first_suffix;
         for index in 0..self.kinds.len() {
             let kind = &mut self.kinds[index];
             kind.retry_at = None;
@@ -379,8 +379,8 @@ impl Worker {
             }
         }
         self.close(files);
-        self.first_name = 1;
-        self.naming.own_name = self.naming.own_name.max(self.first_name);
+        self.first_suffix = 1;
+        self.naming.suffix = self.naming.suffix.max(self.first_suffix);
     }
 
     /// Makes another attempt for all that waits for a file; a directory that was removed is made anew

@@ -220,6 +220,8 @@ class Value:
 
         Raises:
             TypeError: It is no number.
+            OverflowError: It is an integer that no float can hold.
+            Exception: Whatever the process identifier raises.
 
         """
 
@@ -228,6 +230,8 @@ class Value:
 
         Raises:
             TypeError: One of them is no number.
+            OverflowError: One of them is an integer that no float can hold.
+            Exception: Whatever the process identifier raises.
 
         """
 

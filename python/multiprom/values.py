@@ -28,7 +28,7 @@ def MultiProcessValue(  # noqa: N802 - prometheus_client's name
     As `prometheus_client.values.MultiProcessValue`; its files can be read by prometheus_client, and
     continued by it. What is different:
 
-    - Counting is one atomic addition in shared memory: no lock, no system call, nothing that a
+    - Counting is a few atomic operations in shared memory: no lock, no system call, nothing that a
       fork, a signal handler or a callback of the garbage collector could come in between.
     - The pid is not asked for at each call: forks are noticed. Any other `process_identifier` is
       asked each time.
@@ -49,6 +49,10 @@ def MultiProcessValue(  # noqa: N802 - prometheus_client's name
 
     Returns:
         A class with the signature and methods of prometheus_client's value classes.
+
+    Raises:
+        Exception: Whatever `process_identifier` raises, here and where a value is used.
+        OSError: The system has no room for one more handler of forks.
 
     """
     values: Any = importlib.import_module("prometheus_client.values")
@@ -86,6 +90,10 @@ def get_value_class() -> type[Any]:
     As `prometheus_client.values.get_value_class`: a class made by the `MultiProcessValue` that is
     in `prometheus_client.values` if PROMETHEUS_MULTIPROC_DIR (or its lower-case form, which is
     deprecated) is set, else prometheus_client's `MutexValue`.
+
+    Returns:
+        The class, whose values have the methods of prometheus_client's.
+
     """
     values: Any = importlib.import_module("prometheus_client.values")
     if VARIABLE not in os.environ and OLD_VARIABLE not in os.environ:
