@@ -277,18 +277,23 @@ def test_a_gauge_goes_on_from_where_its_closed_file_was(directory: Path, mode: s
         [value] = [sample.value for metric in metrics for sample in metric.samples]
         # The archive keeps the greatest.
         assert value == (5 if mode == "max" else -2)
-        assert gauge.get() == (-7 if mode == "sum" else -2)
+        assert gauge.get() == -2
 
 
-def test_a_sum_gauge_that_is_set_anew_adds_to_what_was_folded(directory: Path) -> None:
-    """Documented: the archive keeps the sum of the dead, and of who closed its files."""
+@pytest.mark.parametrize("fate", ["folded", "removed", "kept"])
+def test_a_sum_gauge_is_set_anew_whatever_became_of_its_closed_file(
+    directory: Path, fate: str
+) -> None:
     with ours.value_class(lambda: "w") as made:
         gauge = ours.value(made, "gauge", typ="gauge", mode="sum")
         gauge.set(5)
         made.close_all_files()
-        multiprom.compact()
+        if fate == "folded":
+            assert multiprom.compact().files_deleted == 1
+        elif fate == "removed":
+            (directory / "gauge_sum_w.db").unlink()
         gauge.set(3)
-        assert collect(directory) == 8
+        assert (collect(directory), gauge.get()) == (3, 3)
 
 
 def test_an_empty_file_of_a_kind_that_is_not_folded_stays(directory: Path) -> None:
