@@ -289,7 +289,7 @@ def test_a_sum_gauge_is_set_anew_whatever_became_of_its_closed_file(
         gauge.set(5)
         made.close_all_files()
         if fate == "folded":
-            assert multiprom.compact().files_deleted == 1
+            assert multiprom.compact().files_folded == 1
         elif fate == "removed":
             (directory / "gauge_sum_w.db").unlink()
         gauge.set(3)
