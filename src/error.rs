@@ -29,6 +29,15 @@ pub enum Error {
         /// The first name.
         path: PathBuf,
     },
+    /// No file can have a series with this key.
+    #[error("a key (names, labels and help) of {length} bytes cannot be kept in a file")]
+    KeyLength {
+        /// Of the key, in bytes.
+        length: usize,
+    },
+    /// There is no memory for one more series.
+    #[error("no memory for one more series")]
+    NoMemory,
 }
 
 /// The result of an operation on files.

@@ -75,9 +75,11 @@ impl Files {
                 shared.users += 1;
                 return Ok(path);
             }
-            // Whoever has a name of its own waited for the first file, and need not do so again.
+            // Whoever has a name of its own waited for the first file, and need not do so again; what
+            // this process has closed only a compaction can hold.
             let own = self.closed.get(&path).map(|closed| closed.identity);
-            let opening = Opening { continues, own, waits: suffix == 0 };
+            let waits = suffix == 0 || own.is_some();
+            let opening = Opening { continues, own, waits };
             let taken = match open_in(&directory, naming.directory_was_there, &path, opening)? {
                 Opened::Ours(writer) => {
                     self.open.insert(path.clone(), Shared { writer: *writer, users: 1, suffix });
@@ -203,5 +205,7 @@ fn open_in(directory: &Path, was_there: bool, path: &Path, opening: Opening) -> 
 
 /// The directory as it can be found again after a change of the working directory.
 pub(crate) fn absolute(directory: &OsStr) -> PathBuf {
+    // As in Python's paths, nothing is where the process is.
+    let directory = if directory.is_empty() { OsStr::new(".") } else { directory };
     std::path::absolute(directory).unwrap_or_else(|_| PathBuf::from(directory))
 }

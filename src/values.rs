@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
+use std::hint;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -38,6 +39,9 @@ static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
 
 /// Whether there is something to tell, so that nobody needs the lock to learn that there is not.
 static HAS_NOTICES: AtomicBool = AtomicBool::new(false);
+
+/// More than making a value takes, in bytes, but for tables and keys of unusual size.
+const MAKING_SIZE: usize = 1 << 15;
 
 /// What was dropped while another thread had the lock, which may hold it for as long as a file takes
 /// to open: whoever drops a value has the interpreter, and must not wait.
@@ -196,6 +200,16 @@ pub struct Value {
     series: Arc<Series>,
 }
 
+/// Says that there is memory for what it takes to make one more value: several small allocations,
+/// of which none could fail without the end of the process.
+pub fn ensure_memory() -> Result<()> {
+    let mut room = Vec::<u8>::new();
+    room.try_reserve_exact(MAKING_SIZE).map_err(|_| Error::NoMemory)?;
+    // Or the compiler, which sees that nothing is done with it, leaves it out.
+    hint::black_box(&room);
+    Ok(())
+}
+
 /// Who counts, and where.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
@@ -262,23 +276,21 @@ impl Class {
             return None;
         }
         *series_made += 1;
-        let series = worker.series(files, kind, head, *series_made);
+        let series = worker.series(files, kind, head, *series_made)?;
         Some(Value { class: Arc::clone(self), kind, series })
     }
 
     /// A value of the series with `key` in the files that begin with `prefix`, such as
     /// `gauge_livesum`.
-    ///
-    /// None if the key is longer than any file can have.
-    #[must_use]
-    pub fn value(self: &Arc<Self>, prefix: &str, key: &[u8], caller: &Caller) -> Option<Value> {
-        let head = format::entry_head(key)?;
+    pub fn value(self: &Arc<Self>, prefix: &str, key: &[u8], caller: &Caller) -> Result<Value> {
+        let head = format::entry_head(key).ok_or(Error::KeyLength { length: key.len() })?;
         replace_removed(&mut Locked::new().0);
-        let (kind, series) = self.with_worker(caller, |worker, files, number| {
+        let made = self.with_worker(caller, |worker, files, number| {
             let kind = worker.kind(prefix);
-            (kind, worker.series(files, kind, head, number))
-        })?;
-        Some(Value { class: Arc::clone(self), kind, series })
+            Some((kind, worker.series(files, kind, head, number)?))
+        });
+        let (kind, series) = made.flatten().ok_or(Error::NoMemory)?;
+        Ok(Value { class: Arc::clone(self), kind, series })
     }
 
     /// Closes the files. Values keep what they hold; one that counts again opens another file.

@@ -135,22 +135,27 @@ impl Worker {
     }
 
     /// The series with this head, for one more value. It is made, and written, if need be.
+    ///
+    /// None if there is no memory for it.
     pub(crate) fn series(
         &mut self,
         files: &mut Files,
         kind: usize,
         head: Box<[u8]>,
         number: u64,
-    ) -> Arc<Series> {
+    ) -> Option<Arc<Series>> {
         let hash = self.hasher.hash_one(&head);
         let known = self.kinds[kind].series.find(hash, |series| series.head == head).cloned();
         let series = if let Some(known) = known {
             known
         } else {
+            let hasher = &self.hasher;
+            let table = &mut self.kinds[kind].series;
+            // Of all allocations this is the large one: a process at its limit shall not end here.
+            table.try_reserve(1, |series| hasher.hash_one(&series.head)).ok()?;
             // What a dropped value of the series holds still is this one's.
             let orphan = self.kinds[kind].orphans.remove(&head);
             let made = Arc::new(Series::new(head, number, orphan.unwrap_or_default()));
-            let hasher = &self.hasher;
             let table = &mut self.kinds[kind].series;
             table.insert_unique(hash, Arc::clone(&made), |series| hasher.hash_one(&series.head));
             made
@@ -159,7 +164,7 @@ impl Worker {
         if !series.slot.is_settled() {
             self.settle_one(files, kind, &series);
         }
-        series
+        Some(series)
     }
 
     /// Forgets a value of a series, but not what it counted.
@@ -296,7 +301,8 @@ impl Worker {
     /// Has it logged that files cannot be written, unless that is known.
     fn complain(&mut self, files: &mut Files, error: Error) {
         let notice = match error {
-            Error::ToldDead => return,
+            // Of those it is the caller who is told.
+            Error::ToldDead | Error::KeyLength { .. } | Error::NoMemory => return,
             Error::NoDirectory => Notice::NoDirectory,
             Error::Io { path, source } => {
                 let directory = self.naming.directory.as_ref().filter(|path| !path.exists());

@@ -6,6 +6,7 @@
 use std::fs::{File, Metadata};
 use std::hash::BuildHasher;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,6 +58,11 @@ impl Writer {
     pub(crate) fn of(path: &Path, file: File, metadata: &Metadata) -> io::Result<Option<Self>> {
         let mut places = Vec::new();
         let mut used = HEADER_SIZE;
+        if metadata.len() == 0 {
+            // At once: if we are killed before it has its blocks, prometheus_client cannot read an
+            // empty file.
+            file.write_all_at(&header(used, MAGIC_WRITER)?.to_ne_bytes(), 0)?;
+        }
         if metadata.len() > 0 {
             let mut header = [0; HEADER_SIZE];
             let length = io::Read::read(&mut &file, &mut header)?;
@@ -184,6 +190,9 @@ impl Writer {
     fn append(&mut self, head: &[u8]) -> io::Result<usize> {
         let offset = self.used;
         let end = self.end_of_new(head);
+        self.entries
+            .try_reserve(1, |place| Place::spread(place.hash))
+            .map_err(|_| io::ErrorKind::OutOfMemory)?;
         self.grow(end)?;
         // What is behind `used` may be left from a writer that was killed before it published.
         self.mapping.write(offset, head);
@@ -216,8 +225,7 @@ impl Writer {
     }
 
     fn publish(&self) -> io::Result<()> {
-        let used = i32::try_from(self.used).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        self.mapping.publish(0, format::header_word(used, self.magic));
+        self.mapping.publish(0, header(self.used, self.magic)?);
         Ok(())
     }
 
@@ -245,6 +253,12 @@ impl Writer {
         let hash = self.hasher.hash_one(head) as u32;
         hash
     }
+}
+
+/// The header as a word.
+fn header(used: usize, magic: [u8; HEADER_PADDING_SIZE]) -> io::Result<u64> {
+    let used = i32::try_from(used).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    Ok(format::header_word(used, magic))
 }
 
 impl Drop for Writer {

@@ -131,3 +131,22 @@ def _registry() -> Any:
     registry = CollectorRegistry()
     multiprom.MultiProcessCollector(registry)
     return registry
+
+
+def test_no_name_is_the_working_directory_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with prometheus_client, which joins it to the names of the files."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+    monkeypatch.chdir(tmp_path / "first")
+    with ours.value_class(lambda: "w") as made:
+        value = ours.value(made)
+        value.inc(1)
+        monkeypatch.chdir(tmp_path / "second")
+        # Nothing was removed.
+        ours.value(made, "other").inc(2)
+        value.inc(4)
+    [file] = tmp_path.rglob("*.db")
+    assert sorted(values_of(file).values()) == [2.0, 5.0]

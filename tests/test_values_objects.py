@@ -9,6 +9,7 @@ from unittest import mock
 import multiprom
 import ours
 import pytest
+from files import values_of
 from interpreters import run
 from prometheus_client import values
 
@@ -81,3 +82,15 @@ os.waitpid(pid, 0)
 print(counter._value.get())
 """
     assert run(script, PROMETHEUS_MULTIPROC_DIR=directory) == "0.0\n5.0\n"
+
+
+def test_a_subclass_may_call_the_constructor_of_its_base(made: Any, directory: Path) -> None:
+    class Named(made):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **keywords: Any) -> None:
+            super().__init__(*arguments, **keywords)
+            self.label = arguments[2]
+
+    value = Named("counter", "n", "n_total", (), (), help_text="Help")
+    value.inc(2)
+    assert (value.label, value.get()) == ("n_total", 2.0)
+    assert values_of(directory / "counter_w.db") == {"n_total": 2.0}

@@ -215,6 +215,17 @@ class Value:
         multiprocess_mode: str = "",
         **_kwargs: Any,
     ) -> Self: ...
+    def __init__(
+        self,
+        typ: str,
+        metric_name: str,
+        name: str,
+        labelnames: Sequence[str],
+        labelvalues: Sequence[str],
+        help_text: str,
+        multiprocess_mode: str = "",
+        **_kwargs: Any,
+    ) -> None: ...
     def inc(self, amount: float) -> None:
         """Add `amount`.
 

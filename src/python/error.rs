@@ -2,7 +2,7 @@
 
 use std::io;
 
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::error::{Error, message};
@@ -22,6 +22,8 @@ impl From<Error> for PyErr {
             Error::NoDirectory | Error::ToldDead | Error::NoName { .. } => {
                 PyOSError::new_err(error.to_string())
             }
+            Error::KeyLength { .. } => PyValueError::new_err(error.to_string()),
+            Error::NoMemory => PyMemoryError::new_err(error.to_string()),
         }
     }
 }

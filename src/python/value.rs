@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::exceptions::{PyException, PyValueError};
+use pyo3::exceptions::{PyException, PyImportError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString, PyTuple, PyType};
@@ -77,8 +77,9 @@ impl Owner {
     fn register(slf: &Bound<'_, Self>) -> PyResult<()> {
         if slf.get().closed.swap(false, Ordering::Relaxed) {
             let py = slf.py();
+            let Some(layer) = python_layer(py)? else { return Ok(()) };
             let arguments = (&slf.get().values, slf.getattr(intern!(py, "close"))?);
-            python_layer(py)?.call_method1(intern!(py, "register_cleanup"), arguments)?;
+            layer.call_method1(intern!(py, "register_cleanup"), arguments)?;
         }
         Ok(())
     }
@@ -146,9 +147,14 @@ pub(super) struct Value {
 impl Value {
     #[new]
     #[classmethod]
-    #[pyo3(signature = (
-        typ, metric_name, name, labelnames, labelvalues, help_text, multiprocess_mode = "", **_kwargs
-    ))]
+    #[pyo3(
+        signature = (
+            typ, metric_name, name, labelnames, labelvalues, help_text, multiprocess_mode = "",
+            **_kwargs
+        ),
+        text_signature = "(typ, metric_name, name, labelnames, labelvalues, help_text, \
+            multiprocess_mode='', **_kwargs)"
+    )]
     #[allow(clippy::too_many_arguments)] // prometheus_client's signature
     fn new(
         cls: &Bound<'_, PyType>,
@@ -162,10 +168,14 @@ impl Value {
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let py = cls.py();
+        values::ensure_memory()?;
         let owner = cls.getattr(intern!(py, "_owner"))?.cast_into::<Owner>()?;
         let Owner { class, identify, .. } = owner.get();
-        if std::env::var_os(OLD_DIRECTORY).is_some() && std::env::var_os(DIRECTORY).is_none() {
-            python_layer(py)?.call_method0(intern!(py, "adopt_old_variable"))?;
+        if std::env::var_os(OLD_DIRECTORY).is_some()
+            && std::env::var_os(DIRECTORY).is_none()
+            && let Some(layer) = python_layer(py)?
+        {
+            layer.call_method0(intern!(py, "adopt_old_variable"))?;
         }
         let key = owner.get().key(py, [metric_name, name], [labelnames, labelvalues], help_text)?;
         let prefix =
@@ -180,14 +190,13 @@ impl Value {
         let value = py.detach(|| class.value(&prefix, bytes, &caller));
         tell(py)?;
         Owner::register(&owner)?;
-        let value = value.ok_or_else(|| {
-            PyValueError::new_err(format!(
-                "a key (names, labels and help) of {} bytes cannot be kept in a file",
-                bytes.len()
-            ))
-        })?;
-        Ok(Self { counted: value, owner: owner.unbind(), asks })
+        Ok(Self { counted: value?, owner: owner.unbind(), asks })
     }
+
+    /// Takes what the constructor took: subclasses may call it.
+    #[pyo3(signature = (*_arguments, **_keywords))]
+    #[allow(clippy::unused_self)] // `__new__` did it all.
+    fn __init__(&self, _arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) {}
 
     /// Adds `amount`.
     fn inc(&self, py: Python<'_>, amount: f64) -> PyResult<()> {
@@ -248,7 +257,12 @@ impl Value {
 #[pyfunction]
 #[pyo3(signature = (*, at_end = false))]
 pub(super) fn settle_values(py: Python<'_>, at_end: bool) -> PyResult<()> {
-    py.detach(|| values::settle(at_end));
+    if at_end {
+        // Whoever detaches at the end of a sub-interpreter never comes back.
+        values::settle(at_end);
+    } else {
+        py.detach(|| values::settle(at_end));
+    }
     tell(py)
 }
 
@@ -274,19 +288,30 @@ fn tell(py: Python<'_>) -> PyResult<()> {
     }
     let (notices, opened_in) = py.detach(values::take_notices);
     for notice in notices {
-        let logged = python_layer(py).and_then(|layer| {
-            layer.call_method1(intern!(py, "log"), (notice.to_string(), notice.is_warning()))
-        });
-        heed(logged);
+        let Some(layer) = python_layer(py)? else { break };
+        let arguments = (notice.to_string(), notice.is_warning());
+        heed(layer.call_method1(intern!(py, "log"), arguments));
     }
     for directory in opened_in {
-        let swept = PyModule::import(py, intern!(py, "multiprom.compaction"))
-            .and_then(|layer| layer.call_method1(intern!(py, "sweep"), (directory.as_os_str(),)));
-        heed(swept);
+        let Some(compaction) = own_module(py, intern!(py, "multiprom.compaction"))? else { break };
+        heed(compaction.call_method1(intern!(py, "sweep"), (directory.as_os_str(),)));
     }
     interruption
 }
 
-fn python_layer(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    PyModule::import(py, intern!(py, "multiprom.values"))
+fn python_layer(py: Python<'_>) -> PyResult<Option<Bound<'_, PyModule>>> {
+    own_module(py, intern!(py, "multiprom.values"))
+}
+
+/// A module of the Python layer; none at the end of the interpreter, which then imports nothing: who
+/// still counts need not hear of it.
+fn own_module<'py>(
+    py: Python<'py>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyModule>>> {
+    match PyModule::import(py, name) {
+        Ok(module) => Ok(Some(module)),
+        Err(error) if error.is_instance_of::<PyImportError>(py) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
