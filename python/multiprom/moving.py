@@ -33,10 +33,11 @@ class _Moved(NamedTuple):
     new: Any
 
 
-# What was moved, in order, and the metrics that use the new values, for move_back. Lists, since
-# appending is atomic.
+# What was moved, in order. A list, since appending is atomic.
 _moved: list[_Moved] = []
-_metrics_moved: list[weakref.ref[Any]] = []
+
+# The metrics that use the new values, for move_back, by id: not all can be hashed.
+_metrics_moved: dict[int, weakref.ref[Any]] = {}
 
 
 def stock_identifier(value_class: Any) -> Callable[[], object] | None:
@@ -220,9 +221,16 @@ def _use_directly(places: Iterable[Any]) -> None:
     """Give metrics the new values themselves, which spares a detour."""
     successors = {id(old): new for old, new in _moved}
     for metric in _metrics(places):
-        _metrics_moved.append(weakref.ref(metric))
+        _remember(metric)
         for observable in _observables(metric):
             _exchange(observable, successors)
+
+
+def _remember(metric: Any) -> None:
+    """Note for move_back that a metric uses new values, as long as there is the metric."""
+    key = id(metric)
+    if key not in _metrics_moved:
+        _metrics_moved[key] = weakref.ref(metric, lambda _: _metrics_moved.pop(key, None))
 
 
 def _exchange(observable: Any, successors: dict[int, Any]) -> None:
@@ -263,7 +271,11 @@ def move_back(replaced: type[Any] | None = None) -> None:
             vars(old)[_HANDED_BACK] = value
             old.__class__ = type(old)._stock_class  # noqa: SLF001
             old._value = value  # noqa: SLF001
-    metrics = [metric for metric in (reference() for reference in _metrics_moved) if metric]
+    metrics = [
+        metric
+        for metric in (reference() for reference in list(_metrics_moved.values()))
+        if metric is not None
+    ]
     _metrics_moved.clear()
     for metric in metrics:
         for observable in _observables(metric):
