@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import os
@@ -96,9 +97,13 @@ def _moves(olds: list[Any], new_class: Any) -> Iterator[tuple[Move, str]]:
 
 def _place(file: Any) -> str:
     """Say where prometheus_client's open file is, as seen from the directory that is set now."""
-    home = os.path.dirname(file._fname)  # noqa: PTH120, SLF001
+    home, name = os.path.split(file._fname)  # noqa: SLF001
+    with contextlib.suppress(OSError):
+        there = os.stat(os.path.join(os.environ[VARIABLE], name))  # noqa: PTH116, PTH118
+        if os.path.samestat(os.fstat(file._f.fileno()), there):  # noqa: SLF001
+            return "there"
     is_home = os.path.realpath(home) == os.path.realpath(os.environ[VARIABLE])
-    return "there" if is_home else "elsewhere"
+    return "replaced" if is_home else "elsewhere"
 
 
 def _take_over(move: Move, place: str, *, is_heir: bool, is_alone: bool) -> None:
