@@ -70,6 +70,9 @@ def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()
     Call it before the process forks: a child that calls it takes what was counted in memory before
     the fork for its own, and its parent does so too.
 
+    Other threads may count meanwhile. It waits up to a second for one that is in the midst of a
+    count of prometheus_client's, of each value in memory or of all in files.
+
     May be called again, such as after prometheus_client was imported anew, or with more in `also`.
 
     Args:
@@ -135,6 +138,16 @@ def uninstall() -> None:
     modules imported meanwhile: they go on with multiprom's code. Where prometheus_client's code
     goes on in shared files, such metrics count in files of their own from then on, and a gauge
     leaves in the old one what it was last set to.
+
+    Other threads may count meanwhile, but for one that has looked up a method of a shared value and
+    calls it only after this has returned: it counts in the shared files alone. Where
+    prometheus_client's code goes on in them that may be a file beside its own: scrapes have the
+    count then, and `get()` of the value does not.
+
+    Raises:
+        OSError: prometheus_client's code cannot open its files again. Its values count in
+            multiprom's then.
+
     """
     places = set(_replaced)
     _replaced.clear()

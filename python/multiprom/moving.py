@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import functools
 import importlib
 import os
+import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from multiprom.environment import VARIABLE
+from multiprom.move import Move, NoFile, alone, is_claimed, is_swapped
 from multiprom.reports import logger
 from multiprom.stock import is_genuine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-# What metrics call on their values.
-_METHODS = ("inc", "set", "get", "set_exemplar", "get_exemplar")
-
 _MOST_RECENT = "mostrecent"
 
 # On an old value: what it was given back, which the file still has too.
 _HANDED_BACK = "_multiprom_handed_back"
 
+# What was moved, in order. A list, since appending is atomic.
+_moved: list[Move] = []
 
-class _Moved(NamedTuple):
-    """A value of prometheus_client's and the one that counts in its place."""
-
-    old: Any
-    new: Any
-
-
-# What was moved, in order, and the metrics that use the new values, for move_back. Lists, since
-# appending is atomic.
-_moved: list[_Moved] = []
-_metrics_moved: list[weakref.ref[Any]] = []
+# The metrics that use the new values, for move_back, by id: not all can be hashed.
+_metrics_moved: dict[int, weakref.ref[Any]] = {}
 
 
 def stock_identifier(value_class: Any) -> Callable[[], object] | None:
@@ -48,17 +40,18 @@ def stock_identifier(value_class: Any) -> Callable[[], object] | None:
         value_class, "prometheus_client.values", "MultiProcessValue.<locals>.MmapedValue"
     ):
         return None
-    names = _closure(value_class, "check_for_pid_change")
-    return names.get("process_identifier")
+    return _closure(value_class).get("process_identifier")
 
 
-def _closure(value_class: Any, method: str) -> dict[str, Any]:
-    """Give the variables around prometheus_client's class that one of its methods uses."""
-    function = getattr(value_class, f"_MmapedValue__{method}", None)
-    code = getattr(function, "__code__", None)
-    cells = getattr(function, "__closure__", None) or ()
-    names = code.co_freevars if code is not None else ()
-    return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
+def _closure(value_class: Any) -> dict[str, Any]:
+    """Give the variables around prometheus_client's class that its methods use."""
+    found: dict[str, Any] = {}
+    for function in vars(value_class).values():
+        code = getattr(function, "__code__", None)
+        cells = getattr(function, "__closure__", None) or ()
+        names = code.co_freevars if code is not None else ()
+        found |= {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
+    return found
 
 
 def move_class(old_class: Any, new_class: Any) -> None:
@@ -66,50 +59,82 @@ def move_class(old_class: Any, new_class: Any) -> None:
 
     It continues the files, which prometheus_client's code then closes.
     """
-    values = _closure(old_class, "check_for_pid_change").get("values", [])
-    if values:
-        # After a fork prometheus_client's code first has to notice it.
-        values[0].get()
-    files = _closure(old_class, "reset").get("files", {})
-    for old in list(values):
+    around = _closure(old_class)
+    values = around["values"]
+    # Other threads may just be making more.
+    while olds := [old for old in list(values) if not is_claimed(old)]:
+        identifier = around["process_identifier"]()
+        # After a fork that prometheus_client's code has not noticed, all they hold is the parent's.
+        is_inherited = identifier != around["pid"]["value"]
+        moves = [(move, place) for move, place in _moves(olds, new_class) if move.claim()]
+        for move, _ in moves:
+            move.hold()
+        try:
+            # It writes what a value comes to, so nobody else may have counted in the file, nor may
+            # it be closed, until all have left its code.
+            with alone(around["lock"]) as is_alone:
+                # Children that were removed and made anew have one series.
+                latest = {(id(old._file), old._key): old for old in values}.values()  # noqa: SLF001
+                heirs = {id(old) for old in latest} if not is_inherited else set()
+                for move, place in moves:
+                    _take_over(move, place, is_heir=id(move.old) in heirs, is_alone=is_alone)
+                around["pid"]["value"] = identifier
+                if all(is_swapped(old) for old in values):
+                    _close(around["files"], is_alone=is_alone)
+        finally:
+            for move, _ in moves:
+                move.release()
+                _moved.append(move)
+
+
+def _moves(olds: list[Any], new_class: Any) -> Iterator[tuple[Move, str]]:
+    """Make a new value for each old one; say too which file it counts in."""
+    for old in olds:
         typ, metric_name, name, labelnames, labelvalues, help_text, mode = old._params  # noqa: SLF001
         new = new_class(typ, metric_name, name, labelnames, labelvalues, help_text, mode)
-        # The file has the entry already, with all that was counted, if it is the same one.
-        is_continued = _is_in_directory(old._file)  # noqa: SLF001
-        if typ == "gauge" and (mode.startswith("live") or not is_continued):
-            new.set(old._value, old._timestamp)  # noqa: SLF001
-        elif not is_continued:
-            new.inc(old._value)  # noqa: SLF001
-        _redirect(old, new)
-        old._file = _Redirection(old, new, sets=typ == "gauge")  # noqa: SLF001
-        if typ != "gauge":
-            old._value = 0.0  # noqa: SLF001
+        yield Move(old, new, sets=typ == "gauge"), _place(old._file)  # noqa: SLF001
+
+
+def _place(file: Any) -> str:
+    """Say where prometheus_client's open file is, as seen from the directory that is set now."""
+    home, name = os.path.split(file._fname)  # noqa: SLF001
+    with contextlib.suppress(OSError):
+        there = os.stat(os.path.join(os.environ[VARIABLE], name))  # noqa: PTH116, PTH118
+        if os.path.samestat(os.fstat(file._f.fileno()), there):  # noqa: SLF001
+            return "there"
+    is_home = os.path.realpath(home) == os.path.realpath(os.environ[VARIABLE])
+    return "replaced" if is_home else "elsewhere"
+
+
+def _take_over(move: Move, place: str, *, is_heir: bool, is_alone: bool) -> None:
+    """Let the new value have what the old one held, if the file does not have it already."""
+    old, new = move.old, move.new
+    mode = old._params[-1]  # noqa: SLF001
+    timestamp = old._timestamp  # noqa: SLF001
+    held = move.swap()
+    old._file = NoFile(new)  # noqa: SLF001
+    if not is_heir:
+        return
+    # Somebody may have stored it and not written it yet.
+    is_written = place == "there" and (is_alone or held == new.get())
+    if move.sets and (mode.startswith("live") or not is_written):
+        new.set(held, timestamp)
+    elif place == "elsewhere":
+        new.inc(held)
+    elif not is_written:
+        new.set(held)
+
+
+def _close(files: dict[str, Any], *, is_alone: bool) -> None:
+    """Close prometheus_client's files."""
     for file in list(files.values()):
-        file.close()
-    files.clear()
-
-
-def _is_in_directory(file: Any) -> bool:
-    """Say whether prometheus_client opened a file in the directory that is set now."""
-    home = os.path.dirname(file._fname)  # noqa: PTH120, SLF001
-    return bool(os.path.realpath(home) == os.path.realpath(os.environ[VARIABLE]))
-
-
-class _Redirection:
-    """Stands for the file of a value, for a thread that is just counting in it while it moves."""
-
-    def __init__(self, old: Any, new: Any, *, sets: bool) -> None:
-        self._old = old
-        self._new = new
-        self._sets = sets
-
-    def write_value(self, _key: str, value: float, timestamp: float) -> None:
-        """Count what prometheus_client's code would write."""
-        if self._sets:
-            self._new.set(value, timestamp)
+        if is_alone:
+            file.close()
         else:
-            self._old._value = 0.0  # noqa: SLF001
-            self._new.inc(value)
+            # Somebody is going to write what was taken over: where nobody reads it.
+            file._m = bytearray(file._capacity)  # noqa: SLF001
+            file._f.close()  # noqa: SLF001
+    files.clear()
 
 
 def move_metrics(places: Iterable[Any]) -> None:
@@ -133,43 +158,37 @@ def move_metrics(places: Iterable[Any]) -> None:
         is_most_recent = str(getattr(metric, "_multiprocess_mode", "")).endswith(_MOST_RECENT)
         is_gauge = getattr(metric, "_type", None) == "gauge"
         for old, new in pairs:
-            _replace(old, new, sets=is_gauge, at=time.time() if is_most_recent else None)
+            move = Move(old, new, sets=is_gauge)
+            if move.claim():
+                _replace(move, time.time() if is_most_recent else None)
     _use_directly(places)
 
 
-def _replace(old: Any, new: Any, *, sets: bool, at: float | None) -> None:
-    """Let `new` count what `old`, which counts in memory, has counted and will count."""
-    attributes = vars(old)
-    attributes["_successor"] = new
+def _replace(move: Move, at: float | None) -> None:
+    """Let the new value count what the old one, which counts in memory, has counted and will."""
+    old, new = move.old, move.new
     # Whether the file has what uninstall() gave back.
-    is_there = new.get() == attributes.pop(_HANDED_BACK, None)
-    seen = attributes["_value"] if sets else 0.0
-    # A gauge that was never set stays so.
-    if seen != 0:
-        new.set(seen, at)
-    # From here on also a thread that is in the midst of counting counts in `new`.
-    base: Any = type(old)
-    old.__class__ = _forwarding(base, sets)
-    held = attributes.pop("_value")
-    if is_there:
-        new.set(held, at)
-    elif held != seen:
-        (new.set if sets else new.inc)(held)
-    _redirect(old, new)
+    is_there = new.get() == vars(old).pop(_HANDED_BACK, None)
+    move.hold()
+    try:
+        with alone(_lock_of(old)):
+            held = move.swap()
+            if is_there:
+                new.set(held, at)
+            # A gauge that was never set stays so.
+            elif held != 0:
+                if move.sets:
+                    new.set(held, at)
+                else:
+                    new.inc(held)
+    finally:
+        move.release()
+        _moved.append(move)
 
 
-@functools.cache
-def _forwarding(base: Any, sets: bool) -> Any:
-    """Give a class of values whose `_value`, in which `base` counts, is that of their successor."""
-
-    def value(self: Any) -> Any:
-        return vars(self)["_successor"].get() if sets else 0.0
-
-    def change(self: Any, value: Any) -> None:
-        successor = vars(self)["_successor"]
-        (successor.set if sets else successor.inc)(value)
-
-    return type(base.__name__, (base,), {"_value": property(value, change), "_stock_class": base})
+def _lock_of(old: Any) -> Any:
+    """Give the lock under which a value in memory counts, which one of another class may lack."""
+    return vars(old).get("_lock") or threading.Lock()
 
 
 def _renew(observable: Any, old_class: type[Any]) -> list[tuple[Any, Any]]:
@@ -180,7 +199,7 @@ def _renew(observable: Any, old_class: type[Any]) -> list[tuple[Any, Any]]:
     shadow = copy.copy(observable)
     shadow._metric_init()  # noqa: SLF001
     pairs = zip(_values_of(observable), _values_of(shadow), strict=True)
-    return [(old, new) for old, new in pairs if isinstance(old, old_class)]
+    return [(old, new) for old, new in pairs if isinstance(old, old_class) and not is_claimed(old)]
 
 
 def _values_of(observable: Any) -> list[Any]:
@@ -209,20 +228,20 @@ def _observables(metric: Any) -> Iterator[Any]:
     yield from list(getattr(metric, "_metrics", {}).values())
 
 
-def _redirect(old: Any, new: Any) -> None:
-    """Let whoever has the old value count in the new one."""
-    for name in _METHODS:
-        setattr(old, name, getattr(new, name))
-    _moved.append(_Moved(old, new))
-
-
 def _use_directly(places: Iterable[Any]) -> None:
     """Give metrics the new values themselves, which spares a detour."""
-    successors = {id(old): new for old, new in _moved}
+    successors = {id(move.old): move.new for move in list(_moved)}
     for metric in _metrics(places):
-        _metrics_moved.append(weakref.ref(metric))
+        _remember(metric)
         for observable in _observables(metric):
             _exchange(observable, successors)
+
+
+def _remember(metric: Any) -> None:
+    """Note for move_back that a metric uses new values, as long as there is the metric."""
+    key = id(metric)
+    if key not in _metrics_moved:
+        _metrics_moved[key] = weakref.ref(metric, lambda _: _metrics_moved.pop(key, None))
 
 
 def _exchange(observable: Any, successors: dict[int, Any]) -> None:
@@ -241,30 +260,69 @@ def move_back(replaced: type[Any] | None = None) -> None:
         replaced: The class in whose place one of prometheus_client's counts in files again.
 
     """
-    moved = list(_moved)
-    _moved.clear()
-    predecessors = {id(new): old for old, new in moved}
-    held = [new.get() for _, new in moved]
-    continued = {type(new) for old, new in moved if hasattr(old, "_params")}
-    if replaced is not None:
-        continued.add(replaced)
-    for new_class in continued:
-        # prometheus_client's code goes on in the files, and locks none.
-        new_class._owner.hand_over()  # noqa: SLF001
-    for old, _ in moved:
-        if hasattr(old, "_params"):
-            # Other threads count in the new values as long as these are read from the files.
-            old._MmapedValue__reset()  # noqa: SLF001
-    for (old, _), value in zip(moved, held, strict=True):
-        for name in _METHODS:
-            vars(old).pop(name, None)
-        if not hasattr(old, "_params"):
-            vars(old).pop("_successor", None)
-            vars(old)[_HANDED_BACK] = value
-            old.__class__ = type(old)._stock_class  # noqa: SLF001
-            old._value = value  # noqa: SLF001
-    metrics = [metric for metric in (reference() for reference in _metrics_moved) if metric]
+    moves = list(_moved)
+    del _moved[: len(moves)]
+    _use_old(moves)
+    for move in moves:
+        move.hold_back()
+    in_files = [move for move in moves if hasattr(move.old, "_params")]
+    in_memory = [move for move in moves if not hasattr(move.old, "_params")]
+    try:
+        continued = {type(move.new) for move in in_files}
+        if replaced is not None:
+            continued.add(replaced)
+        for new_class in continued:
+            # prometheus_client's code goes on in the files, and locks none.
+            new_class._owner.hand_over()  # noqa: SLF001
+        for move in in_files:
+            _read_back(move)
+        given = [_give_back(move) for move in in_memory]
+    finally:
+        for move in moves:
+            move.release_back()
+    for move, value in zip(in_memory, given, strict=True):
+        _give_rest(move, value)
+
+
+def _use_old(moves: list[Move]) -> None:
+    """Give metrics the old values themselves."""
+    predecessors = {id(move.new): move.old for move in moves}
+    references = list(_metrics_moved.values())
     _metrics_moved.clear()
-    for metric in metrics:
-        for observable in _observables(metric):
-            _exchange(observable, predecessors)
+    for metric in [reference() for reference in references]:
+        if metric is not None:
+            for observable in _observables(metric):
+                _exchange(observable, predecessors)
+
+
+def _read_back(move: Move) -> None:
+    """Let a value of prometheus_client's count on in its file."""
+    move.restore()
+    try:
+        move.old._MmapedValue__reset()  # noqa: SLF001
+    except BaseException:
+        move.swap_again()
+        raise
+
+
+def _give_back(move: Move) -> float:
+    """Let a value in memory count on from what the new one holds; return that."""
+    with alone(_lock_of(move.old)):
+        move.restore()
+        value: float = move.new.get()
+        move.old._value = value  # noqa: SLF001
+    return value
+
+
+def _give_rest(move: Move, value: float) -> None:
+    """Give a value in memory what the new one got after it had held `value`.
+
+    Somebody had asked for a method of the new value before, and called it meanwhile.
+    """
+    last = move.new.get()
+    vars(move.old)[_HANDED_BACK] = last
+    if last != value:
+        if move.sets:
+            move.old.set(last)
+        else:
+            move.old.inc(last - value)

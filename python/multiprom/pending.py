@@ -1,0 +1,109 @@
+"""What is done to a value while it moves."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+# What metrics call on their values.
+METHODS = ("inc", "set", "get", "set_exemplar", "get_exemplar")
+
+# How long to wait for another thread that carries operations out, which takes microseconds.
+_SECONDS = 1.0
+
+Methods = dict[str, Callable[..., Any]]
+
+
+def methods_of(value: Any) -> Methods:
+    """Give what metrics call on `value`."""
+    return {name: getattr(value, name) for name in METHODS}
+
+
+class Pending:
+    """Takes what is done to a value until the value is at its new place.
+
+    As long as operations are kept, who counts waits for nobody: it may be a signal handler, or a
+    callback of the garbage collector, in the very thread that moves the value.
+    """
+
+    def __init__(self) -> None:
+        self._operations: deque[tuple[str, tuple[Any, ...]]] = deque()
+        # A signal handler may come in while this very thread has it.
+        self._draining = threading.RLock()
+        self._is_held = False
+        self._known: Callable[[], float] = float
+        self._target: Methods = {}
+        self._pid = os.getpid()
+
+    def hold(self, known: Callable[[], float], target: Methods) -> None:
+        """Keep operations from now on.
+
+        Args:
+            known: Gives what the value held before them.
+            target: What carries them out later.
+
+        """
+        self._is_held = True
+        self._known = known
+        self._target = target
+        self._pid = os.getpid()
+
+    def release(self) -> None:
+        """Carry out what was kept, in order, and from now on all that comes."""
+        self._is_held = False
+        self._drain()
+
+    def inc(self, amount: float) -> None:
+        """Add `amount`, now or later."""
+        # What is no number is refused here, and not where it is carried out.
+        self._do("inc", 0.0 + amount)
+
+    def set(self, value: float, timestamp: float | None = None) -> None:
+        """Set the value, and the Unix time in seconds at which it was set, now or later."""
+        self._do("set", float(value), timestamp)
+
+    def get(self) -> float:
+        """Give the value, with what is to be carried out yet."""
+        self._notice_fork()
+        value = (self._known if self._is_held else self._target["get"])()
+        for name, (operand, *_) in self._operations.copy():
+            value = operand if name == "set" else value + operand
+        return value
+
+    def set_exemplar(self, exemplar: object) -> None:
+        """Do nothing: files have no exemplars."""
+
+    def get_exemplar(self) -> None:
+        """Give None: files have no exemplars."""
+
+    def _do(self, name: str, *arguments: Any) -> None:
+        self._notice_fork()
+        self._operations.append((name, arguments))
+        # Looked at after that: either this thread sees that nothing is kept any more, or the one
+        # that releases it sees the operation.
+        if not self._is_held:
+            self._drain()
+
+    def _notice_fork(self) -> None:
+        """Keep nothing in the child of a fork, which may lack the thread that moves the value."""
+        if self._pid != os.getpid():
+            # The parent's, which carries them out.
+            self._operations.clear()
+            self._draining = threading.RLock()
+            self._is_held = False
+            self._pid = os.getpid()
+
+    def _drain(self) -> None:
+        # One thread at a time, so that the order stays. The others wait, or they would add faster
+        # than it carries out; but not for ever, since it may be suspended: it looks again after it
+        # has given the lock back.
+        while not self._is_held and self._operations and self._draining.acquire(timeout=_SECONDS):
+            try:
+                while not self._is_held and self._operations:
+                    name, arguments = self._operations.popleft()
+                    self._target[name](*arguments)
+            finally:
+                self._draining.release()

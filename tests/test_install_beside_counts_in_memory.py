@@ -1,0 +1,121 @@
+"""install() while other threads are in the midst of prometheus_client's code that counts in memory.
+
+It reads what a value holds, and stores the sum: what was read before the value moved must not be
+counted once more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interpreters import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COUNTED = """
+import sys, threading
+from fractions import Fraction
+from suspended import Amount, Stop, beside
+from prometheus_client import Counter, Gauge, Histogram
+import multiprom
+directory = sys.argv[1]
+counter = Counter("n", "Help")
+gauge = Gauge("g", "Help", multiprocess_mode="sum")
+counter.inc(5)
+gauge.set(5)
+value, level = counter._value, gauge._value
+stop = Stop()
+
+def install():
+    multiprom.install(directory)
+
+def total():
+    collector = multiprom.MultiProcessCollector(None)
+    found = {s.name: s.value for metric in collector.collect() for s in metric.samples}
+    return found["n_total"], found["g"]
+"""
+
+
+def test_a_count_under_way(directory: Path) -> None:
+    script = """
+thread = stop.start(value.inc, Amount(1, stop.come_by))
+beside(stop, thread, value, install)
+stop = Stop()
+print(value.get(), total())
+"""
+    assert run(COUNTED + script, directory) == "6.0 (6.0, 5.0)\n"
+
+
+def test_one_that_does_not_end(directory: Path) -> None:
+    """install() does not wait for it for ever, and what it counts at last counts once."""
+    script = """
+thread = stop.start(value.inc, Amount(1, stop.come_by))
+install()
+counter.inc(10)
+stop.let_go_on()
+thread.join()
+print(value.get(), total())
+"""
+    assert run(COUNTED + script, directory) == "16.0 (16.0, 5.0)\n"
+
+
+def test_a_signal_handler_installs(directory: Path) -> None:
+    """It has interrupted a count of its own thread, which goes on only after it."""
+    script = """
+value.inc(Amount(1, install))
+level.inc(1)
+print(value.get(), total())
+"""
+    assert run(COUNTED + script, directory) == "6.0 (6.0, 6.0)\n"
+
+
+def test_a_count_that_begins_before_and_gets_the_lock_after(directory: Path) -> None:
+    script = """
+increase, change, look = value.inc, level.inc, value.get
+install()
+counter.inc(10)
+gauge.inc(10)
+increase(1)
+increase(Fraction(1, 2))
+increase(Amount(1, lambda: counter.inc(100)))
+change(Amount(1, lambda: gauge.inc(100)))
+print(look(), look() + 1, value.get(), level.get(), total())
+"""
+    assert run(COUNTED + script, directory) == "117.5 118.5 117.5 116.0 (117.5, 116.0)\n"
+
+
+def test_what_is_counted_while_it_waits(directory: Path) -> None:
+    """A thread that counts then does not wait, and finds what it has counted."""
+    script = """
+thread = stop.start(level.inc, Amount(1, stop.come_by))
+installing = threading.Thread(target=install)
+installing.start()
+while "inc" not in vars(level):
+    pass
+gauge.set(2)
+gauge.inc(1)
+got = level.get()
+stop.let_go_on()
+thread.join()
+installing.join()
+print(got, level.get(), total())
+"""
+    assert run(COUNTED + script, directory) == "3.0 3.0 (5.0, 3.0)\n"
+
+
+def test_two_threads_install(directory: Path) -> None:
+    script = """
+thread = stop.start(value.inc, Amount(1, stop.come_by))
+second = threading.Thread(target=install)
+
+def both():
+    second.start()
+    install()
+
+beside(stop, thread, value, both)
+second.join()
+counter.inc(10)
+print(value.get(), total())
+"""
+    assert run(COUNTED + script, directory) == "16.0 (16.0, 5.0)\n"
