@@ -52,3 +52,25 @@ print(scrape())
     first.mkdir()
     printed = run(SCRAPE + script, second, PROMETHEUS_MULTIPROC_DIR=first)
     assert printed == "{'n_total': 6.0, 'g': 3.0}\n"
+
+
+def test_in_the_child_of_a_fork(directory: Path) -> None:
+    """What uninstall() gave back is in the parent's file, and must not be in the child's too."""
+    script = """
+import os, sys
+import multiprom
+from prometheus_client import Counter
+counter = Counter("n", "Help")
+multiprom.install(sys.argv[1])
+counter.inc(100)
+multiprom.uninstall()
+counter.inc(2)
+if os.fork() == 0:
+    multiprom.install(sys.argv[1])
+    counter.inc(1)
+    os._exit(0)
+os.wait()
+print(multiprom.generate_latest(multiprom.MultiProcessCollector(None, sys.argv[1])).decode())
+"""
+    # What was counted between is in memory, and so both processes' own.
+    assert "n_total 103.0\n" in run(script, directory)

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multiprom.environment import VARIABLE
 from multiprom.move import Move, NoFile, alone, is_claimed, is_swapped
@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
 _MOST_RECENT = "mostrecent"
 
-# On an old value: what it was given back, which the file still has too.
+# On an old value: what it was given back, which the file of this process still has too.
 _HANDED_BACK = "_multiprom_handed_back"
+
+
+class _HandedBack(NamedTuple):
+    pid: int
+    value: float
+
 
 # What was moved, in order. A list, since appending is atomic.
 _moved: list[Move] = []
@@ -167,8 +173,11 @@ def move_metrics(places: Iterable[Any]) -> None:
 def _replace(move: Move, at: float | None) -> None:
     """Let the new value count what the old one, which counts in memory, has counted and will."""
     old, new = move.old, move.new
+    handed_back = vars(old).pop(_HANDED_BACK, None)
     # Whether the file has what uninstall() gave back.
-    is_there = new.get() == vars(old).pop(_HANDED_BACK, None)
+    is_there = handed_back == (os.getpid(), new.get())
+    # What uninstall() gave back to the parent of this process its file has.
+    inherited = handed_back.value if handed_back and handed_back.pid != os.getpid() else 0.0
     move.hold()
     try:
         with alone(_lock_of(old)):
@@ -180,7 +189,7 @@ def _replace(move: Move, at: float | None) -> None:
                 if move.sets:
                     new.set(held, at)
                 else:
-                    new.inc(held)
+                    new.inc(held - inherited)
     finally:
         move.release()
         _moved.append(move)
@@ -320,7 +329,7 @@ def _give_rest(move: Move, value: float) -> None:
     Somebody had asked for a method of the new value before, and called it meanwhile.
     """
     last = move.new.get()
-    vars(move.old)[_HANDED_BACK] = last
+    vars(move.old)[_HANDED_BACK] = _HandedBack(os.getpid(), last)
     if last != value:
         if move.sets:
             move.old.set(last)
