@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use crate::archive::Identity;
 use crate::error::{Error, Result};
 use crate::filename::{self, FileName};
+use crate::format;
 use crate::notice::Notice;
 use crate::opening::{self, Opened, Opening, Taken};
-use crate::writer::Writer;
+use crate::reader::Reader;
+use crate::writer::{Left, Writer};
 
 /// So many suffixes a process tries before it gives up.
 const SUFFIXES: u32 = 1000;
@@ -32,15 +34,20 @@ pub(crate) struct Files {
 pub(crate) struct Shared {
     pub(crate) writer: Writer,
     pub(crate) users: usize,
+    /// Whose it is, as the process calls itself.
+    identifier: OsString,
     /// What the process has put behind its identifier; 0 for nothing, which is how it should be.
     suffix: u32,
 }
 
 /// A file that was closed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Closed {
     identity: Identity,
+    identifier: OsString,
     suffix: u32,
+    /// Its series, if an archive adds up what they held.
+    left: HashMap<Box<[u8]>, Left>,
 }
 
 /// What the files of one process identifier are called.
@@ -81,8 +88,13 @@ impl Files {
             let waits = suffix == 0 || own.is_some();
             let opening = Opening { continues, own, waits };
             let taken = match open_in(&directory, naming.directory_was_there, &path, opening)? {
-                Opened::Ours(writer) => {
-                    self.open.insert(path.clone(), Shared { writer: *writer, users: 1, suffix });
+                Opened::Ours(mut writer) => {
+                    if let Some(Closed { left, .. }) = self.closed.remove(&path) {
+                        follow(&mut writer, left, prefix);
+                    }
+                    let identifier = naming.identifier.clone();
+                    let shared = Shared { writer: *writer, users: 1, identifier, suffix };
+                    self.open.insert(path.clone(), shared);
                     naming.directory_was_there = true;
                     self.opened_in.insert(directory);
                     if let Some((taken, path_of_other)) = avoided {
@@ -122,23 +134,32 @@ impl Files {
         if let Some(shared) = self.open.get_mut(path) {
             shared.users -= 1;
             if shared.users == 0
-                && let Some(Shared { writer, suffix, .. }) = self.open.remove(path)
+                && let Some(Shared { writer, identifier, suffix, .. }) = self.open.remove(path)
             {
+                let is_added_up =
+                    FileName::of_path(path).is_some_and(|name| name.kind.is_added_up());
+                let left = if is_added_up { writer.left() } else { HashMap::new() };
                 let identity = writer.identity();
-                self.closed.insert(path.to_owned(), Closed { identity, suffix });
+                let closed = Closed { identity, identifier, suffix, left };
+                self.closed.insert(path.to_owned(), closed);
             }
         }
     }
 
     /// Has the headers of closed files of these identifiers say that `prometheus_client` writes them.
     pub(crate) fn hand_over_closed(&self, identifiers: &HashSet<OsString>) {
-        for (path, Closed { identity, suffix }) in &self.closed {
-            let name = FileName::of_path(path);
-            if *suffix == 0 && name.is_some_and(|name| identifiers.contains(name.pid)) {
+        for (path, Closed { identity, identifier, suffix, .. }) in &self.closed {
+            if *suffix == 0 && identifiers.contains(identifier) {
                 // What cannot be opened nobody will continue.
                 let _ = opening::hand_over_closed(path, *identity);
             }
         }
+    }
+
+    /// Forgets what was left in closed files of an identifier that nobody counts under any more.
+    pub(crate) fn forget_left(&mut self, identifier: &OsStr) {
+        let same = self.closed.values_mut().filter(|closed| closed.identifier == identifier);
+        same.for_each(|closed| closed.left = HashMap::new());
     }
 
     /// Counts in more users of an open file.
@@ -190,6 +211,23 @@ impl Files {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// Has a writer go on from what was left in an earlier file of its name.
+fn follow(writer: &mut Writer, left: HashMap<Box<[u8]>, Left>, prefix: &str) {
+    let mut archived = HashSet::new();
+    if left.keys().any(|head| !writer.knows(head)) {
+        let path = writer.path().with_file_name(filename::archive(filename::kind_of(prefix)));
+        // What cannot be read is not there.
+        let _ = Reader::default().read(
+            &path,
+            |_| false,
+            |_, entry| {
+                archived.extend(format::entry_head(entry.key));
+            },
+        );
+    }
+    writer.follow(left, |head| archived.contains(head));
 }
 
 fn open_in(directory: &Path, was_there: bool, path: &Path, opening: Opening) -> Result<Opened> {

@@ -114,6 +114,12 @@ impl Kind<'_> {
         !self.is_live() && self.rule() != Rule::PerProcess
     }
 
+    /// Whether an archive adds up what dead processes held.
+    #[must_use]
+    pub fn is_added_up(self) -> bool {
+        !self.is_live() && self.rule() == Rule::Sum
+    }
+
     /// The rule for families of this kind; a gauge mode that is not known behaves as `all`.
     #[must_use]
     pub fn rule(self) -> Rule {

@@ -55,38 +55,28 @@ impl Series {
         Self { head, slot: Slot::default(), number, folded: AtomicU64::new(0), private }
     }
 
-    /// Gives it a cell of its own, which may be short of what an archive has.
+    /// Says how much of it an archive has, of which its next cell will be short.
     pub(crate) fn fold(&self, folded: f64) {
-        // Nothing can be short of infinity.
-        let folded = if folded.is_finite() { folded } else { 0.0 };
         self.folded.store(folded.to_bits(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn folded(&self) -> f64 {
+        f64::from_bits(self.folded.load(Ordering::Relaxed))
     }
 
     /// What the cell has to hold for the series to come to `value`.
     #[inline]
     pub(crate) fn in_cell(&self, value: f64) -> f64 {
-        match self.folded.load(Ordering::Relaxed) {
-            0 => value,
-            folded => value - f64::from_bits(folded),
-        }
+        value - self.folded()
     }
 
     /// What the series comes to if its cell holds `value`.
     #[inline]
     pub(crate) fn of_cell(&self, value: f64) -> f64 {
-        match self.folded.load(Ordering::Relaxed) {
-            0 => value,
-            folded => f64::from_bits(folded) + value,
-        }
-    }
-
-    /// Moves what it holds in memory to a cell; see [`Private::move_to`].
-    pub(crate) fn move_to(&self, cell: &Cell, is_whole: bool) {
-        let mut private = self.private();
-        if let Pending::Set(value, timestamp) = private.pending {
-            private.pending = Pending::Set(self.in_cell(value), timestamp);
-        }
-        private.move_to(cell, is_whole);
+        let folded = self.folded();
+        // Adding zero would take the sign of a zero.
+        if folded == 0.0 { value } else { value + folded }
     }
 
     /// Whether it has no cell, but should.
@@ -110,17 +100,17 @@ impl Series {
         }
     }
 
-    /// Forgets what was in a closed file, which is that of another identifier. There must be no cell.
+    /// Forgets what was in a closed file, which is that of another identifier.
     pub(crate) fn begin(&self) {
         self.private().closed = 0.0;
-        self.fold(0.0);
     }
 
     /// Gives up the cell of a process that this one was forked from.
     pub(crate) fn forget(&self) {
         self.slot.unsettle();
-        self.begin();
-        self.private().pending = Pending::default();
+        let mut private = self.private();
+        private.closed = 0.0;
+        private.pending = Pending::default();
     }
 }
 
@@ -149,19 +139,14 @@ impl Private {
         self.pending = Pending::Set(value, timestamp);
     }
 
-    /// What a file holds that was closed.
-    pub(crate) fn closed(&self) -> f64 {
-        self.closed
-    }
-
     /// Whether it holds something that no file holds.
     pub(crate) fn is_pending(&self) -> bool {
         self.pending != Pending::default()
     }
 
-    /// Moves what is pending into a cell: only that, since a closed file holds the rest; all if
-    /// `is_whole`, because that is not continued, and no archive adds up what it held.
-    pub(crate) fn move_to(&mut self, cell: &Cell, is_whole: bool) {
+    /// Moves what is pending into a cell: only that, since a closed file holds the rest, or an archive
+    /// what is `folded`; all if `is_whole`, because neither counts on.
+    pub(crate) fn move_to(&mut self, cell: &Cell, is_whole: bool, folded: f64) {
         match self.pending {
             Pending::Added(amount) if is_whole => {
                 cell.set(self.closed + amount, 0.0);
@@ -172,7 +157,7 @@ impl Private {
                     cell.add(amount);
                 }
             }
-            Pending::Set(value, timestamp) => cell.set(value, timestamp),
+            Pending::Set(value, timestamp) => cell.set(value - folded, timestamp),
         }
         *self = Self { values: self.values, ..Self::default() };
     }

@@ -101,6 +101,10 @@ impl State {
                         worker.settle_all(files, false);
                     }
                     worker.close(files);
+                    let identifier = &worker.naming.identifier;
+                    if workers.values().all(|other| other.naming.identifier != *identifier) {
+                        files.forget_left(identifier);
+                    }
                 }
             }
         }
@@ -146,6 +150,12 @@ impl Locked {
         state.forget_dropped();
         Self(state)
     }
+}
+
+/// Keeps others from the lock, for tests.
+#[cfg(test)]
+pub(crate) fn hold() -> impl Sized {
+    Locked::new()
 }
 
 impl Drop for Locked {

@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -14,9 +15,8 @@ use tempfile::TempDir;
 use crate::compaction::{Options, compact_on};
 use crate::compaction_testing::{names, sweep, totals};
 use crate::disk::{Checkpoint, Disk, Step};
-use crate::lock;
 use crate::reader::{Outcome, Reader};
-use crate::values::{Caller, Class, Operation, Value, settle};
+use crate::values::{Caller, Class, Operation, Value, hold, settle};
 
 /// The values of one identifier in one directory.
 struct Counting {
@@ -190,31 +190,84 @@ fn what_is_set_after_its_file_was_folded_counts_once() {
     assert_eq!([totals(path)["gauge_sum"], totals(path)["counter"]], [8.0, 10.0]);
 }
 
+/// Where a sum gauge is set after its file was closed: to 5 before, and to 3 in the end.
+fn set_again(fate: impl FnOnce(&Path), again: impl FnOnce(&Counting, Value) -> Value) -> [f64; 2] {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let counting = Counting::of(path, "again");
+    let gauge = counting.value("gauge_sum", "gauge");
+    gauge.operate(Operation::Set(5.0, 0.0), &counting.caller);
+    counting.class.close();
+    fate(path);
+    let gauge = again(&counting, gauge);
+    let got = gauge.operate(Operation::Set(3.0, 0.0), &counting.caller);
+    [got, totals(path)["gauge"]]
+}
+
+fn fold(path: &Path) {
+    assert_eq!(sweep(path).files_folded, 1);
+}
+
+#[test]
+#[allow(clippy::float_cmp)] // Whole numbers.
+fn a_series_made_anew_after_its_file_was_folded_counts_once() {
+    let made_anew = |counting: &Counting, old| {
+        let_go(old);
+        counting.value("gauge_sum", "gauge")
+    };
+    assert_eq!(set_again(fold, made_anew), [3.0, 3.0]);
+}
+
+#[test]
+#[allow(clippy::float_cmp)] // Whole numbers.
+fn a_second_class_does_not_hide_what_was_folded() {
+    let second = |counting: &Counting, old| {
+        let second = Counting::of(Path::new(counting.caller.directory.as_ref().unwrap()), "again");
+        second.value("gauge_sum", "gauge").operate(Operation::Set(7.0, 0.0), &second.caller);
+        old
+    };
+    assert_eq!(set_again(fold, second), [3.0, 3.0]);
+}
+
+/// The archive is there, but has nothing of the series.
+#[test]
+#[allow(clippy::float_cmp)] // Whole numbers.
+fn a_removed_file_is_not_taken_for_a_folded_one() {
+    let remove = |path: &Path| {
+        let other = Counting::of(path, "other");
+        let value = other.value("gauge_sum", "other");
+        other.add(&value, 1.0);
+        fs::remove_file(path.join("gauge_sum_again.db")).unwrap();
+        let_go((value, other));
+        sweep(path);
+        assert!(path.join("gauge_sum_compacted.db").exists());
+    };
+    assert_eq!(set_again(remove, |_, old| old), [3.0, 3.0]);
+}
+
 /// Whoever drops a value has Python's interpreter, and must not wait for one that opens files.
 #[test]
 fn a_value_is_dropped_beside_a_lock_that_is_held() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
-    let first = Counting::of(path, "held");
-    let value = first.value("counter", "n");
-    first.add(&value, 1.0);
-    // Opening its file waits for another process, longest beside a compaction.
-    let other = Counting::of(path, "other");
-    let _compaction = lock::directory(path, Duration::ZERO).unwrap();
-    let held = fs::File::create(path.join("counter_other.db")).unwrap();
-    held.lock().unwrap();
-    thread::scope(|scope| {
-        let opening = scope.spawn(|| other.value("counter", "n"));
-        while first.class.try_value("counter", b"[]", None).is_some() {
-            thread::yield_now();
-        }
-        drop((value, first));
-        assert!(!opening.is_finished());
-        opening.join().unwrap();
+    let counting = Counting::of(path, "held");
+    let value = counting.value("counter", "n");
+    counting.add(&value, 1.0);
+    let held = hold();
+    let (dropped, is_dropped) = mpsc::channel();
+    let dropping = thread::spawn(move || {
+        drop((value, counting));
+        dropped.send(()).unwrap();
     });
-    // Forgotten when the lock was free: its file is closed.
+    let in_time = is_dropped.recv_timeout(Duration::from_mins(1));
+    let file = fs::File::open(path.join("counter_held.db")).unwrap();
+    assert!(file.try_lock().is_err(), "it was forgotten by whom?");
+    drop(held);
+    assert_eq!(in_time, Ok(()));
+    dropping.join().unwrap();
+    // Forgotten when the lock is free: the file is closed.
     settle(true);
-    fs::File::open(path.join("counter_held.db")).unwrap().try_lock().unwrap();
+    file.try_lock().unwrap();
 }
 
 /// A compaction was killed between its commit and its deletions; then a worker of the same name

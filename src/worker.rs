@@ -13,7 +13,6 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::error::{Error, Result, message};
 use crate::filename;
 use crate::files::{Files, Naming};
-use crate::metric::Rule;
 use crate::notice::Notice;
 use crate::series::{Private, Series};
 
@@ -63,17 +62,6 @@ struct Kind {
 impl Kind {
     fn is_live(&self) -> bool {
         filename::kind_of(&self.prefix).is_live()
-    }
-
-    /// Whether an archive keeps what a closed file held, so that only what is new is to be added.
-    fn is_archived(&self) -> bool {
-        !self.is_live() && filename::kind_of(&self.prefix).rule() == Rule::Sum
-    }
-
-    /// Whether there is an archive beside the file at `path`.
-    fn has_archive_beside(&self, path: &Path) -> bool {
-        let archive = filename::file(&self.prefix, filename::ARCHIVE_PID.as_ref(), 0);
-        path.with_file_name(archive).exists()
     }
 
     /// Takes the cells away.
@@ -229,9 +217,10 @@ impl Worker {
         }
         while let Some(head) = self.kinds[kind].orphans.keys().next().cloned() {
             let Some(writer) = files.writer(&path) else { break };
+            let folded = writer.folded(&head);
             let (mapping, offset) = writer.place(&head)?;
             if let Some(mut private) = self.kinds[kind].orphans.remove(&head) {
-                private.move_to(mapping.cell(offset), false);
+                private.move_to(mapping.cell(offset), false, folded);
             }
         }
         Ok(())
@@ -247,19 +236,17 @@ impl Worker {
         // Not there if another worker's trouble took it away; the next attempt opens it again.
         let Some(writer) = files.writer(path) else { return Ok(()) };
         let kind = &mut self.kinds[kind];
-        let is_archived = kind.is_archived();
-        let is_known = writer.knows(&series.head);
-        if !is_known {
-            let closed = series.private().closed();
-            // Else the file was removed, and what it held with it.
-            let is_folded = is_archived && closed != 0.0 && kind.has_archive_beside(path);
-            series.fold(if is_folded { closed } else { 0.0 });
-        }
+        // Of other kinds no archive adds up what a closed file held, so that all of it moves.
+        let is_whole =
+            !filename::kind_of(&kind.prefix).is_added_up() && !writer.knows(&series.head);
+        let folded = writer.folded(&series.head);
         kind.stuck = Some(Arc::clone(series));
         let (mapping, offset) = writer.place(&series.head)?;
         kind.stuck = None;
-        let is_whole = !is_archived && !is_known;
-        series.slot.settle(mapping, offset, |cell| series.move_to(cell, is_whole));
+        series.fold(folded);
+        series.slot.settle(mapping, offset, |cell| {
+            series.private().move_to(cell, is_whole, folded);
+        });
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //! The entry is written first and `used` is published last, so what a reader finds below `used` is
 //! whole, wherever the writer was killed. How a file comes to be ours: [`crate::opening`].
 
+use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::hash::BuildHasher;
 use std::io;
@@ -36,6 +37,18 @@ pub(crate) struct Writer {
     hasher: DefaultHashBuilder,
     /// What the header says of who writes the file.
     magic: [u8; HEADER_PADDING_SIZE],
+    /// What an archive has of series that this process has counted in an earlier file of this name,
+    /// by head: the entries are short of it.
+    folded: HashMap<Box<[u8]>, f64>,
+}
+
+/// What is known of a series whose file was closed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Left {
+    /// What an archive had of it before.
+    folded: f64,
+    /// What its entry held.
+    held: f64,
 }
 
 /// An entry, by the hash of its head.
@@ -62,8 +75,7 @@ impl Writer {
             // At once: if we are killed before it has its blocks, prometheus_client cannot read an
             // empty file.
             file.write_all_at(&header(used, MAGIC_WRITER)?.to_ne_bytes(), 0)?;
-        }
-        if metadata.len() > 0 {
+        } else {
             let mut header = [0; HEADER_SIZE];
             let length = io::Read::read(&mut &file, &mut header)?;
             io::Seek::rewind(&mut &file)?;
@@ -95,6 +107,7 @@ impl Writer {
             entries: HashTable::with_capacity(places.len()),
             hasher: DefaultHashBuilder::default(),
             magic: MAGIC_WRITER,
+            folded: HashMap::new(),
         };
         writer.publish()?;
         for (head, offset) in places {
@@ -133,13 +146,65 @@ impl Writer {
     pub(crate) fn take_entries(&mut self, other: &Self) -> Result<()> {
         self.grow(self.used + other.used)
             .map_err(|source| Error::Io { path: self.path.clone(), source })?;
-        let bytes = other.mapping.read(HEADER_SIZE, other.used);
+        other.each_entry(|head, entry| {
+            let (mapping, offset) = self.place(&head)?;
+            mapping.cell(offset).set(entry.value, entry.timestamp);
+            Ok(())
+        })?;
+        self.folded.extend(other.folded.clone());
+        Ok(())
+    }
+
+    /// What an archive has of the series with this head, that its entry is short of.
+    pub(crate) fn folded(&self, head: &[u8]) -> f64 {
+        self.folded.get(head).copied().unwrap_or_default()
+    }
+
+    /// What is to be known of the series if the file is folded after it was closed.
+    pub(crate) fn left(&self) -> HashMap<Box<[u8]>, Left> {
+        let earlier = self.folded.iter();
+        let mut left: HashMap<_, _> = earlier
+            .map(|(head, folded)| (head.clone(), Left { folded: *folded, held: 0.0 }))
+            .collect();
+        // Collecting cannot fail.
+        let _ = self.each_entry(|head, entry| {
+            left.entry(head).or_insert(Left { folded: 0.0, held: 0.0 }).held = entry.value;
+            Ok(())
+        });
+        left
+    }
+
+    /// Learns what was left in an earlier file of this name: what is not here any more is in the
+    /// archive, if that `has` it; else somebody has removed it.
+    pub(crate) fn follow(
+        &mut self,
+        left: HashMap<Box<[u8]>, Left>,
+        mut has: impl FnMut(&[u8]) -> bool,
+    ) {
+        for (head, Left { folded, held }) in left {
+            let folded = if self.knows(&head) {
+                folded
+            } else if has(&head) {
+                folded + held
+            } else {
+                0.0
+            };
+            // Nothing can be short of infinity.
+            if folded != 0.0 && folded.is_finite() {
+                self.folded.insert(head, folded);
+            }
+        }
+    }
+
+    fn each_entry(
+        &self,
+        mut visit: impl FnMut(Box<[u8]>, format::Entry<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let bytes = self.mapping.read(HEADER_SIZE, self.used);
         let mut rest = &bytes[..];
         while let format::Parsed::Entry(entry, size) = format::parse_entry(rest, rest.len()) {
             // A key that was written once has a head.
-            let head = format::entry_head(entry.key).unwrap_or_default();
-            let (mapping, offset) = self.place(&head)?;
-            mapping.cell(offset).set(entry.value, entry.timestamp);
+            visit(format::entry_head(entry.key).unwrap_or_default(), entry)?;
             rest = &rest[size..];
         }
         Ok(())
