@@ -7,7 +7,7 @@ from typing import Any, final
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
-from typing_extensions import Self, disjoint_base
+from typing_extensions import disjoint_base
 
 from multiprom.reports import Left, Report
 
@@ -204,17 +204,6 @@ class Value:
 
     """
 
-    def __new__(
-        cls,
-        typ: str,
-        metric_name: str,
-        name: str,
-        labelnames: Sequence[str],
-        labelvalues: Sequence[str],
-        help_text: str,
-        multiprocess_mode: str = "",
-        **_kwargs: Any,
-    ) -> Self: ...
     def __init__(
         self,
         typ: str,

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pyo3::call::PyCallArgs;
 use pyo3::exceptions::{PyException, PyImportError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -75,13 +76,19 @@ impl Owner {
     /// Has it closed by `prometheus_client`'s `close_all_multiprocess_files`, which forgets whom it
     /// has closed.
     fn register(slf: &Bound<'_, Self>) -> PyResult<()> {
-        if slf.get().closed.swap(false, Ordering::Relaxed) {
-            let py = slf.py();
-            let Some(layer) = python_layer(py)? else { return Ok(()) };
-            let arguments = (&slf.get().values, slf.getattr(intern!(py, "close"))?);
-            layer.call_method1(intern!(py, "register_cleanup"), arguments)?;
+        let py = slf.py();
+        let Self { closed, values, .. } = slf.get();
+        if !closed.swap(false, Ordering::Relaxed) {
+            return Ok(());
         }
-        Ok(())
+        let registered = slf.getattr(intern!(py, "close")).and_then(|close| {
+            call(python_layer(py), intern!(py, "register_cleanup"), (values, close))
+        });
+        if registered.is_err() {
+            // Another operation is to do it.
+            closed.store(true, Ordering::Relaxed);
+        }
+        registered
     }
 
     /// The key of a series.
@@ -281,26 +288,34 @@ fn tell(py: Python<'_>) -> PyResult<()> {
         // Whatever a log handler raises, counting must not fail.
         Err(error) if error.is_instance_of::<PyException>(py) => error.write_unraisable(py, None),
         Err(error) => interruption = Err(error),
-        Ok(_) => {}
+        Ok(()) => {}
     };
     if !values::has_notices() {
         return Ok(());
     }
     let (notices, opened_in) = py.detach(values::take_notices);
     for notice in notices {
-        let Some(layer) = python_layer(py)? else { break };
         let arguments = (notice.to_string(), notice.is_warning());
-        heed(layer.call_method1(intern!(py, "log"), arguments));
+        heed(call(python_layer(py), intern!(py, "log"), arguments));
     }
     for directory in opened_in {
-        let Some(compaction) = own_module(py, intern!(py, "multiprom.compaction"))? else { break };
-        heed(compaction.call_method1(intern!(py, "sweep"), (directory.as_os_str(),)));
+        let compaction = own_module(py, intern!(py, "multiprom.compaction"));
+        heed(call(compaction, intern!(py, "sweep"), (directory.as_os_str(),)));
     }
     interruption
 }
 
 fn python_layer(py: Python<'_>) -> PyResult<Option<Bound<'_, PyModule>>> {
     own_module(py, intern!(py, "multiprom.values"))
+}
+
+/// Calls a function of a module, if there is one.
+fn call<'py>(
+    module: PyResult<Option<Bound<'py, PyModule>>>,
+    name: &Bound<'py, PyString>,
+    arguments: impl PyCallArgs<'py>,
+) -> PyResult<()> {
+    module?.map_or(Ok(()), |module| module.call_method1(name, arguments).map(drop))
 }
 
 /// A module of the Python layer; none at the end of the interpreter, which then imports nothing: who
@@ -311,7 +326,8 @@ fn own_module<'py>(
 ) -> PyResult<Option<Bound<'py, PyModule>>> {
     match PyModule::import(py, name) {
         Ok(module) => Ok(Some(module)),
-        Err(error) if error.is_instance_of::<PyImportError>(py) => Ok(None),
+        // Not ModuleNotFoundError, which says that something is wrong.
+        Err(error) if error.get_type(py).is(py.get_type::<PyImportError>()) => Ok(None),
         Err(error) => Err(error),
     }
 }
