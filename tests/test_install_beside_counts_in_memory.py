@@ -104,6 +104,35 @@ print(got, level.get(), total())
     assert run(COUNTED + script, directory) == "3.0 3.0 (5.0, 3.0)\n"
 
 
+def test_a_child_that_is_just_being_made(directory: Path) -> None:
+    """Its thread has looked up the class that counts in memory already."""
+    script = """
+from prometheus_client import values
+labelled = Counter("l", "Help", ["label"])
+stock = values.MutexValue
+
+class Suspended(stock):
+    def __init__(self, *arguments, **keywords):
+        stop.come_by()
+        super().__init__(*arguments, **keywords)
+
+values.ValueClass = Suspended
+thread = stop.start(lambda: labelled.labels("x").inc(3))
+values.ValueClass = stock
+installing = threading.Thread(target=install)
+installing.start()
+while values.ValueClass is stock:
+    pass
+stop.let_go_on()
+thread.join()
+installing.join()
+labelled.labels("x").inc(1)
+collector = multiprom.MultiProcessCollector(None)
+print([s.value for m in collector.collect() for s in m.samples if s.labels])
+"""
+    assert run(COUNTED + script, directory) == "[4.0]\n"
+
+
 def test_two_threads_install(directory: Path) -> None:
     script = """
 thread = stop.start(value.inc, Amount(1, stop.come_by))

@@ -20,6 +20,7 @@ import os, sys, threading
 from suspended import Amount, Stop, beside
 from prometheus_client import Counter, Gauge, mmap_dict, values
 import multiprom
+from scripts import finish, scrape
 directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
 counter = Counter("n", "Help", ["label"])
 gauge = Gauge("g", "Help", multiprocess_mode="sum")
@@ -41,14 +42,8 @@ def at_write_value(act):
     mmap_dict.MmapedDict.write_value = write_value
 
 def total():
-    collector = multiprom.MultiProcessCollector(None)
-    found = {s.name: s.value for metric in collector.collect() for s in metric.samples}
+    found = scrape()
     return found["n_total"], found["g"]
-
-def finish():
-    sys.stdout.flush()
-    # Where something of prometheus_client's is left open, that is no concern here.
-    os._exit(0)
 """
 
 # Where the count of 1 is suspended, by what follows.
@@ -186,33 +181,103 @@ finish()
     assert values_of(file) == {"n_total a": 6.0, "l_total": 7.0}
 
 
+def test_a_value_that_is_just_being_made(directory: Path) -> None:
+    """It has added to the file when install() comes to it, and counts before that is done."""
+    script = """
+stock, make_key = values.ValueClass, values.mmap_key
+
+def suspended_key(*arguments):
+    if arguments[0] == "l":
+        stop.come_by()
+    return make_key(*arguments)
+
+def make():
+    late = stock("counter", "l", "l_total", [], [], "Help")
+    late.inc(7)
+
+values.mmap_key = suspended_key
+thread = stop.start(make)
+beside(stop, thread, value, multiprom.install)
+counter.labels("b").inc(1)
+finish()
+"""
+    run(COUNTED + script, PROMETHEUS_MULTIPROC_DIR=directory)
+    [file] = directory.glob("counter_*.db")
+    assert values_of(file) == {"n_total a": 5.0, "l_total": 7.0, "n_total b": 1.0}
+
+
+def test_values_of_the_class_of_before(directory: Path) -> None:
+    """Whoever has kept it makes values that count with the others, and go back with them."""
+    script = """
+stock = values.ValueClass
+multiprom.install()
+counter.labels("b").inc(1)
+kept = stock("counter", "l", "l_total", [], [], "Help")
+kept.inc(7)
+level = stock("gauge", "m", "m", [], [], "Help", multiprocess_mode="mostrecent")
+level.set(3, 1234.5)
+counter.labels("c").inc(2)
+found = [kept.get(), level.get()]
+multiprom.uninstall()
+kept.inc(1)
+print(found, kept.get(), level.get(), stock("counter", "l", "l_total", [], [], "Help").get())
+finish()
+"""
+    printed = run(COUNTED + script, PROMETHEUS_MULTIPROC_DIR=directory)
+    assert printed == "[7.0, 3.0] 8.0 3.0 8.0\n"
+    [file] = directory.glob("counter_*.db")
+    assert values_of(file) == {
+        "n_total a": 5.0,
+        "n_total b": 1.0,
+        "l_total": 8.0,
+        "n_total c": 2.0,
+    }
+
+
+def test_one_that_cannot_move(directory: Path) -> None:
+    """It counts in memory, with a warning, and keeps no other from moving."""
+    script = """
+from warned import messages
+refused, last = Counter("refused", "Help"), Counter("z", "Help")
+refused.inc(2)
+last.inc(3)
+make_key = values.mmap_key
+
+def refuse(*arguments):
+    if arguments[0] == "refused":
+        raise ValueError("unheard of")
+    return make_key(*arguments)
+
+values.mmap_key = refuse
+multiprom.install()
+refused.inc(1)
+last.inc(1)
+print(refused._value.get(), last._value.get(), last._value._multiprocess, total())
+print(*messages)
+finish()
+"""
+    assert run(COUNTED + script, PROMETHEUS_MULTIPROC_DIR=directory) == (
+        "3.0 4.0 True (5.0, 5.0)\n"
+        "could not move a series of 'refused_total', which counts in memory: "
+        "ValueError('unheard of')\n"
+    )
+
+
 def test_threads_that_count_meanwhile(directory: Path) -> None:
     script = """
-import time
-sys.setswitchinterval(1e-6)
-done = threading.Event()
-counted = [0] * 3
+from counting_threads import CountingThreads
 
-def count(index):
-    while not done.is_set():
-        child.inc()
-        value.inc(1)
-        gauge.inc()
-        level.inc(1)
-        counted[index] += 1
+def count():
+    child.inc()
+    value.inc(1)
+    gauge.inc()
+    level.inc(1)
 
-threads = [threading.Thread(target=count, args=(index,)) for index in range(3)]
-for thread in threads:
-    thread.start()
-time.sleep(0.05)
+threads = CountingThreads(count)
+threads.wait_for(1000)
 multiprom.install()
-goal = sum(counted) + 1000
-while sum(counted) < goal:
-    time.sleep(0.001)
-done.set()
-for thread in threads:
-    thread.join()
-expected = 5.0 + 2 * sum(counted)
+threads.wait_for(1000)
+expected = 5.0 + 2 * threads.stop()
 print(failures, value.get() - expected, level.get() - expected, [n - expected for n in total()])
 finish()
 """

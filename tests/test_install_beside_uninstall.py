@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from interpreters import run
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ COUNTED = """
 import os, sys, threading
 from prometheus_client import Counter, Gauge, values
 import multiprom
+from scripts import finish, scrape
 directory = sys.argv[1]
 counters = [Counter(f"n{number}", "Help") for number in range(3)]
 gauge = Gauge("g", "Help", multiprocess_mode="sum")
@@ -25,10 +27,6 @@ def count():
         value.inc(1)
     gauge.inc()
 
-def finish():
-    sys.stdout.flush()
-    # prometheus_client leaves its files open.
-    os._exit(0)
 """
 
 
@@ -108,14 +106,69 @@ multiprom.uninstall()
 values.mmap_key = make_key
 assert counts >= 4
 print([value.get() for value in held] == [2.0 * counts] * 3, gauge._value.get() == counts)
-collector = multiprom.MultiProcessCollector(None)
-found = {s.name: s.value for metric in collector.collect() for s in metric.samples}
+found = scrape()
 print([found[f"n{number}_total"] for number in range(3)] == [2.0 * counts] * 3)
 print(sorted(os.listdir(directory)) == [f"counter_{os.getpid()}.db", f"gauge_sum_{os.getpid()}.db"])
 finish()
 """
     printed = run(COUNTED + script, directory, PROMETHEUS_MULTIPROC_DIR=directory)
     assert printed == "True True\nTrue\nTrue\n"
+
+
+def test_a_thread_that_had_a_method_of_prometheus_client_in_hand(directory: Path) -> None:
+    """It waits for the lock, as it would without multiprom, and counts in the value."""
+    script = """
+increase = held[0].inc
+failures = []
+threading.excepthook = lambda arguments: failures.append(arguments.exc_value)
+multiprom.install()
+increase(1)
+make_key = values.mmap_key
+threads = []
+
+def counting_key(*arguments):
+    threads.append(threading.Thread(target=increase, args=[1]))
+    threads[-1].start()
+    return make_key(*arguments)
+
+values.mmap_key = counting_key
+multiprom.uninstall()
+values.mmap_key = make_key
+for thread in threads:
+    thread.join()
+print(failures, held[0].get() - len(threads), len(threads) >= 4)
+finish()
+"""
+    printed = run(COUNTED + script, directory, PROMETHEUS_MULTIPROC_DIR=directory)
+    assert printed == "[] 1.0 True\n"
+
+
+@pytest.mark.parametrize("is_stock", [False, True], ids=["in memory", "in files"])
+def test_a_series_made_meanwhile(is_stock: bool, directory: Path) -> None:
+    """It stays in the shared files, and prometheus_client's code does not add where it is."""
+    script = """
+from multiprom import moving
+labelled = Counter("l", "Help", ["label"])
+labelled.labels("a").inc(1)
+multiprom.install(directory)
+use_old = moving._use_old
+
+def make_one(moves):
+    labelled.labels("b").inc(5)
+    use_old(moves)
+
+moving._use_old = make_one
+multiprom.uninstall()
+labelled.labels("b").inc(2)
+labelled.labels("c").inc(3)
+collector = multiprom.MultiProcessCollector(None, directory)
+found = {s.labels["label"]: s.value for m in collector.collect() for s in m.samples if s.labels}
+print(found["b"], labelled.labels("a")._value.get(), found.get("c"))
+finish()
+"""
+    variables: Any = {"PROMETHEUS_MULTIPROC_DIR": directory} if is_stock else {}
+    printed = run(COUNTED + script, directory, **variables)
+    assert printed == f"7.0 1.0 {3.0 if is_stock else None}\n"
 
 
 def test_files_that_prometheus_client_cannot_open(directory: Path) -> None:
@@ -135,8 +188,7 @@ except PermissionError:
     print("refused")
 values.MmapedDict = open_file
 count()
-collector = multiprom.MultiProcessCollector(None)
-found = {s.name: s.value for metric in collector.collect() for s in metric.samples}
+found = scrape()
 print([found[f"n{number}_total"] for number in range(3)], found["g"])
 finish()
 """
@@ -146,31 +198,15 @@ finish()
 
 def test_again_and_again_while_threads_count(directory: Path) -> None:
     script = """
-import time
-sys.setswitchinterval(1e-6)
-done = threading.Event()
-counted = [0] * 3
+from counting_threads import CountingThreads
 multiprom.install(directory)
-
-def count_on(index):
-    while not done.is_set():
-        count()
-        counted[index] += 1
-
-threads = [threading.Thread(target=count_on, args=(index,)) for index in range(3)]
-for thread in threads:
-    thread.start()
+threads = CountingThreads(count)
 for _ in range(10):
     multiprom.uninstall()
-    goal = sum(counted) + 20
-    while sum(counted) < goal:
-        time.sleep(0.001)
+    threads.wait_for(20)
     multiprom.install(directory)
 multiprom.uninstall()
-done.set()
-for thread in threads:
-    thread.join()
-total = sum(counted)
+total = threads.stop()
 print([value.get() - 2 * total for value in held], gauge._value.get() - total)
 """
     assert run(COUNTED + script, directory) == "[0.0, 0.0, 0.0] 0.0\n"

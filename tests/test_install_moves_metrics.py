@@ -261,32 +261,20 @@ print(scrape()["n_total"])
 
 def test_threads_that_count_meanwhile(directory: Path) -> None:
     script = """
-import threading, time
-sys.setswitchinterval(1e-6)
-done = threading.Event()
-counted = [0] * 3
+from counting_threads import CountingThreads
 held = counter._value
 
-def count(index):
-    while not done.is_set():
-        counter.inc()
-        child.inc()
-        held.inc(1)
-        counted[index] += 1
+def count():
+    counter.inc()
+    child.inc()
+    held.inc(1)
 
-threads = [threading.Thread(target=count, args=(index,)) for index in range(3)]
-for thread in threads:
-    thread.start()
-time.sleep(0.05)
+threads = CountingThreads(count)
+threads.wait_for(1000)
 multiprom.install(directory)
-goal = sum(counted) + 1000
-while sum(counted) < goal:
-    time.sleep(0.001)
-done.set()
-for thread in threads:
-    thread.join()
+threads.wait_for(1000)
+total = threads.stop()
 found = scrape()
-total = sum(counted)
 print(counter._value.get() - 2 * total, child._value.get() - total)
 print(found["n_total"] - 2 * total, found["l_total a"] - total)
 """

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 SCRIPT = """
 import os, shutil, sys, warnings
 import multiprom
+from scripts import finish, scrape
 from prometheus_client import Counter, Gauge
 directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
 counter = Counter("n", "Help", ["label"])
@@ -20,15 +21,6 @@ gauge = Gauge("g", "Help", multiprocess_mode="sum")
 child = counter.labels("a")
 child.inc(3)
 gauge.set(5)
-
-def scrape():
-    collector = multiprom.MultiProcessCollector(None)
-    return {s.name: s.value for metric in collector.collect() for s in metric.samples}
-
-def finish():
-    sys.stdout.flush()
-    # Where something of prometheus_client's is left open, that is no concern here.
-    os._exit(0)
 """
 
 # What happens to each file.

@@ -196,29 +196,13 @@ print(sorted(name for name in os.listdir(directory) if "_w" in name and "counter
 
 def test_threads_that_count_meanwhile(directory: Path) -> None:
     script = """
-import threading, time
-sys.setswitchinterval(1e-6)
-done = threading.Event()
-counted = [0] * 3
-
-def count(index):
-    while not done.is_set():
-        counter.inc()
-        counted[index] += 1
-
-threads = [threading.Thread(target=count, args=(index,)) for index in range(3)]
-for thread in threads:
-    thread.start()
+from counting_threads import CountingThreads
+threads = CountingThreads(counter.inc)
 for number in range(30):
-    goal = sum(counted) + 500
-    while sum(counted) < goal:
-        time.sleep(0.0001)
+    threads.wait_for(500)
     (remove_all, remove_files, remove_one)[number % 3]()
     scrape()
-done.set()
-for thread in threads:
-    thread.join()
-total = 5 + sum(counted)
+total = 5 + threads.stop()
 print(counter._value.get() == total, scrape()["n_total"] == total)
 """
     assert run(COUNTED + script, PROMETHEUS_MULTIPROC_DIR=directory) == "True True\n"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multiprom import moving
 from multiprom.environment import OLD_VARIABLE, VARIABLE
+from multiprom.reports import logger
 from multiprom.stock import original, refresh
 
 if TYPE_CHECKING:
@@ -120,10 +121,17 @@ def _share_values(also: Iterable[Any]) -> None:
         values.ValueClass = values.get_value_class()
     if values.ValueClass is not found:
         values._multiprom_value_classes = (values.ValueClass, found)  # noqa: SLF001
-    places = [_default_registry(), *also]
-    if identifier is not None:
-        moving.move_class(found, values.ValueClass)
-    moving.move_metrics(places)
+    current, stock_class = _value_classes(values)
+    if moving.stock_identifier(stock_class) is not None:
+        moving.move_class(stock_class, current)
+    moving.move_metrics([_default_registry(), *also])
+
+
+def _value_classes(values: Any) -> tuple[Any, Any]:
+    """Give the class that counts in shared files, and the one in whose place; or None twice."""
+    ours, found = vars(values).get("_multiprom_value_classes", (None, None))
+    # If it was replaced once more, it is not ours to undo.
+    return (ours, found) if ours is not None and values.ValueClass is ours else (None, None)
 
 
 def _default_registry() -> Any:
@@ -144,6 +152,9 @@ def uninstall() -> None:
     prometheus_client's code goes on in them that may be a file beside its own: scrapes have the
     count then, and `get()` of the value does not.
 
+    It waits up to a second for one that is in the midst of a count of prometheus_client's. Where
+    that does not end, values stay where they are, with a warning.
+
     Raises:
         OSError: prometheus_client's code cannot open its files again. Its values count in
             multiprom's then.
@@ -157,14 +168,18 @@ def uninstall() -> None:
             _set(module_name, name, original(value))
     values: Any = sys.modules.get("prometheus_client.values")
     if values is not None:
-        ours, found = vars(values).pop("_multiprom_value_classes", (None, None))
-        replaced = None
-        # If it was replaced once more, it is not ours to undo.
-        if ours is not None and values.ValueClass is ours:
+        ours, found = _value_classes(values)
+        is_stock = moving.stock_identifier(found) is not None
+        if not (moving.move_back(found, ours) if is_stock else moving.move_back()):
+            logger.warning(
+                "some values still count in shared files, since a count in prometheus_client's "
+                "code did not end; another uninstall() may move them"
+            )
+            return
+        # Not before: what a thread makes meanwhile must not add to a file that is ours still.
+        if ours is not None:
             values.ValueClass = found
-            if moving.stock_identifier(found) is not None:
-                replaced = ours
-        moving.move_back(replaced)
+        vars(values).pop("_multiprom_value_classes", None)
     while _before:
         variable, set_to = _before.pop()
         if os.environ.get(VARIABLE) == set_to:

@@ -4,36 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from typing import TYPE_CHECKING, Any
 
 from multiprom.pending import METHODS, Methods, Pending, methods_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # On an old value: its move.
 _MOVE = "_multiprom_move"
 
 # How long to wait for a thread that counts; it takes microseconds, unless it is suspended.
-_SECONDS = 1.0
+SECONDS = 1.0
 
 
 class Move:
     """An old value of prometheus_client's, and the new one that counts in its place.
 
     There are three steps, one way and back: `hold` keeps what is counted from now on; when nobody
-    is in prometheus_client's code any more what the old value holds goes to the new one, and
-    `release` lets what was kept follow.
+    is in prometheus_client's code any more the values are exchanged (`swap`, `restore`); `release`
+    lets what was kept follow, wherever the value counts by then.
     """
 
-    def __init__(self, old: Any, new: Any, *, sets: bool) -> None:
+    def __init__(self, old: Any, make: Callable[[], Any], *, sets: bool) -> None:
         self.old = old
-        self.new = new
         # Whether what is stored into the value is what it is set to: it is a gauge.
         self.sets = sets
         # What the old value held.
         self.seen = 0.0
-        self._pending = Pending()
+        # Whether it cannot move, and no other call shall try.
+        self.stays = False
+        self._make = make
+        self.stock_class: Any = type(old)
+        self._pid = os.getpid()
+
+    @functools.cached_property
+    def new(self) -> Any:
+        """The new value, which is made when it is asked for."""
+        return self._make()
 
     def claim(self) -> bool:
         """Say whether this is the one to move the old value: in another thread there may be one."""
@@ -41,8 +50,9 @@ class Move:
 
     def hold(self) -> None:
         """Keep what is counted in the old value."""
-        self._pending.hold(self._known, methods_of(self.new))
-        self._redirect(methods_of(self._pending))
+        self._pid = os.getpid()
+        self._pending = Pending(self._known, self._methods)
+        vars(self.old).update(methods_of(self._pending))
 
     def swap(self) -> float:
         """Let prometheus_client's code count in the new value too, where it was called before.
@@ -51,60 +61,48 @@ class Move:
             What the old value held.
 
         """
+        # It must be there: from here on it is counted in.
+        _ = self.new
         attributes = vars(self.old)
         self.seen = attributes["_value"]
-        self._forward()
+        self.forward()
         # Once more, in case of a thread that nobody could wait for.
-        held: float = attributes["_value"]
-        return held
+        self.seen = attributes["_value"]
+        return self.seen
 
-    def release(self) -> None:
-        """Let the new value count."""
-        vars(self.old).pop("_value", None)
-        self._pending.release()
-        self._redirect(methods_of(self.new))
-
-    def hold_back(self) -> None:
-        """Keep what is counted in the old value, to be counted by itself again."""
-        own: Methods = {
-            name: functools.partial(getattr(self._stock, name), self.old) for name in METHODS
-        }
-        self._pending.hold(self.new.get, own)
-        self._redirect(methods_of(self._pending))
+    def forward(self) -> None:
+        """Let prometheus_client's code count in the new value."""
+        self.old.__class__ = _forwarding(self.stock_class)
 
     def restore(self) -> None:
         """Let prometheus_client's code count in the old value itself."""
-        self.old.__class__ = self._stock
+        self.old.__class__ = self.stock_class
 
-    def swap_again(self) -> None:
-        """Undo `restore`."""
-        self._forward()
-
-    def release_back(self) -> None:
-        """Let the old value count."""
-        self._pending.release()
+    def release(self) -> None:
+        """Let the new value count, or the old one if it was not exchanged."""
         attributes = vars(self.old)
-        for name in METHODS:
-            attributes.pop(name, None)
-        # Where it could not be restored it counts in the new value still.
-        if not is_swapped(self.old):
-            attributes.pop(_MOVE, None)
-
-    @property
-    def _stock(self) -> Any:
-        kind = type(self.old)
-        return getattr(kind, "_stock_class", kind)
+        if is_swapped(self.old):
+            attributes.pop("_value", None)
+        self._pending.release()
+        if is_swapped(self.old):
+            attributes.update(methods_of(self.new))
+        else:
+            for name in METHODS:
+                attributes.pop(name, None)
+            if not self.stays:
+                attributes.pop(_MOVE, None)
 
     def _known(self) -> float:
         held: float | None = vars(self.old).get("_value")
         return self.new.get() if held is None else held
 
-    def _forward(self) -> None:
-        base: Any = type(self.old)
-        self.old.__class__ = _forwarding(base)
-
-    def _redirect(self, methods: Methods) -> None:
-        vars(self.old).update(methods)
+    def _methods(self) -> Methods:
+        # In the child of a fork a thread that is not there may have prometheus_client's lock.
+        if is_swapped(self.old) or self._pid != os.getpid():
+            return methods_of(self.new)
+        return {
+            name: functools.partial(getattr(self.stock_class, name), self.old) for name in METHODS
+        }
 
 
 def is_claimed(old: Any) -> bool:
@@ -122,14 +120,22 @@ def alone(lock: Any) -> Iterator[bool]:
     """Hold the lock under which prometheus_client counts, as long as nobody here needs it.
 
     So only in values whose operations are kept. False if the lock could not be had: the count of
-    another thread does not end, or this thread itself has interrupted one.
+    another thread does not end, or this thread itself has interrupted one. An exception while it
+    waits, such as KeyboardInterrupt, is raised when what is begun is done.
     """
-    is_alone = lock.acquire(timeout=_SECONDS)
+    is_alone = False
+    interruption: BaseException | None = None
+    try:
+        is_alone = lock.acquire(timeout=SECONDS)
+    except BaseException as exception:  # noqa: BLE001 - it is raised later
+        interruption = exception
     try:
         yield is_alone
     finally:
         if is_alone:
             lock.release()
+    if interruption is not None:
+        raise interruption
 
 
 class _Total(float):
@@ -182,12 +188,12 @@ def _forwarding(base: Any) -> Any:
 
 
 class NoFile:
-    """Stands for the file of a moved value, into which prometheus_client writes what it stored."""
+    """Stands for the file of a value that moved, or could not, for prometheus_client's code."""
 
-    def __init__(self, new: Any) -> None:
+    def __init__(self, new: Any = None) -> None:
         self._new = new
 
     def write_value(self, _key: str, value: float, timestamp: float) -> None:
         """Set the timestamp: the value was counted when it was stored."""
-        if timestamp:
+        if self._new is not None and timestamp:
             self._new.set(value, timestamp)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import importlib
 import os
 import threading
@@ -12,7 +13,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multiprom.environment import VARIABLE
-from multiprom.move import Move, NoFile, alone, is_claimed, is_swapped
+from multiprom.move import SECONDS, Move, NoFile, alone, is_claimed, is_swapped
 from multiprom.reports import logger
 from multiprom.stock import is_genuine
 
@@ -29,6 +30,12 @@ class _HandedBack(NamedTuple):
     pid: int
     value: float
 
+
+# On what stands for the method with which prometheus_client's values open their file: that method.
+_STOCK = "_multiprom_stock"
+
+# How long to sleep before looking again whether a thread is done.
+_PAUSE = 0.001
 
 # What was moved, in order. A list, since appending is atomic.
 _moved: list[Move] = []
@@ -63,42 +70,92 @@ def _closure(value_class: Any) -> dict[str, Any]:
 def move_class(old_class: Any, new_class: Any) -> None:
     """Let `new_class` count in the place of all values of prometheus_client's `old_class`.
 
-    It continues the files, which prometheus_client's code then closes.
+    It continues the files, which prometheus_client's code then closes, to open none any more.
     """
     around = _closure(old_class)
-    values = around["values"]
-    # Other threads may just be making more.
-    while olds := [old for old in list(values) if not is_claimed(old)]:
-        identifier = around["process_identifier"]()
-        # After a fork that prometheus_client's code has not noticed, all they hold is the parent's.
-        is_inherited = identifier != around["pid"]["value"]
-        moves = [(move, place) for move, place in _moves(olds, new_class) if move.claim()]
-        for move, _ in moves:
+    if _is_diverted(old_class) and all(map(is_claimed, list(around["values"]))):
+        return
+    _divert(old_class, new_class)
+    moves = _hold_all(around["values"], new_class)
+    try:
+        # It writes what a value comes to, so nobody else may have counted in the file, nor may it
+        # be closed, until all have left its code.
+        with alone(around["lock"]) as is_alone:
+            # Those of threads that were just making some.
+            moves += _hold_all(around["values"], new_class)
+            identifier = around["process_identifier"]()
+            # After a fork that it has not noticed, all that its values hold is the parent's.
+            is_inherited = identifier != around["pid"]["value"]
+            around["pid"]["value"] = identifier
+            # Children that were removed and made anew have one series.
+            latest = {(id(old._file), old._key): old for old in around["values"]}  # noqa: SLF001
+            heirs = {} if is_inherited else {id(old) for old in latest.values()}
+            for move in moves:
+                _take_over(move, is_heir=id(move.old) in heirs, is_alone=is_alone)
+            _close(around["files"], is_alone=is_alone)
+    finally:
+        _release(moves)
+        if not all(map(is_claimed, list(around["values"]))):
+            # After an exception: another call is to do the rest.
+            _divert_no_more(old_class)
+
+
+def _is_diverted(old_class: Any) -> bool:
+    return hasattr(old_class._MmapedValue__reset, _STOCK)  # noqa: SLF001
+
+
+def _divert_no_more(old_class: Any) -> None:
+    reset = old_class._MmapedValue__reset  # noqa: SLF001
+    old_class._MmapedValue__reset = getattr(reset, _STOCK, reset)  # noqa: SLF001
+
+
+def _divert(old_class: Any, new_class: Any) -> None:
+    """Have values that prometheus_client's code still makes count in `new_class`, not in its files.
+
+    A thread may have looked up `old_class` before: that opens no file from here on, nor adds to it.
+    """
+
+    def reset(value: Any) -> None:
+        # Its other values know where they count.
+        if not is_claimed(value):
+            value._value = value._timestamp = 0.0  # noqa: SLF001
+            move = _move_of(value, new_class)
+            move.claim()
             move.hold()
-        try:
-            # It writes what a value comes to, so nobody else may have counted in the file, nor may
-            # it be closed, until all have left its code.
-            with alone(around["lock"]) as is_alone:
-                # Children that were removed and made anew have one series.
-                latest = {(id(old._file), old._key): old for old in values}.values()  # noqa: SLF001
-                heirs = {id(old) for old in latest} if not is_inherited else set()
-                for move, place in moves:
-                    _take_over(move, place, is_heir=id(move.old) in heirs, is_alone=is_alone)
-                around["pid"]["value"] = identifier
-                if all(is_swapped(old) for old in values):
-                    _close(around["files"], is_alone=is_alone)
-        finally:
-            for move, _ in moves:
-                move.release()
-                _moved.append(move)
+            try:
+                move.swap()
+                value._file = NoFile(move.new)  # noqa: SLF001
+            finally:
+                _release([move])
+
+    _divert_no_more(old_class)
+    setattr(reset, _STOCK, old_class._MmapedValue__reset)  # noqa: SLF001
+    old_class._MmapedValue__reset = reset  # noqa: SLF001
 
 
-def _moves(olds: list[Any], new_class: Any) -> Iterator[tuple[Move, str]]:
-    """Make a new value for each old one; say too which file it counts in."""
-    for old in olds:
-        typ, metric_name, name, labelnames, labelvalues, help_text, mode = old._params  # noqa: SLF001
-        new = new_class(typ, metric_name, name, labelnames, labelvalues, help_text, mode)
-        yield Move(old, new, sets=typ == "gauge"), _place(old._file)  # noqa: SLF001
+def _move_of(old: Any, new_class: Any) -> Move:
+    typ, metric_name, name, labelnames, labelvalues, help_text, mode = old._params  # noqa: SLF001
+    make = functools.partial(
+        new_class, typ, metric_name, name, labelnames, labelvalues, help_text, mode
+    )
+    return Move(old, make, sets=typ == "gauge")
+
+
+def _hold_all(olds: Iterable[Any], new_class: Any) -> list[Move]:
+    """Keep what is counted in those values that nobody moves yet."""
+    moves = [_move_of(old, new_class) for old in list(olds) if not is_claimed(old)]
+    moves = [move for move in moves if move.claim()]
+    for move in moves:
+        move.hold()
+    return moves
+
+
+def _release(moves: Iterable[Move]) -> None:
+    """Let values count again, where they are."""
+    for move in moves:
+        move.release()
+        if is_swapped(move.old):
+            _moved.append(move)
 
 
 def _place(file: Any) -> str:
@@ -112,9 +169,18 @@ def _place(file: Any) -> str:
     return "replaced" if is_home else "elsewhere"
 
 
-def _take_over(move: Move, place: str, *, is_heir: bool, is_alone: bool) -> None:
+def _take_over(move: Move, *, is_heir: bool, is_alone: bool) -> None:
     """Let the new value have what the old one held, if the file does not have it already."""
-    old, new = move.old, move.new
+    old = move.old
+    try:
+        new = move.new
+    except Exception as error:  # noqa: BLE001 - an identifier may raise anything
+        name = old._params[2]  # noqa: SLF001
+        logger.warning("could not move a series of %r, which counts in memory: %r", name, error)
+        old._file = NoFile()  # noqa: SLF001
+        move.stays = True
+        return
+    place = _place(old._file)  # noqa: SLF001
     mode = old._params[-1]  # noqa: SLF001
     timestamp = old._timestamp  # noqa: SLF001
     held = move.swap()
@@ -164,16 +230,20 @@ def move_metrics(places: Iterable[Any]) -> None:
         is_most_recent = str(getattr(metric, "_multiprocess_mode", "")).endswith(_MOST_RECENT)
         is_gauge = getattr(metric, "_type", None) == "gauge"
         for old, new in pairs:
-            move = Move(old, new, sets=is_gauge)
+            move = Move(old, functools.partial(_same, new), sets=is_gauge)
             if move.claim():
                 _replace(move, time.time() if is_most_recent else None)
     _use_directly(places)
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
 def _replace(move: Move, at: float | None) -> None:
     """Let the new value count what the old one, which counts in memory, has counted and will."""
     old, new = move.old, move.new
-    handed_back = vars(old).pop(_HANDED_BACK, None)
+    handed_back = vars(old).get(_HANDED_BACK)
     # Whether the file has what uninstall() gave back.
     is_there = handed_back == (os.getpid(), new.get())
     # What uninstall() gave back to the parent of this process its file has.
@@ -182,17 +252,14 @@ def _replace(move: Move, at: float | None) -> None:
     try:
         with alone(_lock_of(old)):
             held = move.swap()
-            if is_there:
-                new.set(held, at)
+            vars(old).pop(_HANDED_BACK, None)
             # A gauge that was never set stays so.
-            elif held != 0:
-                if move.sets:
-                    new.set(held, at)
-                else:
-                    new.inc(held - inherited)
+            if is_there or (move.sets and held != 0):
+                new.set(held, at)
+            elif not move.sets:
+                new.inc(held - inherited)
     finally:
-        move.release()
-        _moved.append(move)
+        _release([move])
 
 
 def _lock_of(old: Any) -> Any:
@@ -234,7 +301,19 @@ def _metrics(places: Iterable[Any]) -> list[Any]:
 def _observables(metric: Any) -> Iterator[Any]:
     """Give a metric and its children, of which those that have values matter."""
     yield metric
+    _await_child(metric)
     yield from list(getattr(metric, "_metrics", {}).values())
+
+
+def _await_child(metric: Any) -> None:
+    """Wait for a thread that makes a child of `metric`, maybe of the class of before.
+
+    Without holding the lock: a signal handler may come in, and make a child.
+    """
+    is_locked = getattr(vars(metric).get("_lock"), "locked", bool)
+    end = time.monotonic() + SECONDS
+    while is_locked() and time.monotonic() < end:
+        time.sleep(_PAUSE)
 
 
 def _use_directly(places: Iterable[Any]) -> None:
@@ -262,35 +341,40 @@ def _exchange(observable: Any, successors: dict[int, Any]) -> None:
             attributes[name] = successors[id(value)]
 
 
-def move_back(replaced: type[Any] | None = None) -> None:
+def move_back(stock_class: Any = None, new_class: Any = None) -> bool:
     """Undo what was moved: the old values count again, from what the new ones hold.
 
     Args:
-        replaced: The class in whose place one of prometheus_client's counts in files again.
+        stock_class: A class of prometheus_client's that is to count in files again.
+        new_class: The class that counts there now.
+
+    Returns:
+        Whether all of them do. Those in which a count did not end are left to another call, since
+        prometheus_client's code would wait for it.
 
     """
     moves = list(_moved)
     del _moved[: len(moves)]
     _use_old(moves)
-    for move in moves:
-        move.hold_back()
-    in_files = [move for move in moves if hasattr(move.old, "_params")]
     in_memory = [move for move in moves if not hasattr(move.old, "_params")]
+    classes = {m.stock_class: type(m.new) for m in moves if hasattr(m.old, "_params")}
+    if stock_class is not None:
+        classes[stock_class] = new_class
+    given: list[tuple[Move, float]] = []
     try:
-        continued = {type(move.new) for move in in_files}
-        if replaced is not None:
-            continued.add(replaced)
-        for new_class in continued:
-            # prometheus_client's code goes on in the files, and locks none.
-            new_class._owner.hand_over()  # noqa: SLF001
-        for move in in_files:
-            _read_back(move)
-        given = [_give_back(move) for move in in_memory]
-    finally:
         for move in moves:
-            move.release_back()
-    for move, value in zip(in_memory, given, strict=True):
-        _give_rest(move, value)
+            move.hold()
+        for its_class, its_new_class in classes.items():
+            its_moves = [move for move in moves if move.stock_class is its_class]
+            _read_back(its_class, its_new_class, its_moves)
+        for move in in_memory:
+            _give_back(move, given)
+    finally:
+        _release(moves)
+        for move, value in given:
+            _give_rest(move, value)
+    are_classes_back = not any(map(_is_diverted, classes))
+    return are_classes_back and not any(is_swapped(move.old) for move in moves)
 
 
 def _use_old(moves: list[Move]) -> None:
@@ -304,23 +388,33 @@ def _use_old(moves: list[Move]) -> None:
                 _exchange(observable, predecessors)
 
 
-def _read_back(move: Move) -> None:
-    """Let a value of prometheus_client's count on in its file."""
-    move.restore()
-    try:
-        move.old._MmapedValue__reset()  # noqa: SLF001
-    except BaseException:
-        move.swap_again()
-        raise
+def _read_back(stock_class: Any, new_class: Any, moves: list[Move]) -> None:
+    """Let values of prometheus_client's count on in its files."""
+    with alone(_closure(stock_class)["lock"]) as is_alone:
+        if not is_alone:
+            return
+        # Its code goes on in them, and locks none.
+        new_class._owner.hand_over()  # noqa: SLF001
+        _divert_no_more(stock_class)
+        for move in moves:
+            move.restore()
+            try:
+                move.old._MmapedValue__reset()  # noqa: SLF001
+            except BaseException:
+                move.forward()
+                raise
 
 
-def _give_back(move: Move) -> float:
-    """Let a value in memory count on from what the new one holds; return that."""
-    with alone(_lock_of(move.old)):
-        move.restore()
+def _give_back(move: Move, given: list[tuple[Move, float]]) -> None:
+    """Let a value in memory count on from what the new one holds, and note that in `given`."""
+    with alone(_lock_of(move.old)) as is_alone:
+        if not is_alone:
+            return
         value: float = move.new.get()
-        move.old._value = value  # noqa: SLF001
-    return value
+        # Not seen as long as its class has a property of that name.
+        vars(move.old)["_value"] = value
+        move.restore()
+        given.append((move, value))
 
 
 def _give_rest(move: Move, value: float) -> None:

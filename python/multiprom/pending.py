@@ -23,33 +23,27 @@ def methods_of(value: Any) -> Methods:
 
 
 class Pending:
-    """Takes what is done to a value until the value is at its new place.
+    """Keeps what is done to a value until the value is at its new place.
 
     As long as operations are kept, who counts waits for nobody: it may be a signal handler, or a
     callback of the garbage collector, in the very thread that moves the value.
     """
 
-    def __init__(self) -> None:
-        self._operations: deque[tuple[str, tuple[Any, ...]]] = deque()
-        # A signal handler may come in while this very thread has it.
-        self._draining = threading.RLock()
-        self._is_held = False
-        self._known: Callable[[], float] = float
-        self._target: Methods = {}
-        self._pid = os.getpid()
-
-    def hold(self, known: Callable[[], float], target: Methods) -> None:
+    def __init__(self, known: Callable[[], float], target: Callable[[], Methods]) -> None:
         """Keep operations from now on.
 
         Args:
             known: Gives what the value held before them.
-            target: What carries them out later.
+            target: Gives what carries them out later.
 
         """
-        self._is_held = True
+        self._operations: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._known = known
         self._target = target
+        self._is_held = True
         self._pid = os.getpid()
+        self._draining = threading.Lock()
+        self._drainer: int | None = None
 
     def release(self) -> None:
         """Carry out what was kept, in order, and from now on all that comes."""
@@ -68,7 +62,7 @@ class Pending:
     def get(self) -> float:
         """Give the value, with what is to be carried out yet."""
         self._notice_fork()
-        value = (self._known if self._is_held else self._target["get"])()
+        value = (self._known if self._is_held else self._target()["get"])()
         for name, (operand, *_) in self._operations.copy():
             value = operand if name == "set" else value + operand
         return value
@@ -84,26 +78,34 @@ class Pending:
         self._operations.append((name, arguments))
         # Looked at after that: either this thread sees that nothing is kept any more, or the one
         # that releases it sees the operation.
-        if not self._is_held:
-            self._drain()
+        self._drain()
 
     def _notice_fork(self) -> None:
         """Keep nothing in the child of a fork, which may lack the thread that moves the value."""
         if self._pid != os.getpid():
             # The parent's, which carries them out.
             self._operations.clear()
-            self._draining = threading.RLock()
+            self._draining = threading.Lock()
+            self._drainer = None
             self._is_held = False
             self._pid = os.getpid()
 
     def _drain(self) -> None:
         # One thread at a time, so that the order stays. The others wait, or they would add faster
         # than it carries out; but not for ever, since it may be suspended: it looks again after it
-        # has given the lock back.
-        while not self._is_held and self._operations and self._draining.acquire(timeout=_SECONDS):
+        # has given the lock back. A signal handler that has interrupted it must not overtake it.
+        thread = threading.get_ident()
+        while (
+            not self._is_held
+            and self._operations
+            and self._drainer != thread
+            and self._draining.acquire(timeout=_SECONDS)
+        ):
+            self._drainer = thread
             try:
-                while not self._is_held and self._operations:
+                while self._operations:
                     name, arguments = self._operations.popleft()
-                    self._target[name](*arguments)
+                    self._target()[name](*arguments)
             finally:
+                self._drainer = None
                 self._draining.release()

@@ -1,0 +1,155 @@
+"""install() and uninstall() that Ctrl-C breaks off while they wait for a thread that counts.
+
+Nothing is lost, no other thread notices, and another call does the rest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from interpreters import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCRIPT = """
+import os, signal, sys, threading, time
+from suspended import Amount, Stop
+from prometheus_client import Counter, Gauge
+import multiprom
+from multiprom import move
+from scripts import finish, scrape
+# However busy the machine is.
+move.SECONDS = 30
+directory = sys.argv[1]
+counter, other = Counter("n", "Help"), Counter("o", "Help")
+counter.inc(5)
+other.inc(7)
+values = [counter._value, other._value]
+stop = Stop()
+failures = []
+threading.excepthook = lambda arguments: failures.append(arguments.exc_value)
+
+def install():
+    multiprom.install(directory)
+
+def interrupt(call, value, thread):
+    # What waits for a thread in a count, as soon as the counts of others are kept.
+    def watch():
+        while "inc" not in vars(value):
+            time.sleep(0.001)
+        value.inc(10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch).start()
+    try:
+        call()
+        time.sleep(30)
+    except KeyboardInterrupt:
+        stop.let_go_on()
+    thread.join()
+
+"""
+
+
+@pytest.mark.parametrize("is_stock", [False, True], ids=["in memory", "in files"])
+def test_install(is_stock: bool, directory: Path) -> None:
+    script = """
+thread = stop.start(values[0].inc, Amount(1, stop.come_by))
+interrupt(install, values[0], thread)
+counter.inc(100)
+print(failures, [value.get() for value in values])
+install()
+counter.inc(1000)
+print(failures, [value.get() for value in values], [*scrape().values()])
+print(counter._value._multiprocess)
+finish()
+"""
+    variables: Any = {"PROMETHEUS_MULTIPROC_DIR": directory} if is_stock else {}
+    first, second, third = run(SCRIPT + script, directory, **variables).splitlines()
+    assert first == "[] [116.0, 7.0]"
+    assert second == "[] [1116.0, 7.0] [1116.0, 7.0]"
+    assert third == "True"
+
+
+@pytest.mark.parametrize("is_stock", [False, True], ids=["in memory", "in files"])
+def test_uninstall(is_stock: bool, directory: Path) -> None:
+    """A thread has prometheus_client's lock, for whatever reason."""
+    script = """
+from multiprom import moving
+increase = values[0].inc
+install()
+counter.inc(10)
+thread = stop.start(increase, Amount(1, stop.come_by))
+# Until it is replaced: what counts in the shared value.
+del vars(values[0])["inc"]
+interrupt(multiprom.uninstall, values[0], thread)
+counter.inc(100)
+print(failures, [value.get() for value in values])
+multiprom.uninstall()
+counter.inc(1000)
+print(failures, [value.get() for value in values], len(moving._moved))
+print(type(counter._value).__module__, "PROMETHEUS_MULTIPROC_DIR" in os.environ)
+finish()
+"""
+    variables: Any = {"PROMETHEUS_MULTIPROC_DIR": directory} if is_stock else {}
+    first, second, third = run(SCRIPT + script, directory, **variables).splitlines()
+    assert first == "[] [126.0, 7.0]"
+    assert second == "[] [1126.0, 7.0] 0"
+    assert third == f"prometheus_client.values {is_stock}"
+
+
+@pytest.mark.parametrize("is_stock", [False, True], ids=["in memory", "in files"])
+@pytest.mark.parametrize("who", ["another thread", "a signal handler"])
+def test_a_count_that_does_not_end(who: str, is_stock: bool, directory: Path) -> None:
+    """uninstall() does not wait for it for ever, and leaves the value where it is."""
+    script = f"""
+from warned import messages
+move.SECONDS = 0.2
+increase = values[0].inc
+install()
+if {who == "another thread"}:
+    thread = stop.start(increase, Amount(1, stop.come_by))
+    multiprom.uninstall()
+    stop.let_go_on()
+    thread.join()
+else:
+    # It has interrupted the count of its own thread.
+    increase(Amount(1, multiprom.uninstall))
+counter.inc(10)
+print(failures, [value.get() for value in values], *(message[:39] for message in messages))
+multiprom.uninstall()
+counter.inc(100)
+print(type(counter._value).__module__, [value.get() for value in values], len(messages))
+finish()
+"""
+    variables: Any = {"PROMETHEUS_MULTIPROC_DIR": directory} if is_stock else {}
+    first, second = run(SCRIPT + script, directory, **variables).splitlines()
+    assert first == "[] [16.0, 7.0] some values still count in shared files"
+    assert second == "prometheus_client.values [116.0, 7.0] 1"
+
+
+def test_a_signal_handler_does_not_overtake_what_it_interrupts() -> None:
+    """What was kept is carried out in order, also where a handler comes in between."""
+    script = """
+from multiprom.pending import Pending
+carried_out = []
+calls = 0
+
+def target():
+    global calls
+    calls += 1
+    if calls == 1:
+        # A signal handler.
+        pending.set(5)
+    return {"set": lambda value, timestamp: carried_out.append(value)}
+
+pending = Pending(float, target)
+pending.set(3)
+pending.set(4)
+pending.release()
+pending.set(6)
+print(carried_out)
+"""
+    assert run(script) == "[3.0, 4.0, 5.0, 6.0]\n"
