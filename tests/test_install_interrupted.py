@@ -20,6 +20,8 @@ from prometheus_client import Counter, Gauge
 import multiprom
 from multiprom import move
 from scripts import finish, scrape
+# Also where a shell has started the tests in the background, which ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # However busy the machine is.
 move.SECONDS = 30
 directory = sys.argv[1]
