@@ -147,17 +147,17 @@ finish()
 def test_a_series_made_meanwhile(is_stock: bool, directory: Path) -> None:
     """It stays in the shared files, and prometheus_client's code does not add where it is."""
     script = """
-from multiprom import moving
+from multiprom import observables
 labelled = Counter("l", "Help", ["label"])
 labelled.labels("a").inc(1)
 multiprom.install(directory)
-use_old = moving._use_old
+use_old = observables.use_old
 
-def make_one(moves):
+def make_one(predecessors):
     labelled.labels("b").inc(5)
-    use_old(moves)
+    use_old(predecessors)
 
-moving._use_old = make_one
+observables.use_old = make_one
 multiprom.uninstall()
 labelled.labels("b").inc(2)
 labelled.labels("c").inc(3)

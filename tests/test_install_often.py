@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def test_it_remembers_each_metric_once(directory: Path) -> None:
     script = """
 import sys
-from multiprom import moving
+from multiprom import moving, observables
 import multiprom
 from prometheus_client import Counter
 
@@ -31,7 +31,7 @@ def call():
 
 for _ in range(100):
     call()
-print(len(moving._metrics_moved), len(moving._moved))
+print(len(observables._with_new), len(moving._moved))
 multiprom.uninstall()
 for metric in metrics:
     metric.inc(1)
@@ -44,7 +44,7 @@ def test_it_forgets_metrics_that_are_gone(directory: Path) -> None:
     script = """
 import gc, sys
 import multiprom
-from multiprom import moving
+from multiprom import observables
 from prometheus_client import CollectorRegistry, Counter
 
 for number in range(20):
@@ -53,6 +53,6 @@ for number in range(20):
     multiprom.install(sys.argv[1], also=[registry])
 registry = None
 gc.collect()
-print(len(moving._metrics_moved) < 5)
+print(len(observables._with_new) < 5)
 """
     assert run(script, directory) == "True\n"

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import importlib
 import os
 import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from multiprom import observables
 from multiprom.environment import VARIABLE
-from multiprom.move import SECONDS, Move, NoFile, alone, is_claimed, is_swapped
+from multiprom.move import Move, NoFile, alone, is_claimed, is_swapped
 from multiprom.reports import logger
 from multiprom.stock import is_genuine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 _MOST_RECENT = "mostrecent"
 
@@ -34,14 +33,8 @@ class _HandedBack(NamedTuple):
 # On what stands for the method with which prometheus_client's values open their file: that method.
 _STOCK = "_multiprom_stock"
 
-# How long to sleep before looking again whether a thread is done.
-_PAUSE = 0.001
-
 # What was moved, in order. A list, since appending is atomic.
 _moved: list[Move] = []
-
-# The metrics that use the new values, for move_back, by id: not all can be hashed.
-_metrics_moved: dict[int, weakref.ref[Any]] = {}
 
 
 def stock_identifier(value_class: Any) -> Callable[[], object] | None:
@@ -217,13 +210,9 @@ def move_metrics(places: Iterable[Any]) -> None:
 
     """
     values: Any = importlib.import_module("prometheus_client.values")
-    for metric in _metrics(places):
+    for metric in observables.metrics_in(places):
         try:
-            pairs = [
-                pair
-                for observable in _observables(metric)
-                for pair in _renew(observable, values.MutexValue)
-            ]
+            pairs = observables.renewed(metric, values.MutexValue)
         except Exception as error:  # noqa: BLE001 - a metric may be of any class
             logger.warning("could not move %r into shared files: %r", metric, error)
             continue
@@ -233,7 +222,7 @@ def move_metrics(places: Iterable[Any]) -> None:
             move = Move(old, functools.partial(_same, new), sets=is_gauge)
             if move.claim():
                 _replace(move, time.time() if is_most_recent else None)
-    _use_directly(places)
+    observables.use_new(places, {id(move.old): move.new for move in list(_moved)})
 
 
 def _same(value: Any) -> Any:
@@ -267,80 +256,6 @@ def _lock_of(old: Any) -> Any:
     return vars(old).get("_lock") or threading.Lock()
 
 
-def _renew(observable: Any, old_class: type[Any]) -> list[tuple[Any, Any]]:
-    """Give each value of `observable` that is of `old_class`, and a new one for the same series."""
-    if not any(isinstance(value, old_class) for value in _values_of(observable)):
-        return []
-    # What makes the values of a metric is its own to know: it makes them on a copy.
-    shadow = copy.copy(observable)
-    shadow._metric_init()  # noqa: SLF001
-    pairs = zip(_values_of(observable), _values_of(shadow), strict=True)
-    return [(old, new) for old, new in pairs if isinstance(old, old_class) and not is_claimed(old)]
-
-
-def _values_of(observable: Any) -> list[Any]:
-    """Give what a metric or child may count in: its attributes, and what is in its lists."""
-    found: list[Any] = []
-    for _, value in sorted(vars(observable).items()):
-        found += value if isinstance(value, list) else [value]
-    return [value for value in found if hasattr(type(value), "_multiprocess")]
-
-
-def _metrics(places: Iterable[Any]) -> list[Any]:
-    """Give the metrics among and in `places`, each once."""
-    metrics_module: Any = importlib.import_module("prometheus_client.metrics")
-    found: dict[int, Any] = {}
-    for place in places:
-        inside = getattr(place, "_collector_to_names", None)
-        for metric in [place] if inside is None else list(inside):
-            if isinstance(metric, metrics_module.MetricWrapperBase):
-                found[id(metric)] = metric
-    return list(found.values())
-
-
-def _observables(metric: Any) -> Iterator[Any]:
-    """Give a metric and its children, of which those that have values matter."""
-    yield metric
-    _await_child(metric)
-    yield from list(getattr(metric, "_metrics", {}).values())
-
-
-def _await_child(metric: Any) -> None:
-    """Wait for a thread that makes a child of `metric`, maybe of the class of before.
-
-    Without holding the lock: a signal handler may come in, and make a child.
-    """
-    is_locked = getattr(vars(metric).get("_lock"), "locked", bool)
-    end = time.monotonic() + SECONDS
-    while is_locked() and time.monotonic() < end:
-        time.sleep(_PAUSE)
-
-
-def _use_directly(places: Iterable[Any]) -> None:
-    """Give metrics the new values themselves, which spares a detour."""
-    successors = {id(move.old): move.new for move in list(_moved)}
-    for metric in _metrics(places):
-        _remember(metric)
-        for observable in _observables(metric):
-            _exchange(observable, successors)
-
-
-def _remember(metric: Any) -> None:
-    """Note for move_back that a metric uses new values, as long as there is the metric."""
-    key = id(metric)
-    if key not in _metrics_moved:
-        _metrics_moved[key] = weakref.ref(metric, lambda _: _metrics_moved.pop(key, None))
-
-
-def _exchange(observable: Any, successors: dict[int, Any]) -> None:
-    attributes = vars(observable)
-    for name, value in list(attributes.items()):
-        if isinstance(value, list):
-            value[:] = [successors.get(id(item), item) for item in value]
-        elif id(value) in successors:
-            attributes[name] = successors[id(value)]
-
-
 def move_back(stock_class: Any = None, new_class: Any = None) -> bool:
     """Undo what was moved: the old values count again, from what the new ones hold.
 
@@ -355,7 +270,7 @@ def move_back(stock_class: Any = None, new_class: Any = None) -> bool:
     """
     moves = list(_moved)
     del _moved[: len(moves)]
-    _use_old(moves)
+    observables.use_old({id(move.new): move.old for move in moves})
     in_memory = [move for move in moves if not hasattr(move.old, "_params")]
     classes = {m.stock_class: type(m.new) for m in moves if hasattr(m.old, "_params")}
     if stock_class is not None:
@@ -375,17 +290,6 @@ def move_back(stock_class: Any = None, new_class: Any = None) -> bool:
             _give_rest(move, value)
     are_classes_back = not any(map(_is_diverted, classes))
     return are_classes_back and not any(is_swapped(move.old) for move in moves)
-
-
-def _use_old(moves: list[Move]) -> None:
-    """Give metrics the old values themselves."""
-    predecessors = {id(move.new): move.old for move in moves}
-    references = list(_metrics_moved.values())
-    _metrics_moved.clear()
-    for metric in [reference() for reference in references]:
-        if metric is not None:
-            for observable in _observables(metric):
-                _exchange(observable, predecessors)
 
 
 def _read_back(stock_class: Any, new_class: Any, moves: list[Move]) -> None:
