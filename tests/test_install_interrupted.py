@@ -1,7 +1,4 @@
-"""install() and uninstall() that Ctrl-C breaks off while they wait for a thread that counts.
-
-Nothing is lost, no other thread notices, and another call does the rest.
-"""
+"""Ctrl-C while install() and uninstall() are at work: nothing is lost, and no thread notices."""
 
 from __future__ import annotations
 
@@ -20,10 +17,10 @@ from prometheus_client import Counter, Gauge
 import multiprom
 from multiprom import move
 from scripts import finish, scrape
+from warned import messages
 # Also where a shell has started the tests in the background, which ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# However busy the machine is.
-move.SECONDS = 30
+move.SECONDS = 0.5
 directory = sys.argv[1]
 counter, other = Counter("n", "Help"), Counter("o", "Help")
 counter.inc(5)
@@ -37,7 +34,7 @@ def install():
     multiprom.install(directory)
 
 def interrupt(call, value, thread):
-    # What waits for a thread in a count, as soon as the counts of others are kept.
+    # As soon as the counts of others are kept: it waits for the thread in a count.
     def watch():
         while "inc" not in vars(value):
             time.sleep(0.001)
@@ -47,11 +44,58 @@ def interrupt(call, value, thread):
     threading.Thread(target=watch).start()
     try:
         call()
-        time.sleep(30)
     except KeyboardInterrupt:
         stop.let_go_on()
+    else:
+        sys.exit("not interrupted")
     thread.join()
 
+"""
+
+
+MANY = """
+import os, signal, sys
+import multiprom
+from prometheus_client import Counter
+from multiprom.move import Move
+from scripts import finish, scrape
+signal.signal(signal.SIGINT, signal.default_int_handler)
+counters = [Counter(f"n{number}", "Help") for number in range(9)]
+values = [counter._value for counter in counters]
+
+def count():
+    for value in values:
+        value.inc(10)
+
+def install():
+    multiprom.install(sys.argv[1])
+
+def interrupt_amid(step, call):
+    # Before and after the step of the fifth value.
+    original = getattr(Move, step)
+    times = 0
+
+    def interrupted(move):
+        nonlocal times
+        times += 1
+        if times == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        result = original(move)
+        if times == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    setattr(Move, step, interrupted)
+    try:
+        call()
+    except KeyboardInterrupt:
+        pass
+    else:
+        sys.exit("not interrupted")
+    setattr(Move, step, original)
+
+for value in values:
+    value.inc(5)
 """
 
 
@@ -77,7 +121,7 @@ finish()
 
 @pytest.mark.parametrize("is_stock", [False, True], ids=["in memory", "in files"])
 def test_uninstall(is_stock: bool, directory: Path) -> None:
-    """A thread has prometheus_client's lock, for whatever reason."""
+    """A thread has prometheus_client's lock, so values stay where they are, with a warning."""
     script = """
 from multiprom import moving
 increase = values[0].inc
@@ -88,17 +132,17 @@ thread = stop.start(increase, Amount(1, stop.come_by))
 del vars(values[0])["inc"]
 interrupt(multiprom.uninstall, values[0], thread)
 counter.inc(100)
-print(failures, [value.get() for value in values])
+print(failures, [value.get() for value in values], len(messages))
 multiprom.uninstall()
 counter.inc(1000)
-print(failures, [value.get() for value in values], len(moving._moved))
+print(failures, [value.get() for value in values], len(moving._moved), len(messages))
 print(type(counter._value).__module__, "PROMETHEUS_MULTIPROC_DIR" in os.environ)
 finish()
 """
     variables: Any = {"PROMETHEUS_MULTIPROC_DIR": directory} if is_stock else {}
     first, second, third = run(SCRIPT + script, directory, **variables).splitlines()
-    assert first == "[] [126.0, 7.0]"
-    assert second == "[] [1126.0, 7.0] 0"
+    assert first == "[] [126.0, 7.0] 1"
+    assert second == "[] [1126.0, 7.0] 0 1"
     assert third == f"prometheus_client.values {is_stock}"
 
 
@@ -107,8 +151,6 @@ finish()
 def test_a_count_that_does_not_end(who: str, is_stock: bool, directory: Path) -> None:
     """uninstall() does not wait for it for ever, and leaves the value where it is."""
     script = f"""
-from warned import messages
-move.SECONDS = 0.2
 increase = values[0].inc
 install()
 if {who == "another thread"}:
@@ -155,3 +197,38 @@ pending.set(6)
 print(carried_out)
 """
     assert run(script) == "[3.0, 4.0, 5.0, 6.0]\n"
+
+
+@pytest.mark.parametrize("is_stock", [False, True], ids=["in memory", "in files"])
+@pytest.mark.parametrize("step", ["hold", "swap", "release"])
+def test_install_amid_many_values(step: str, is_stock: bool, directory: Path) -> None:
+    variables: Any = {"PROMETHEUS_MULTIPROC_DIR": directory} if is_stock else {}
+    script = """
+interrupt_amid(sys.argv[2], install)
+count()
+install()
+count()
+print(len(values), {value.get() for value in values}, set(scrape().values()))
+finish()
+"""
+    assert run(MANY + script, directory, step, **variables) == "9 {25.0} {25.0}\n"
+
+
+@pytest.mark.parametrize("is_stock", [False, True], ids=["in memory", "in files"])
+@pytest.mark.parametrize("step", ["hold", "restore", "release"])
+def test_uninstall_amid_many_values(step: str, is_stock: bool, directory: Path) -> None:
+    script = """
+install()
+interrupt_amid(sys.argv[2], multiprom.uninstall)
+count()
+multiprom.uninstall()
+count()
+print({value.get() for value in values}, {type(value).__module__ for value in values})
+install()
+print(set(scrape().values()))
+finish()
+"""
+    variables: Any = {"PROMETHEUS_MULTIPROC_DIR": directory} if is_stock else {}
+    values, scraped = run(MANY + script, directory, step, **variables).splitlines()
+    assert values == "{25.0} {'prometheus_client.values'}"
+    assert scraped == "{25.0}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from multiprom import moving
+from multiprom import moving, signals
 from multiprom.environment import OLD_VARIABLE, VARIABLE
 from multiprom.reports import logger
 from multiprom.stock import original, refresh
@@ -72,7 +72,8 @@ def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()
     the fork for its own, and its parent does so too.
 
     Other threads may count meanwhile. It waits up to a second for one that is in the midst of a
-    count of prometheus_client's, of each value in memory or of all in files.
+    count of prometheus_client's, of each value in memory or of all in files. The handlers of
+    signals that arrive meanwhile, such as Ctrl-C, are called when it is done.
 
     May be called again, such as after prometheus_client was imported anew, or with more in `also`.
 
@@ -89,13 +90,10 @@ def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()
     if path is not None:
         _set_directory(os.fsdecode(path))
     importlib.import_module("prometheus_client")
-    refresh()
-    replacements = {id(original(ours)): ours for ours in _ours() if original(ours) is not ours}
-    for module_name, name, value in _globals():
-        if id(value) in replacements and _set(module_name, name, replacements[id(value)]):
-            _replaced.append((module_name, name))
-    if {VARIABLE, OLD_VARIABLE} & os.environ.keys():
-        _share_values(also)
+    with signals.deferred():
+        _replace_all()
+        if {VARIABLE, OLD_VARIABLE} & os.environ.keys():
+            _share_values(also)
 
 
 def _set_directory(path: str) -> None:
@@ -107,6 +105,15 @@ def _set_directory(path: str) -> None:
     else:
         _before[0] = _before[0]._replace(set_to=path)
     os.environ[VARIABLE] = path
+
+
+def _replace_all() -> None:
+    """Put our names where prometheus_client's are."""
+    refresh()
+    replacements = {id(original(ours)): ours for ours in _ours() if original(ours) is not ours}
+    for module_name, name, value in _globals():
+        if id(value) in replacements and _set(module_name, name, replacements[id(value)]):
+            _replaced.append((module_name, name))
 
 
 def _share_values(also: Iterable[Any]) -> None:
@@ -153,19 +160,32 @@ def uninstall() -> None:
     count then, and `get()` of the value does not.
 
     It waits up to a second for one that is in the midst of a count of prometheus_client's. Where
-    that does not end, values stay where they are, with a warning.
+    that does not end, values stay where they are, with a warning. The handlers of signals that
+    arrive meanwhile are called when it is done.
 
     Raises:
         OSError: prometheus_client's code cannot open its files again. Its values count in
             multiprom's then.
 
     """
+    with signals.deferred():
+        _restore_all()
+        if _unshare_values():
+            _reset_directory()
+
+
+def _restore_all() -> None:
+    """Put prometheus_client's names where ours are."""
     places = set(_replaced)
     _replaced.clear()
     for module_name, name, value in _globals():
         is_stock = module_name.partition(".")[0] == "prometheus_client"
         if original(value) is not value and (is_stock or (module_name, name) in places):
             _set(module_name, name, original(value))
+
+
+def _unshare_values() -> bool:
+    """Let values that count in shared files count where they did; False if some stay."""
     values: Any = sys.modules.get("prometheus_client.values")
     if values is not None:
         ours, found = _value_classes(values)
@@ -175,11 +195,16 @@ def uninstall() -> None:
                 "some values still count in shared files, since a count in prometheus_client's "
                 "code did not end; another uninstall() may move them"
             )
-            return
+            return False
         # Not before: what a thread makes meanwhile must not add to a file that is ours still.
         if ours is not None:
             values.ValueClass = found
         vars(values).pop("_multiprom_value_classes", None)
+    return True
+
+
+def _reset_directory() -> None:
+    """Set the variable to what it was."""
     while _before:
         variable, set_to = _before.pop()
         if os.environ.get(VARIABLE) == set_to:

@@ -120,22 +120,14 @@ def alone(lock: Any) -> Iterator[bool]:
     """Hold the lock under which prometheus_client counts, as long as nobody here needs it.
 
     So only in values whose operations are kept. False if the lock could not be had: the count of
-    another thread does not end, or this thread itself has interrupted one. An exception while it
-    waits, such as KeyboardInterrupt, is raised when what is begun is done.
+    another thread does not end, or this thread itself has interrupted one.
     """
-    is_alone = False
-    interruption: BaseException | None = None
-    try:
-        is_alone = lock.acquire(timeout=SECONDS)
-    except BaseException as exception:  # noqa: BLE001 - it is raised later
-        interruption = exception
+    is_alone = lock.acquire(timeout=SECONDS)
     try:
         yield is_alone
     finally:
         if is_alone:
             lock.release()
-    if interruption is not None:
-        raise interruption
 
 
 class _Total(float):
