@@ -89,8 +89,8 @@ impl Files {
             let opening = Opening { continues, own, waits };
             let taken = match open_in(&directory, naming.directory_was_there, &path, opening)? {
                 Opened::Ours(mut writer) => {
-                    if let Some(Closed { left, .. }) = self.closed.remove(&path) {
-                        follow(&mut writer, left, prefix);
+                    if let Some(closed) = self.closed.remove(&path) {
+                        follow(&mut writer, closed, prefix);
                     }
                     let identifier = naming.identifier.clone();
                     let shared = Shared { writer: *writer, users: 1, identifier, suffix };
@@ -214,9 +214,10 @@ impl Files {
 }
 
 /// Has a writer go on from what was left in an earlier file of its name.
-fn follow(writer: &mut Writer, left: HashMap<Box<[u8]>, Left>, prefix: &str) {
+fn follow(writer: &mut Writer, closed: Closed, prefix: &str) {
+    let is_same = writer.identity() == closed.identity;
     let mut archived = HashSet::new();
-    if left.keys().any(|head| !writer.knows(head)) {
+    if !closed.left.keys().all(|head| is_same && writer.knows(head)) {
         let path = writer.path().with_file_name(filename::archive(filename::kind_of(prefix)));
         // What cannot be read is not there.
         let _ = Reader::default().read(
@@ -227,7 +228,14 @@ fn follow(writer: &mut Writer, left: HashMap<Box<[u8]>, Left>, prefix: &str) {
             },
         );
     }
-    writer.follow(left, |head| archived.contains(head));
+    for (head, left) in closed.left {
+        if is_same && writer.knows(&head) {
+            writer.follow(head, left.folded);
+        } else if archived.contains(&head) {
+            writer.follow(head, left.folded + left.held);
+        }
+        // Else somebody has removed it.
+    }
 }
 
 fn open_in(directory: &Path, was_there: bool, path: &Path, opening: Opening) -> Result<Opened> {

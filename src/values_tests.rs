@@ -229,6 +229,22 @@ fn a_second_class_does_not_hide_what_was_folded() {
     assert_eq!(set_again(fold, second), [3.0, 3.0]);
 }
 
+/// It has the series too, as that of whoever came after.
+#[test]
+#[allow(clippy::float_cmp)] // Whole numbers.
+fn a_successor_of_a_folded_file_is_not_taken_for_it() {
+    let succeed = |path: &Path| {
+        let closed = path.join("gauge_sum_again.db");
+        let content = fs::read(&closed).unwrap();
+        // Kept open, so that it has an inode of its own.
+        let kept = fs::File::open(&closed).unwrap();
+        fold(path);
+        fs::write(&closed, content).unwrap();
+        drop(kept);
+    };
+    assert_eq!(set_again(succeed, |_, old| old), [3.0, 3.0]);
+}
+
 /// The archive is there, but has nothing of the series.
 #[test]
 #[allow(clippy::float_cmp)] // Whole numbers.

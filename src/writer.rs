@@ -46,9 +46,9 @@ pub(crate) struct Writer {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Left {
     /// What an archive had of it before.
-    folded: f64,
+    pub(crate) folded: f64,
     /// What its entry held.
-    held: f64,
+    pub(crate) held: f64,
 }
 
 /// An entry, by the hash of its head.
@@ -174,25 +174,11 @@ impl Writer {
         left
     }
 
-    /// Learns what was left in an earlier file of this name: what is not here any more is in the
-    /// archive, if that `has` it; else somebody has removed it.
-    pub(crate) fn follow(
-        &mut self,
-        left: HashMap<Box<[u8]>, Left>,
-        mut has: impl FnMut(&[u8]) -> bool,
-    ) {
-        for (head, Left { folded, held }) in left {
-            let folded = if self.knows(&head) {
-                folded
-            } else if has(&head) {
-                folded + held
-            } else {
-                0.0
-            };
-            // Nothing can be short of infinity.
-            if folded != 0.0 && folded.is_finite() {
-                self.folded.insert(head, folded);
-            }
+    /// Learns what an archive has of the series with this head from earlier files of this name.
+    pub(crate) fn follow(&mut self, head: Box<[u8]>, folded: f64) {
+        // Nothing can be short of infinity.
+        if folded != 0.0 && folded.is_finite() {
+            self.folded.insert(head, folded);
         }
     }
 
