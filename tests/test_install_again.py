@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from interpreters import run
 
 if TYPE_CHECKING:
@@ -74,3 +75,51 @@ print(multiprom.generate_latest(multiprom.MultiProcessCollector(None, sys.argv[1
 """
     # What was counted between is in memory, and so both processes' own.
     assert "n_total 103.0\n" in run(script, directory)
+
+
+# What another one than the metric itself counts in its series after it was given back.
+LATE = {
+    "a method that was looked up before": "late(1)",
+    "a metric of the same name": "other.inc(1)",
+}
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True], ids=["there", "elsewhere"])
+@pytest.mark.parametrize("count", LATE.values(), ids=LATE)
+def test_what_others_count_between(count: str, is_elsewhere: bool, directory: Path) -> None:
+    script = f"""
+from prometheus_client import CollectorRegistry
+other = Counter("n", "Help", registry=None)
+counter = Counter("n", "Help")
+counter.inc(2); other.inc(3)
+multiprom.install(sys.argv[1], also=[other])
+late = counter._value.inc
+multiprom.uninstall()
+{count}
+counter.inc(1)
+multiprom.install(sys.argv[1] + "/elsewhere" * {is_elsewhere}, also=[other])
+counter.inc(1)
+print(scrape()["n_total"], counter._value.get(), other._value.get())
+"""
+    # Elsewhere what was counted in the old files alone stays there.
+    is_late = count == LATE["a method that was looked up before"]
+    total = 7.0 if is_elsewhere and is_late else 8.0
+    assert run(SCRAPE + script, directory) == f"{total} {total} {total}\n"
+
+
+def test_where_files_were_removed_between(directory: Path) -> None:
+    script = """
+from warned import messages
+counter = Counter("n", "Help")
+counter.inc(5)
+multiprom.install(sys.argv[1])
+multiprom.uninstall()
+counter.inc(1)
+for name in os.listdir(sys.argv[1]):
+    os.unlink(os.path.join(sys.argv[1], name))
+multiprom.install(sys.argv[1])
+counter.inc(1)
+print(scrape()["n_total"], counter._value.get(), len(messages))
+"""
+    # They are written anew, as any that are removed, with one warning.
+    assert run(SCRAPE + script, directory) == "7.0 7.0 1\n"

@@ -148,3 +148,18 @@ counter.inc(10)
 print(value.get(), total())
 """
     assert run(COUNTED + script, directory) == "16.0 (16.0, 5.0)\n"
+
+
+def test_a_gauge_that_is_set_to_what_another_one_has(directory: Path) -> None:
+    """By methods that were looked up before: that is no count of its own."""
+    script = """
+other = Gauge("o", "Help", multiprocess_mode="sum")
+other.set(1)
+look, put = level.get, other._value.set
+install()
+put(look() + 2)
+print(level.get(), other._value.get())
+level.set(level.get() + 1)
+print(level.get())
+"""
+    assert run(COUNTED + script, directory) == "5.0 7.0\n6.0\n"

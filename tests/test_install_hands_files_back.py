@@ -237,3 +237,34 @@ counter.inc(1000)
 print(total())
 """
     assert counted(script, directory) == ["[1111.0]"]
+
+
+def test_in_the_child_of_a_fork(directory: Path) -> None:
+    """It opens files of its own, and none of its parent's."""
+    script = """
+import os, sys
+from prometheus_client import Counter, Gauge
+import multiprom
+from scripts import finish
+counter, gauge = Counter("n", "Help"), Gauge("g", "Help")
+counter.inc(5)
+gauge.set(5)
+multiprom.install()
+if os.fork() == 0:
+    counter.inc(1)
+    gauge.set(7)
+    for name in os.listdir(sys.argv[1]):
+        if name.endswith(f"_{os.getppid()}.db"):
+            os.unlink(os.path.join(sys.argv[1], name))
+    multiprom.uninstall()
+    counter.inc(1)
+    print(os.getpid(), counter._value.get(), gauge._value.get())
+    finish()
+os.wait()
+finish()
+"""
+    printed = run(script, directory, PROMETHEUS_MULTIPROC_DIR=directory)
+    child, *got = printed.split()
+    assert got == ["2.0", "7.0"]
+    files = {file.name: values_of(file) for file in directory.glob("*.db")}
+    assert files == {f"counter_{child}.db": {"n_total": 2.0}, f"gauge_all_{child}.db": {"g": 7.0}}

@@ -38,6 +38,7 @@ class Move:
         self._make = make
         self.stock_class: Any = type(old)
         self._pid = os.getpid()
+        self._pending = Pending(self._known, self._methods)
 
     @functools.cached_property
     def new(self) -> Any:
@@ -51,7 +52,7 @@ class Move:
     def hold(self) -> None:
         """Keep what is counted in the old value."""
         self._pid = os.getpid()
-        self._pending = Pending(self._known, self._methods)
+        self._pending.hold()
         vars(self.old).update(methods_of(self._pending))
 
     def swap(self) -> float:
@@ -77,6 +78,11 @@ class Move:
     def restore(self) -> None:
         """Let prometheus_client's code count in the old value itself."""
         self.old.__class__ = self.stock_class
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing that was kept is left."""
+        return self._pending.is_empty
 
     def release(self) -> None:
         """Let the new value count, or the old one if it was not exchanged."""
@@ -133,21 +139,25 @@ def alone(lock: Any) -> Iterator[bool]:
 class _Total(float):
     """What a new value holds, for code that is going to add to it, and to store the sum."""
 
-    __slots__ = ()
+    __slots__ = ("move",)
+
+    move: Move
 
     def __add__(self, amount: float) -> _Sum:
         # Added once only: that may run any code.
         amount = 0.0 + amount
         found = _Sum(float(self) + amount)
+        found.move = self.move
         found.amount = amount
         return found
 
 
 class _Sum(float):
-    """A total with something added, which only that is to be counted of."""
+    """The total of a value with something added, which only that is to be counted of there."""
 
-    __slots__ = ("amount",)
+    __slots__ = ("amount", "move")
 
+    move: Move
     amount: float
 
 
@@ -156,11 +166,14 @@ def _forwarding(base: Any) -> Any:
     """Give a class of values whose `_value`, in which `base` counts, is that of the new value."""
 
     def load(self: Any) -> float:
-        return _Total(vars(self)[_MOVE].new.get())
+        move: Move = vars(self)[_MOVE]
+        total = _Total(move.new.get())
+        total.move = move
+        return total
 
     def store(self: Any, value: float) -> None:
         move: Move = vars(self)[_MOVE]
-        if isinstance(value, _Sum):
+        if isinstance(value, _Sum) and value.move is move:
             move.new.inc(value.amount)
         elif move.sets:
             move.new.set(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import mmap
 import os
 import threading
 import time
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_RECENT = "mostrecent"
 
-# On an old value: what it was given back, which the file of this process still has too.
+# On an old value: what it was given back, which the file of that process still has too.
 _HANDED_BACK = "_multiprom_handed_back"
 
 
@@ -81,16 +82,14 @@ def move_class(old_class: Any, new_class: Any) -> None:
             is_inherited = identifier != around["pid"]["value"]
             around["pid"]["value"] = identifier
             # Children that were removed and made anew have one series.
-            latest = {(id(old._file), old._key): old for old in around["values"]}  # noqa: SLF001
+            olds = [old for old in around["values"] if not is_swapped(old)]
+            latest = {(id(old._file), old._key): old for old in olds}  # noqa: SLF001
             heirs = {} if is_inherited else {id(old) for old in latest.values()}
             for move in moves:
                 _take_over(move, is_heir=id(move.old) in heirs, is_alone=is_alone)
             _close(around["files"], is_alone=is_alone)
     finally:
         _release(moves)
-        if not all(map(is_claimed, list(around["values"]))):
-            # After an exception: another call is to do the rest.
-            _divert_no_more(old_class)
 
 
 def _is_diverted(old_class: Any) -> bool:
@@ -111,7 +110,7 @@ def _divert(old_class: Any, new_class: Any) -> None:
     def reset(value: Any) -> None:
         # Its other values know where they count.
         if not is_claimed(value):
-            value._value = value._timestamp = 0.0  # noqa: SLF001
+            value._key, value._value, value._timestamp = "", 0.0, 0.0  # noqa: SLF001
             move = _move_of(value, new_class)
             move.claim()
             move.hold()
@@ -145,10 +144,20 @@ def _hold_all(olds: Iterable[Any], new_class: Any) -> list[Move]:
 
 def _release(moves: Iterable[Move]) -> None:
     """Let values count again, where they are."""
+    failures = []
     for move in moves:
-        move.release()
+        try:
+            move.release()
+        except Exception as error:  # noqa: BLE001 - an identifier may raise anything
+            failures.append(error)
         if is_swapped(move.old):
             _moved.append(move)
+    if failures:
+        logger.warning(
+            "what was counted meanwhile in %d series waits until they count again: %r",
+            len(failures),
+            failures[0],
+        )
 
 
 def _place(file: Any) -> str:
@@ -196,10 +205,27 @@ def _close(files: dict[str, Any], *, is_alone: bool) -> None:
         if is_alone:
             file.close()
         else:
-            # Somebody is going to write what was taken over: where nobody reads it.
-            file._m = bytearray(file._capacity)  # noqa: SLF001
-            file._f.close()  # noqa: SLF001
+            # Somebody is going to write what was taken over: where nobody reads it. What else they
+            # count then is nowhere else.
+            stock_file = file._f  # noqa: SLF001
+            file._f, file._fname = _Memory(), os.devnull  # noqa: SLF001
+            file._m = mmap.mmap(-1, file._capacity)  # noqa: SLF001
+            stock_file.close()
     files.clear()
+
+
+class _Memory:
+    """Stands for a file, for prometheus_client's code, which truncates it before it maps it."""
+
+    def truncate(self, size: int) -> None:
+        """Do nothing: memory is as large as it is mapped."""
+
+    def fileno(self) -> int:
+        """Give what `mmap.mmap` takes for memory."""
+        return -1
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def move_metrics(places: Iterable[Any]) -> None:
@@ -222,7 +248,8 @@ def move_metrics(places: Iterable[Any]) -> None:
             move = Move(old, functools.partial(_same, new), sets=is_gauge)
             if move.claim():
                 _replace(move, time.time() if is_most_recent else None)
-    observables.use_new(places, {id(move.old): move.new for move in list(_moved)})
+    # What is left is carried out by who counts in the old value.
+    observables.use_new(places, {id(move.old): move.new for move in list(_moved) if move.is_done})
 
 
 def _same(value: Any) -> Any:
@@ -232,23 +259,29 @@ def _same(value: Any) -> Any:
 def _replace(move: Move, at: float | None) -> None:
     """Let the new value count what the old one, which counts in memory, has counted and will."""
     old, new = move.old, move.new
-    handed_back = vars(old).get(_HANDED_BACK)
-    # Whether the file has what uninstall() gave back.
-    is_there = handed_back == (os.getpid(), new.get())
-    # What uninstall() gave back to the parent of this process its file has.
-    inherited = handed_back.value if handed_back and handed_back.pid != os.getpid() else 0.0
     move.hold()
     try:
         with alone(_lock_of(old)):
+            there = new.get()
             held = move.swap()
-            vars(old).pop(_HANDED_BACK, None)
+            counted = _counted(vars(old).pop(_HANDED_BACK, None), there)
+            if not move.sets:
+                new.inc(held - counted)
             # A gauge that was never set stays so.
-            if is_there or (move.sets and held != 0):
+            elif held != 0 or counted != 0:
                 new.set(held, at)
-            elif not move.sets:
-                new.inc(held - inherited)
     finally:
         _release([move])
+
+
+def _counted(handed_back: _HandedBack | None, there: float) -> float:
+    """Say how much of what a value holds is in a file, by what uninstall() gave it back."""
+    if handed_back is None:
+        return 0.0
+    # It is in the file of the parent of this process; or in that of this one if there is as much,
+    # or more: whoever else counts in the series may have gone on.
+    is_known = handed_back.pid != os.getpid() or abs(there) >= abs(handed_back.value)
+    return handed_back.value if is_known else 0.0
 
 
 def _lock_of(old: Any) -> Any:
@@ -294,9 +327,15 @@ def move_back(stock_class: Any = None, new_class: Any = None) -> bool:
 
 def _read_back(stock_class: Any, new_class: Any, moves: list[Move]) -> None:
     """Let values of prometheus_client's count on in its files."""
-    with alone(_closure(stock_class)["lock"]) as is_alone:
+    around = _closure(stock_class)
+    with alone(around["lock"]) as is_alone:
         if not is_alone:
             return
+        identifier = around["process_identifier"]()
+        if around["pid"]["value"] != identifier:
+            # Those of the parent of this process.
+            _close(around["files"], is_alone=True)
+            around["pid"]["value"] = identifier
         # Its code goes on in them, and locks none.
         new_class._owner.hand_over()  # noqa: SLF001
         _divert_no_more(stock_class)

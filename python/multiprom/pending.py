@@ -30,20 +30,30 @@ class Pending:
     """
 
     def __init__(self, known: Callable[[], float], target: Callable[[], Methods]) -> None:
-        """Keep operations from now on.
+        """Keep nothing yet.
 
         Args:
-            known: Gives what the value held before them.
-            target: Gives what carries them out later.
+            known: Gives what the value held before what is kept.
+            target: Gives what carries it out.
 
         """
         self._operations: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._known = known
         self._target = target
-        self._is_held = True
+        self._is_held = False
         self._pid = os.getpid()
         self._draining = threading.Lock()
         self._drainer: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all was carried out."""
+        return not self._operations
+
+    def hold(self) -> None:
+        """Keep what is done from now on."""
+        self._notice_fork()
+        self._is_held = True
 
     def release(self) -> None:
         """Carry out what was kept, in order, and from now on all that comes."""
@@ -104,8 +114,14 @@ class Pending:
             self._drainer = thread
             try:
                 while self._operations:
-                    name, arguments = self._operations.popleft()
-                    self._target()[name](*arguments)
+                    operation = self._operations.popleft()
+                    try:
+                        name, arguments = operation
+                        self._target()[name](*arguments)
+                    except Exception:
+                        # Of an identifier, for example: another one may succeed.
+                        self._operations.appendleft(operation)
+                        raise
             finally:
                 self._drainer = None
                 self._draining.release()
