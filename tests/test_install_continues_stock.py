@@ -108,6 +108,30 @@ print(own._value.get())
     assert magic(directory / "counter_w.db") == MAGIC
 
 
+def test_each_file_is_looked_at_once(directory: Path) -> None:
+    """And not for each value: beside busy threads a system call takes as long as their turns."""
+    script = """
+import multiprom
+for number in range(1000):
+    counter.labels(str(number)).inc(1)
+stat, looked_at = os.stat, []
+
+def counted_stat(path, *arguments, **keywords):
+    looked_at.append(path)
+    return stat(path, *arguments, **keywords)
+
+os.stat = counted_stat
+multiprom.install()
+os.stat = stat
+print(sorted({os.path.basename(path).rpartition("_")[0] for path in looked_at}))
+print(len(looked_at) < 50, counter.labels("999")._value.get())
+"""
+    printed = run(COUNTED + script + FINISH, PROMETHEUS_MULTIPROC_DIR=directory)
+    looked_at, *rest = printed.splitlines()
+    assert "'counter'" in looked_at
+    assert rest == ["True 1.0"]
+
+
 def test_a_fork_afterwards(directory: Path) -> None:
     """Preloaded by a server that installs us last: the children's files are ours, at zero."""
     script = """

@@ -90,6 +90,8 @@ def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()
     if path is not None:
         _set_directory(os.fsdecode(path))
     importlib.import_module("prometheus_client")
+    # Imported before signals have to wait: beside busy threads that takes long.
+    _ours()
     with signals.deferred():
         _replace_all()
         if {VARIABLE, OLD_VARIABLE} & os.environ.keys():

@@ -85,8 +85,12 @@ def move_class(old_class: Any, new_class: Any) -> None:
             olds = [old for old in around["values"] if not is_swapped(old)]
             latest = {(id(old._file), old._key): old for old in olds}  # noqa: SLF001
             heirs = {} if is_inherited else {id(old) for old in latest.values()}
+            # Looked at once: a thread that has counted gets the interpreter back at each look.
+            files = {id(move.old._file): move.old._file for move in moves}  # noqa: SLF001
+            places = {key: _place(file) for key, file in files.items()}
             for move in moves:
-                _take_over(move, is_heir=id(move.old) in heirs, is_alone=is_alone)
+                is_heir, place = id(move.old) in heirs, places[id(move.old._file)]  # noqa: SLF001
+                _take_over(move, place, is_heir=is_heir, is_alone=is_alone)
             _close(around["files"], is_alone=is_alone)
     finally:
         _release(moves)
@@ -171,7 +175,7 @@ def _place(file: Any) -> str:
     return "replaced" if is_home else "elsewhere"
 
 
-def _take_over(move: Move, *, is_heir: bool, is_alone: bool) -> None:
+def _take_over(move: Move, place: str, *, is_heir: bool, is_alone: bool) -> None:
     """Let the new value have what the old one held, if the file does not have it already."""
     old = move.old
     try:
@@ -182,7 +186,6 @@ def _take_over(move: Move, *, is_heir: bool, is_alone: bool) -> None:
         old._file = NoFile()  # noqa: SLF001
         move.stays = True
         return
-    place = _place(old._file)  # noqa: SLF001
     mode = old._params[-1]  # noqa: SLF001
     timestamp = old._timestamp  # noqa: SLF001
     held = move.swap()
