@@ -53,5 +53,5 @@ def run(
         timeout=seconds,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stderr == ""
+    assert result.stderr == "", result.stderr
     return result.stdout
