@@ -231,3 +231,46 @@ finish()
     values, scraped = run(MANY + script, directory, step, **variables).splitlines()
     assert values == "{25.0} {'prometheus_client.values'}"
     assert scraped == "{25.0}"
+
+
+@pytest.mark.parametrize("is_stock", [False, True], ids=["in memory", "in files"])
+def test_again_and_again_while_threads_count(is_stock: bool, directory: Path) -> None:
+    """And make series, at whatever moment it is interrupted."""
+    script = """
+import itertools, random, signal, sys
+import multiprom
+from counting_threads import CountingThreads
+from prometheus_client import Counter
+from scripts import finish
+counter, numbers = Counter("n", "Help", ["label"]), itertools.count()
+moments = random.Random(7)
+interruptions = 0
+
+def interrupt(number, frame):
+    raise InterruptedError
+
+signal.signal(signal.SIGALRM, interrupt)
+
+def interrupted(call, *arguments):
+    global interruptions
+    try:
+        signal.setitimer(signal.ITIMER_REAL, moments.uniform(0.0001, 0.02))
+        try:
+            call(*arguments)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except InterruptedError:
+        interruptions += 1
+
+threads = CountingThreads(lambda: counter.labels(str(next(numbers) % 100)).inc(1))
+for _ in range(20):
+    interrupted(multiprom.install, sys.argv[1])
+    interrupted(multiprom.uninstall)
+total = threads.stop()
+multiprom.install(sys.argv[1])
+found = multiprom.MultiProcessCollector(None, sys.argv[1]).collect()
+print(sum(s.value for metric in found for s in metric.samples) - total, interruptions > 0)
+finish()
+"""
+    variables: Any = {"PROMETHEUS_MULTIPROC_DIR": directory} if is_stock else {}
+    assert run(script, directory, **variables) == "0.0 True\n"

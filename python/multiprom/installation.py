@@ -89,10 +89,9 @@ def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()
     """
     if path is not None:
         _set_directory(os.fsdecode(path))
-    importlib.import_module("prometheus_client")
-    # Imported before signals have to wait: beside busy threads that takes long.
-    _ours()
     with signals.deferred():
+        # So are modules imported: one that is left half way can never be imported again.
+        importlib.import_module("prometheus_client")
         _replace_all()
         if {VARIABLE, OLD_VARIABLE} & os.environ.keys():
             _share_values(also)
