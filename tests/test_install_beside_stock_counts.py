@@ -323,6 +323,54 @@ finish()
         assert printed == "0.0 0.0 [0.0, 0.0]\n"
 
 
+def test_an_identifier_that_fails_at_first(directory: Path) -> None:
+    """install() raises what it raises, and leaves values as they are, for another one."""
+    script = """
+fails = False
+
+def identifier():
+    if fails:
+        raise OSError("unknown")
+    return "w"
+
+values.ValueClass = values.MultiProcessValue(identifier)
+own = Counter("own", "Help")
+own.inc(1)
+lock_of_stock = move.alone
+
+@contextlib.contextmanager
+def counting_meanwhile(lock):
+    with lock_of_stock(lock) as is_alone:
+        own.inc(10)
+        yield is_alone
+
+move_class = moving.move_class
+
+def failing_move(*classes):
+    global fails
+    fails = True
+    try:
+        move_class(*classes)
+    finally:
+        fails = False
+
+moving.alone, moving.move_class = counting_meanwhile, failing_move
+try:
+    multiprom.install()
+except OSError as error:
+    print(error)
+moving.move_class = move_class
+own.inc(100)
+multiprom.install()
+own.inc(1000)
+print(own._value.get(), scrape()["own_total"])
+finish()
+"""
+    start = COUNTED + "import contextlib\nfrom multiprom import move, moving\n"
+    printed = run(start + script, PROMETHEUS_MULTIPROC_DIR=directory)
+    assert printed == "unknown\n1111.0 1111.0\n"
+
+
 def test_an_identifier_that_fails_meanwhile(directory: Path) -> None:
     """What was counted meanwhile waits until it does not, and other values do not wait for it."""
     script = """

@@ -70,6 +70,8 @@ def move_class(old_class: Any, new_class: Any) -> None:
     if _is_diverted(old_class) and all(map(is_claimed, list(around["values"]))):
         return
     _divert(old_class, new_class)
+    # Asked before anything is kept: it may raise.
+    identifier = around["process_identifier"]()
     moves = _hold_all(around["values"], new_class)
     try:
         # It writes what a value comes to, so nobody else may have counted in the file, nor may it
@@ -77,23 +79,27 @@ def move_class(old_class: Any, new_class: Any) -> None:
         with alone(around["lock"]) as is_alone:
             # Those of threads that were just making some.
             moves += _hold_all(around["values"], new_class)
-            identifier = around["process_identifier"]()
             # After a fork that it has not noticed, all that its values hold is the parent's.
-            is_inherited = identifier != around["pid"]["value"]
-            around["pid"]["value"] = identifier
+            is_inherited = _notice_fork(around, identifier)
             # Children that were removed and made anew have one series.
             olds = [old for old in around["values"] if not is_swapped(old)]
             latest = {(id(old._file), old._key): old for old in olds}  # noqa: SLF001
-            heirs = {} if is_inherited else {id(old) for old in latest.values()}
-            # Looked at once: a thread that has counted gets the interpreter back at each look.
-            files = {id(move.old._file): move.old._file for move in moves}  # noqa: SLF001
-            places = {key: _place(file) for key, file in files.items()}
+            heirs = set() if is_inherited else {id(old) for old in latest.values()}
+            # Each file is looked at once: beside busy threads every system call takes their turns.
+            place_of = functools.cache(_place)
             for move in moves:
-                is_heir, place = id(move.old) in heirs, places[id(move.old._file)]  # noqa: SLF001
-                _take_over(move, place, is_heir=is_heir, is_alone=is_alone)
+                place = place_of(move.old._file)  # noqa: SLF001
+                _take_over(move, place, is_heir=id(move.old) in heirs, is_alone=is_alone)
             _close(around["files"], is_alone=is_alone)
     finally:
         _release(moves)
+
+
+def _notice_fork(around: dict[str, Any], identifier: object) -> bool:
+    """Let prometheus_client's class be this process's; say whether it was still its parent's."""
+    is_inherited: bool = around["pid"]["value"] != identifier
+    around["pid"]["value"] = identifier
+    return is_inherited
 
 
 def _is_diverted(old_class: Any) -> bool:
@@ -334,11 +340,8 @@ def _read_back(stock_class: Any, new_class: Any, moves: list[Move]) -> None:
     with alone(around["lock"]) as is_alone:
         if not is_alone:
             return
-        identifier = around["process_identifier"]()
-        if around["pid"]["value"] != identifier:
-            # Those of the parent of this process.
+        if _notice_fork(around, around["process_identifier"]()):
             _close(around["files"], is_alone=True)
-            around["pid"]["value"] = identifier
         # Its code goes on in them, and locks none.
         new_class._owner.hand_over()  # noqa: SLF001
         _divert_no_more(stock_class)
