@@ -216,8 +216,9 @@ impl Files {
 /// Has a writer go on from what was left in an earlier file of its name.
 fn follow(writer: &mut Writer, closed: Closed, prefix: &str) {
     let is_same = writer.identity() == closed.identity;
+    let is_here = |writer: &Writer, head: &[u8]| is_same && writer.knows(head);
     let mut archived = HashSet::new();
-    if !closed.left.keys().all(|head| is_same && writer.knows(head)) {
+    if !closed.left.keys().all(|head| is_here(writer, head)) {
         let path = writer.path().with_file_name(filename::archive(filename::kind_of(prefix)));
         // What cannot be read is not there.
         let _ = Reader::default().read(
@@ -229,7 +230,7 @@ fn follow(writer: &mut Writer, closed: Closed, prefix: &str) {
         );
     }
     for (head, left) in closed.left {
-        if is_same && writer.knows(&head) {
+        if is_here(writer, &head) {
             writer.follow(head, left.folded);
         } else if archived.contains(&head) {
             writer.follow(head, left.folded + left.held);

@@ -97,8 +97,13 @@ for value in values:
 """
 
 
-@pytest.mark.parametrize("is_stock", [False, True], ids=["in memory", "in files"])
-def test_install(is_stock: bool, directory: Path) -> None:
+@pytest.fixture(params=[False, True], ids=["in memory", "in files"])
+def variables(request: pytest.FixtureRequest, directory: Path) -> dict[str, Any]:
+    """Give the environment in which prometheus_client counts in memory, or in files."""
+    return {"PROMETHEUS_MULTIPROC_DIR": directory} if request.param else {}
+
+
+def test_install(variables: dict[str, Any], directory: Path) -> None:
     script = """
 thread = stop.start(values[0].inc, Amount(1, stop.come_by))
 interrupt(install, values[0], thread)
@@ -110,15 +115,13 @@ print([value.get() for value in values], [*scrape().values()])
 print(counter._value._multiprocess)
 finish()
 """
-    variables: Any = {"PROMETHEUS_MULTIPROC_DIR": directory} if is_stock else {}
     first, second, third = run(SCRIPT + script, directory, **variables).splitlines()
     assert first == "[116.0, 7.0]"
     assert second == "[1116.0, 7.0] [1116.0, 7.0]"
     assert third == "True"
 
 
-@pytest.mark.parametrize("is_stock", [False, True], ids=["in memory", "in files"])
-def test_uninstall(is_stock: bool, directory: Path) -> None:
+def test_uninstall(variables: dict[str, Any], directory: Path) -> None:
     """A thread has prometheus_client's lock, so values stay where they are, with a warning."""
     script = """
 from multiprom import moving
@@ -137,16 +140,14 @@ print([value.get() for value in values], len(moving._moved), len(messages))
 print(type(counter._value).__module__, "PROMETHEUS_MULTIPROC_DIR" in os.environ)
 finish()
 """
-    variables: Any = {"PROMETHEUS_MULTIPROC_DIR": directory} if is_stock else {}
     first, second, third = run(SCRIPT + script, directory, **variables).splitlines()
     assert first == "[126.0, 7.0] 1"
     assert second == "[1126.0, 7.0] 0 1"
-    assert third == f"prometheus_client.values {is_stock}"
+    assert third == f"prometheus_client.values {bool(variables)}"
 
 
-@pytest.mark.parametrize("is_stock", [False, True], ids=["in memory", "in files"])
 @pytest.mark.parametrize("who", ["another thread", "a signal handler"])
-def test_a_count_that_does_not_end(who: str, is_stock: bool, directory: Path) -> None:
+def test_a_count_that_does_not_end(who: str, variables: dict[str, Any], directory: Path) -> None:
     """uninstall() does not wait for it for ever, and leaves the value where it is."""
     script = f"""
 increase = values[0].inc
@@ -166,7 +167,6 @@ counter.inc(100)
 print(type(counter._value).__module__, [value.get() for value in values], len(messages))
 finish()
 """
-    variables: Any = {"PROMETHEUS_MULTIPROC_DIR": directory} if is_stock else {}
     first, second = run(SCRIPT + script, directory, **variables).splitlines()
     assert first == "[16.0, 7.0] some values still count in shared files"
     assert second == "prometheus_client.values [116.0, 7.0] 1"
@@ -198,10 +198,8 @@ print(carried_out)
     assert run(script) == "[3.0, 4.0, 5.0, 6.0]\n"
 
 
-@pytest.mark.parametrize("is_stock", [False, True], ids=["in memory", "in files"])
 @pytest.mark.parametrize("step", ["hold", "swap", "release"])
-def test_install_amid_many_values(step: str, is_stock: bool, directory: Path) -> None:
-    variables: Any = {"PROMETHEUS_MULTIPROC_DIR": directory} if is_stock else {}
+def test_install_amid_many_values(step: str, variables: dict[str, Any], directory: Path) -> None:
     script = """
 interrupt_amid(sys.argv[2], install)
 count()
@@ -213,9 +211,8 @@ finish()
     assert run(MANY + script, directory, step, **variables) == "9 {25.0} {25.0}\n"
 
 
-@pytest.mark.parametrize("is_stock", [False, True], ids=["in memory", "in files"])
 @pytest.mark.parametrize("step", ["hold", "restore", "release"])
-def test_uninstall_amid_many_values(step: str, is_stock: bool, directory: Path) -> None:
+def test_uninstall_amid_many_values(step: str, variables: dict[str, Any], directory: Path) -> None:
     script = """
 install()
 interrupt_amid(sys.argv[2], multiprom.uninstall)
@@ -227,14 +224,12 @@ install()
 print(set(scrape().values()))
 finish()
 """
-    variables: Any = {"PROMETHEUS_MULTIPROC_DIR": directory} if is_stock else {}
     values, scraped = run(MANY + script, directory, step, **variables).splitlines()
     assert values == "{25.0} {'prometheus_client.values'}"
     assert scraped == "{25.0}"
 
 
-@pytest.mark.parametrize("is_stock", [False, True], ids=["in memory", "in files"])
-def test_again_and_again_while_threads_count(is_stock: bool, directory: Path) -> None:
+def test_again_and_again_while_threads_count(variables: dict[str, Any], directory: Path) -> None:
     """And make series, at whatever moment it is interrupted."""
     script = """
 import itertools, random, signal, sys
@@ -272,5 +267,4 @@ found = multiprom.MultiProcessCollector(None, sys.argv[1]).collect()
 print(sum(s.value for metric in found for s in metric.samples) - total, interruptions > 0)
 finish()
 """
-    variables: Any = {"PROMETHEUS_MULTIPROC_DIR": directory} if is_stock else {}
     assert run(script, directory, **variables) == "0.0 True\n"

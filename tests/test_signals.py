@@ -18,9 +18,8 @@ def fail(number, frame):
     handle(number, frame)
     raise InterruptedError(number)
 
-def send(*numbers):
-    for number in numbers:
-        os.kill(os.getpid(), number)
+def send(number):
+    os.kill(os.getpid(), number)
 
 FIRST, SECOND, THIRD = signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM
 """
