@@ -105,7 +105,7 @@ test-rust: | rust-is-there
 # Every order in which threads can meet at the gate of a value.
 .PHONY: loom
 loom: | rust-is-there
-	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(TARGET_DIR)/loom cargo test --no-default-features --release --lib gate::models
+	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(TARGET_DIR)/loom cargo test --no-default-features --release --lib sys::gate::models
 
 .PHONY: test-python
 test-python: develop.venv .venv/.group-test build/gunicorn-23
@@ -114,7 +114,7 @@ test-python: develop.venv .venv/.group-test build/gunicorn-23
 # All but the tests of a running gunicorn, which tell little about prometheus_client.
 .PHONY: test-oldest
 test-oldest: .venv-oldest/.group-oldest develop.venv-oldest
-	.venv-oldest/bin/python -m pytest --ignore-glob='*/test_gunicorn_*'
+	.venv-oldest/bin/python -m pytest --ignore=tests/gunicorn
 
 .PHONY: test-upstream
 test-upstream: .venv-upstream/.group-upstream develop.venv-upstream $(UPSTREAM_TESTS)
@@ -199,7 +199,7 @@ fuzz: build/cargo-fuzz/bin/cargo-fuzz | nightly-is-there
 .PHONY: miri
 miri: | nightly-is-complete
 	MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-many-seeds=0..16' CARGO_TARGET_DIR=$(TARGET_DIR)/miri \
-	  cargo +nightly miri test --no-default-features --lib -- gate:: mapping::
+	  cargo +nightly miri test --no-default-features --lib -- sys::gate:: sys::mapping::
 
 # With a standard library of their own, or the thread sanitizer takes its locks for races.
 .PHONY: sanitize

@@ -13,10 +13,10 @@ use std::io::Write;
 use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use multiprom::escaping::Escaping;
-use multiprom::exposition::{self, Format};
-use multiprom::family::{ExponentStyle, Options, SampleOrder};
-use multiprom::merge::Merge;
+use multiprom::scrape::family::{ExponentStyle, Options, SampleOrder};
+use multiprom::scrape::merge::Merge;
+use multiprom::text::escaping::Escaping;
+use multiprom::text::exposition::{self, Format};
 use tempfile::TempDir;
 
 /// The upper bounds of `prometheus_client`'s default buckets.

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from gunicorn_server import CONFIGURATION, Server, python_environment
 from prometheus_server import Prometheus
+from support.gunicorn_server import CONFIGURATION, Server, python_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

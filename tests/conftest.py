@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give hypothesis the time to make a failure small, which takes it up to five minutes."""
     seconds = 600 if PROFILE == "quick" else 24 * 60 * 60
     for item in items:
-        if item.path.name.startswith("test_properties_"):
+        if item.path.parent.name == "properties":
             item.add_marker(pytest.mark.timeout(seconds))
 
 
@@ -98,7 +98,7 @@ def hooks(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def made(directory: Path) -> Iterator[Any]:
     """Make a value class under the name `w`, in the directory that the variable names."""
-    import ours
+    from support import ours
 
     assert directory.is_dir()
     with ours.value_class(lambda: "w") as found:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import multiprom
 import pytest
-from interpreters import run
+from support.interpreters import run
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(multiprom.__file__).parent

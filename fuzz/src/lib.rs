@@ -6,10 +6,10 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use multiprom::compaction::{self, Compaction, Options};
-use multiprom::escaping::Escaping;
-use multiprom::exposition::{self, Format};
-use multiprom::family::{self, ExponentStyle, SampleOrder};
+use multiprom::compact::compaction::{self, Compaction, Options};
+use multiprom::text::escaping::Escaping;
+use multiprom::text::exposition::{self, Format};
+use multiprom::scrape::family::{self, ExponentStyle, SampleOrder};
 use tempfile::TempDir;
 
 /// Values by the names and labels of their samples.

@@ -44,7 +44,7 @@ def open_lock(path: str) -> int:
 def make_lock(path: str) -> int:
     """Open such a file, or make it, so that whoever can read its directory can lock it.
 
-    As `src/lock.rs` does.
+    As `src/sys/lock.rs` does.
 
     Raises:
         OSError: It cannot be made, it is no regular file, or may not be read.

@@ -1,7 +1,7 @@
 """The files of a directory for code of the program's own, so that each count is seen once.
 
-As `src/snapshot.rs`: no lock is taken at first. If an archive came or was replaced while the files
-were merged, a file may have moved into it, and all is merged once more.
+As `src/store/snapshot.rs`: no lock is taken at first. If an archive came or was replaced while the
+files were merged, a file may have moved into it, and all is merged once more.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _Merged = TypeVar("_Merged")
 _Identity = tuple[int, int]
 
-# As in `src/filename.rs` and `src/lock.rs`: how the names of archives end, and the file whose lock
-# whoever compacts holds.
+# As in `format/file_name.rs` and `sys/lock.rs`: how the names of archives end, and the file whose
+# lock whoever compacts holds.
 _ARCHIVE_END = "_compacted.db"
 _LOCK_NAME = ".multiprom.lock"
 

@@ -5,10 +5,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
 
-use crate::family::{Family, Labels};
-use crate::key::PID_LABEL;
-use crate::metric::MetricType;
-use crate::unmerged::UnmergedFamily;
+use crate::format::key::PID_LABEL;
+use crate::kind::MetricType;
+use crate::scrape::by_entry::read::UnmergedFamily;
+use crate::scrape::family::{Family, Labels};
 
 /// After so many samples other Python threads get a turn.
 const SAMPLES_A_TURN: usize = 1000;

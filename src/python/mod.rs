@@ -4,12 +4,12 @@
 // Arguments come from Python as values of their own.
 #![allow(clippy::needless_pass_by_value)]
 
-mod compaction;
+mod compact;
+mod dead;
 mod error;
-mod left_out;
-mod mark_process_dead;
-mod merge;
 mod metrics;
+mod report;
+mod scrape;
 mod text;
 mod value;
 
@@ -21,14 +21,14 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add_function(wrap_pyfunction!(compaction::compact, module)?)?;
-    module.add_function(wrap_pyfunction!(compaction::remove_leftovers, module)?)?;
-    module.add_function(wrap_pyfunction!(mark_process_dead::remove_gauge_files, module)?)?;
-    module.add_function(wrap_pyfunction!(merge::list_directory, module)?)?;
-    module.add_function(wrap_pyfunction!(merge::unspent, module)?)?;
-    module.add_function(wrap_pyfunction!(merge::merge_directory, module)?)?;
-    module.add_function(wrap_pyfunction!(merge::merge_files, module)?)?;
-    module.add_function(wrap_pyfunction!(merge::read_files, module)?)?;
+    module.add_function(wrap_pyfunction!(compact::compact, module)?)?;
+    module.add_function(wrap_pyfunction!(compact::remove_leftovers, module)?)?;
+    module.add_function(wrap_pyfunction!(dead::remove_gauge_files, module)?)?;
+    module.add_function(wrap_pyfunction!(scrape::list_directory, module)?)?;
+    module.add_function(wrap_pyfunction!(scrape::unspent, module)?)?;
+    module.add_function(wrap_pyfunction!(scrape::merge_directory, module)?)?;
+    module.add_function(wrap_pyfunction!(scrape::merge_files, module)?)?;
+    module.add_function(wrap_pyfunction!(scrape::read_files, module)?)?;
     module.add_function(wrap_pyfunction!(text::directory_text, module)?)?;
     module.add_function(wrap_pyfunction!(value::settle_values, module)?)?;
     module.add_function(wrap_pyfunction!(value::tell_dead, module)?)?;

@@ -7,10 +7,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::left_out::{self, Report};
-use super::merge::{Dialect, options};
-use crate::escaping::Escaping;
-use crate::exposition::{self, Format};
+use super::report::{self, Report};
+use super::scrape::{Dialect, options};
+use crate::text::escaping::Escaping;
+use crate::text::exposition::{self, Format};
 
 /// The text of the directory `path`; of the samples with these names only, if there are any.
 #[pyfunction]
@@ -28,5 +28,5 @@ pub(super) fn directory_text<'py>(
     let options = options(true, dialect);
     let (text, left_out) =
         py.detach(|| exposition::directory_text(&path, options, names.as_ref(), format, escaping))?;
-    Ok((PyBytes::new(py, text.as_bytes()), left_out::reports(&left_out)))
+    Ok((PyBytes::new(py, text.as_bytes()), report::reports(&left_out)))
 }

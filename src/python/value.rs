@@ -11,8 +11,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::key;
-use crate::values::{self, Caller, Class, Operation};
+use crate::count::values::{self, Caller, Class, Operation};
+use crate::format::key;
 
 /// The environment's name for the directory.
 const DIRECTORY: &str = "PROMETHEUS_MULTIPROC_DIR";

@@ -1,0 +1,160 @@
+//! Removes what an earlier run of a server left in its directory.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::compact::run::{LeftAlone, left_alone};
+use crate::compact::steps::{Checkpoint, Disk, Step, Unchecked};
+use crate::error::{Error, Reason, Result};
+use crate::format::file_name::{self, FileName};
+use crate::kind::FOLDABLE;
+use crate::store::archive::{Identity, identity};
+use crate::store::directory;
+use crate::sys::lock;
+
+/// What was removed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Leftovers {
+    /// How many files.
+    pub files: usize,
+    /// Their size.
+    pub bytes_freed: u64,
+    /// A file that somebody living holds, or whose owner cannot be told: then all others stay too.
+    pub held: Option<LeftAlone>,
+    /// Whether nothing was done because a compaction is at work: somebody lives.
+    pub busy: bool,
+}
+
+/// Removes all metrics files and archives in the directory `path`, if nobody living holds one.
+///
+/// This is for the start of a server, which has counted in its `own` files at most: they stay, and do
+/// not keep the others. If anybody else holds a file, another server uses the directory, or the one
+/// that this shall replace still runs: all stays as it is.
+///
+/// Who writes with `prometheus_client` holds nothing, so such files are removed unless somebody
+/// holds one of multiprom's: as the documentation of `prometheus_client` asks for.
+///
+/// # Errors
+///
+/// If the directory cannot be locked or listed.
+pub fn remove_leftovers(path: &Path, wait: Duration, own: &[Identity]) -> Result<Leftovers> {
+    remove_on(&mut Disk { checkpoint: Unchecked }, path, wait, own)
+}
+
+fn remove_on<C: Checkpoint>(
+    disk: &mut Disk<C>,
+    path: &Path,
+    wait: Duration,
+    own: &[Identity],
+) -> Result<Leftovers> {
+    let _lock = match disk.lock_directory(path, wait) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return Ok(Leftovers { busy: true, ..Leftovers::default() }),
+        Err(error) if directory::is_absence(&error) => return Ok(Leftovers::default()),
+        Err(source) => return Err(Error::Io { path: lock::path(path), source }),
+    };
+    let mut files = directory::list(path)?.files;
+    // Not by path: a directory may have several.
+    files.retain(|file| {
+        own.is_empty() || !fs::metadata(file).is_ok_and(|found| own.contains(&identity(&found)))
+    });
+    let is_archive = |path: &PathBuf| FileName::of_path(path).is_some_and(|name| name.is_archive());
+    let (archives, files): (Vec<_>, Vec<_>) = files.into_iter().partition(is_archive);
+    let held = files.iter().find_map(|path| visit(disk, path, |_, _| Ok(())).err());
+    let mut done = Leftovers { held, ..Leftovers::default() };
+    if done.held.is_some() {
+        return Ok(done);
+    }
+    for kind in FOLDABLE {
+        // What is being written when a compaction is killed; mostly there is none.
+        let _ = disk.delete(Step::RemoveStray, &path.join(file_name::temporary(kind)));
+    }
+    // The archives last: they must not go before a file that they absorbed, and they stay if
+    // somebody has begun to count meanwhile.
+    for path in files.iter().chain(&archives) {
+        let removed = visit(disk, path, |disk, metadata| {
+            disk.delete_file(Step::DeleteLeftover, path, metadata).map(|_| ())
+        });
+        match removed {
+            Ok(Some(size)) => {
+                done.files += 1;
+                done.bytes_freed += size;
+            }
+            Ok(None) => {}
+            Err(held) => {
+                done.held = Some(held);
+                break;
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// Does something with a file while nobody else holds it, and gives its size; none if it is gone.
+fn visit<C: Checkpoint>(
+    disk: &mut Disk<C>,
+    path: &Path,
+    act: impl FnOnce(&mut Disk<C>, &Metadata) -> io::Result<()>,
+) -> Result<Option<u64>, LeftAlone> {
+    let failed = |error: io::Error| left_alone(path, error);
+    let (file, metadata) = match disk.open(Step::OpenDead, path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result.map_err(failed)?,
+    };
+    let locked = disk.lock(Step::LockDead, file, path).map_err(failed)?;
+    let Some(_locked) = locked else { return Err(left_alone(path, Reason::Held)) };
+    act(disk, &metadata).map_err(failed)?;
+    Ok(Some(metadata.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compact::tests::support::{Worker, key, names, sweep};
+    use crate::format::testing::{entry, file};
+    use tempfile::TempDir;
+
+    fn leftovers() -> TempDir {
+        let directory = TempDir::new().unwrap();
+        drop(Worker::start(directory.path(), "counter_1.db", &[(key("c"), 1.0)]));
+        drop(Worker::start(directory.path(), "gauge_livesum_1.db", &[(key("g"), 1.0)]));
+        let stock = file(None, &[entry(&key("c"), 1.0, 0.0)]);
+        fs::write(directory.path().join("counter_2.db"), stock).unwrap();
+        fs::write(directory.path().join("cache.db"), "not ours").unwrap();
+        sweep(directory.path());
+        directory
+    }
+
+    #[test]
+    fn all_goes_if_nobody_lives() {
+        let directory = leftovers();
+        let done = remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap();
+        assert_eq!((done.files, done.held), (2, None));
+        assert_eq!(names(directory.path()), [".multiprom.lock", "cache.db"]);
+        let gone = remove_leftovers(&directory.path().join("gone"), Duration::ZERO, &[]).unwrap();
+        assert_eq!(gone, Leftovers::default());
+    }
+
+    #[test]
+    fn nothing_goes_if_somebody_lives() {
+        let directory = leftovers();
+        let living = Worker::start(directory.path(), "histogram_9.db", &[]);
+        let before = names(directory.path());
+        let done = remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap();
+        assert_eq!((done.files, done.held.unwrap().reason), (0, Reason::Held));
+        assert_eq!(names(directory.path()), before);
+        let own = [identity(&fs::metadata(&living.path).unwrap())];
+        assert_eq!(remove_leftovers(directory.path(), Duration::ZERO, &own).unwrap().files, 2);
+        drop(living);
+        assert_eq!(remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap().files, 1);
+    }
+
+    #[test]
+    fn a_compaction_at_work_is_a_sign_of_life() {
+        let directory = leftovers();
+        let _lock = crate::sys::lock::directory(directory.path(), Duration::ZERO).unwrap().unwrap();
+        assert!(remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap().busy);
+    }
+}

@@ -1,0 +1,260 @@
+//! Every system call with which compaction changes a directory, or depends on its state.
+//!
+//! All go through here, each with the name of its step, so that a test can stop the world before
+//! any of them, and cannot forget one. Only looks at a file that is open already do not: they can
+//! fail, but the world is the same before and after.
+
+use std::fs::{self, File, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crate::store::archive::{Archive, Identity, identity};
+use crate::store::journal;
+use crate::store::reader::{self, FromStart};
+use crate::sys::lock::{self, Locked};
+
+/// The permissions that an archive may have: it is no program.
+pub(crate) const MODE_MASK: u32 = 0o666;
+/// The permission of everybody to read.
+pub(crate) const READABLE_BY_ALL: u32 = 0o004;
+
+macro_rules! steps {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// A step of compaction.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub(crate) enum Step {
+            $($(#[$doc])+ $name,)+
+        }
+
+        #[cfg(test)]
+        impl Step {
+            /// All steps.
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+steps! {
+    /// Lock the directory.
+    LockDirectory,
+    /// Remove what was being written when another compaction was killed.
+    RemoveStray,
+    /// Open the archive and read its journal.
+    OpenArchive,
+    /// Open a file that the journal names.
+    OpenSpent,
+    /// Lock a file that the journal names.
+    LockSpent,
+    /// Delete a file that the journal names.
+    DeleteSpent,
+    /// Open a file that may be a dead process's.
+    OpenDead,
+    /// Lock it.
+    LockDead,
+    /// Read it, or the archive.
+    Read,
+    /// Delete a dead process's file whose content counts no more.
+    DeleteDead,
+    /// Create the new archive under its temporary name.
+    CreateTemporary,
+    /// Write the entries of the new archive.
+    WriteEntries,
+    /// Write its journal.
+    WriteJournal,
+    /// Rename it over the old archive.
+    Commit,
+    /// Remove it instead, because something failed.
+    RemoveTemporary,
+    /// Delete a file that the new archive absorbed.
+    DeleteAbsorbed,
+    /// Delete what an earlier run of a server left.
+    DeleteLeftover,
+    /// Open the archive to clear its journal.
+    OpenJournal,
+    /// Clear the journal.
+    ClearJournal,
+}
+
+/// What is at the path of an archive.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Nothing, or nothing to lose.
+    Nothing,
+    /// The archive.
+    Archive(Box<Archive>),
+    /// Something else.
+    Other,
+}
+
+/// What each step has to pass.
+pub(crate) trait Checkpoint {
+    /// Called right before a step; an error makes the step fail.
+    fn pass(&mut self, step: Step, path: &Path) -> io::Result<()>;
+
+    /// Lets time pass.
+    fn wait(&mut self, time: Duration);
+}
+
+/// Nobody looks.
+#[derive(Debug)]
+pub(crate) struct Unchecked;
+
+impl Checkpoint for Unchecked {
+    fn pass(&mut self, _step: Step, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn wait(&mut self, time: Duration) {
+        thread::sleep(time);
+    }
+}
+
+/// The file system, behind a checkpoint.
+#[derive(Debug)]
+pub(crate) struct Disk<C> {
+    /// What every step has to pass.
+    pub(crate) checkpoint: C,
+}
+
+impl<C: Checkpoint> Disk<C> {
+    /// Locks the directory; none if another holds it for all of `wait`.
+    pub(crate) fn lock_directory(
+        &mut self,
+        path: &Path,
+        wait: Duration,
+    ) -> io::Result<Option<Locked>> {
+        self.checkpoint.pass(Step::LockDirectory, path)?;
+        lock::directory(path, wait)
+    }
+
+    /// Opens what is at the path of an archive.
+    ///
+    /// An empty file is as good as none: a machine that stopped may leave that of an archive.
+    pub(crate) fn open_archive(&mut self, path: &Path) -> io::Result<Found> {
+        self.checkpoint.pass(Step::OpenArchive, path)?;
+        let opened = match reader::open_itself(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+            result => result?,
+        };
+        if opened.1.is_file() && opened.1.len() == 0 {
+            return Ok(Found::Nothing);
+        }
+        let archive = Archive::of(path, opened)?;
+        Ok(archive.map_or(Found::Other, |archive| Found::Archive(Box::new(archive))))
+    }
+
+    /// Opens a file that may be a dead process's.
+    pub(crate) fn open(&mut self, step: Step, path: &Path) -> io::Result<(File, Metadata)> {
+        self.checkpoint.pass(step, path)?;
+        reader::open_itself(path)
+    }
+
+    /// Locks a file that was opened at `path`.
+    pub(crate) fn lock(
+        &mut self,
+        step: Step,
+        file: File,
+        path: &Path,
+    ) -> io::Result<Option<Locked>> {
+        self.checkpoint.pass(step, path)?;
+        Locked::take(file, path)
+    }
+
+    /// All of the file that was opened at `path`.
+    pub(crate) fn read<'f>(&mut self, path: &Path, file: &'f File) -> io::Result<FromStart<'f>> {
+        self.checkpoint.pass(Step::Read, path)?;
+        Ok(FromStart::of(file))
+    }
+
+    /// Creates a file that only one can create, with the owner and permissions of another.
+    pub(crate) fn create(&mut self, path: &Path, like: &Metadata) -> io::Result<File> {
+        self.checkpoint.pass(Step::CreateTemporary, path)?;
+        let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+        let given = give(&file, like);
+        if given.is_err() {
+            // Others may not be able to remove it.
+            let _ = fs::remove_file(path);
+        }
+        given.map(|()| file)
+    }
+
+    /// A new file, to write to next.
+    ///
+    /// Nothing is synced to the disk: metrics do not outlive the machine's run.
+    pub(crate) fn write<'f>(
+        &mut self,
+        step: Step,
+        path: &Path,
+        file: &'f File,
+    ) -> io::Result<&'f File> {
+        self.checkpoint.pass(step, path)?;
+        Ok(file)
+    }
+
+    /// Renames a new archive over the old one.
+    pub(crate) fn commit(&mut self, temporary: &Path, archive: &Path) -> io::Result<()> {
+        self.checkpoint.pass(Step::Commit, archive)?;
+        fs::rename(temporary, archive)
+    }
+
+    /// Deletes the file at `path` that has this metadata; false if by now another is there.
+    ///
+    /// Somebody may have deleted it and made a new one, though nobody should in a directory in use.
+    pub(crate) fn delete_file(
+        &mut self,
+        step: Step,
+        path: &Path,
+        metadata: &Metadata,
+    ) -> io::Result<bool> {
+        self.checkpoint.pass(step, path)?;
+        match fs::symlink_metadata(path) {
+            Ok(found) if identity(&found) != identity(metadata) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            _ => {}
+        }
+        fs::remove_file(path).map(|()| true)
+    }
+
+    /// Deletes a file; one that is not there any more is deleted.
+    pub(crate) fn delete(&mut self, step: Step, path: &Path) -> io::Result<()> {
+        self.checkpoint.pass(step, path)?;
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Clears the journal of the archive with this identity, which is at `path`.
+    pub(crate) fn clear_journal(
+        &mut self,
+        path: &Path,
+        archive: Identity,
+        used: u64,
+    ) -> io::Result<()> {
+        self.checkpoint.pass(Step::OpenJournal, path)?;
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = File::options().write(true).custom_flags(flags).open(path)?;
+        if identity(&file.metadata()?) != archive {
+            return Err(io::Error::other("another file is there"));
+        }
+        self.checkpoint.pass(Step::ClearJournal, path)?;
+        journal::clear(&file, used)
+    }
+}
+
+/// Gives a file that was just created the owner and permissions of another.
+fn give(file: &File, like: &Metadata) -> io::Result<()> {
+    let made = file.metadata()?;
+    if (made.uid(), made.gid()) != (like.uid(), like.gid())
+        && fchown(file, Some(like.uid()), Some(like.gid())).is_err()
+        && like.mode() & READABLE_BY_ALL == 0
+    {
+        // Whoever could read the files could not read the archive: their scrapes would fall.
+        let message = "the archive could not be given to the owner of the files";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    file.set_permissions(Permissions::from_mode(like.mode() & MODE_MASK))
+}

@@ -1,0 +1,268 @@
+//! Scrapes and workers beside a compaction, in every window between its steps, and in threads.
+
+#![allow(clippy::float_cmp)] // Exactness is what is tested.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::compact::compaction::{Options, compact_on};
+use crate::compact::steps::{Disk, Step};
+use crate::compact::tests::support::{Watch, Worker, key, names, sweep, text, totals};
+use crate::format::MAGIC_WRITER;
+use crate::format::testing::{entry, file_of};
+use crate::scrape::merge::Merge;
+use crate::scrape::scan;
+use crate::store::snapshot::{self, Origin};
+
+fn dead(directory: &Path, name: &str, value: f64) {
+    drop(Worker::start(directory, name, &[(key("c"), value)]));
+}
+
+fn scene() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    dead(directory.path(), "counter_0.db", 0.5);
+    sweep(directory.path());
+    dead(directory.path(), "counter_1.db", 0.25);
+    dead(directory.path(), "counter_2.db", 0.25);
+    drop(Worker::start(directory.path(), "gauge_sum_2.db", &[(key("g"), 0.3)]));
+    directory
+}
+
+/// Compacts, and calls `before` before each step.
+fn compact_watched(directory: &Path, before: impl FnMut(usize) -> bool) -> Vec<Step> {
+    let mut disk = Disk { checkpoint: Watch::new(before) };
+    compact_on(&mut disk, directory, &[OsString::from("2")], &Options::default()).unwrap();
+    disk.checkpoint.seen
+}
+
+#[test]
+fn a_scrape_between_any_two_steps() {
+    let directory = scene();
+    let path = directory.path();
+    let truth = text(path);
+    let mut scrapes = 0;
+    compact_watched(path, |_| {
+        assert_eq!(text(path), truth);
+        scrapes += 1;
+        false
+    });
+    assert!(scrapes > 20);
+    assert_eq!(text(path), truth);
+}
+
+/// What is no file but has the name of an archive is never read, and keeps nobody waiting.
+#[test]
+fn a_scrape_beside_what_is_no_archive() {
+    let directory = scene();
+    let path = directory.path();
+    let truth = text(path);
+    fs::create_dir(path.join("summary_compacted.db")).unwrap();
+    std::os::unix::fs::symlink("counter_0.db", path.join("histogram_compacted.db")).unwrap();
+    let mut readings = 0;
+    let origin = Origin::from(path);
+    snapshot::read(&origin, |_| {
+        readings += 1;
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!((readings, text(path)), (1, truth));
+}
+
+/// The pid is reused, or a worker id continued, while its file is folded.
+#[test]
+fn a_worker_opens_its_file_between_any_two_steps() {
+    for step in 0..compact_watched(scene().path(), |_| false).len() {
+        let directory = scene();
+        let path = directory.path();
+        let total = || totals(path)["c"];
+        let mut worker = None;
+        compact_watched(path, |number| {
+            if number == step {
+                worker = Some(Worker::open(path, "counter_1.db", &key("c"), 1.0));
+                assert_eq!(total(), 2.0, "before step {step}");
+            }
+            false
+        });
+        assert_eq!(total(), 2.0, "after a worker came before step {step}");
+        let worker = worker.unwrap();
+        worker.add(&key("c"), 1.0);
+        assert_eq!(total(), 3.0);
+        drop(worker);
+        sweep(path);
+        assert_eq!(total(), 3.0);
+        assert_eq!(names(path).len(), 3, "the lock and two archives");
+    }
+}
+
+#[test]
+fn another_compaction_between_any_two_steps_is_turned_away() {
+    let directory = scene();
+    let path = directory.path();
+    let truth = text(path);
+    compact_watched(path, |number| {
+        assert_eq!(sweep(path).busy, number > 0);
+        false
+    });
+    assert_eq!(text(path), truth);
+}
+
+/// Between the opening of the archives and the reading of the other files, everything moves.
+#[test]
+fn compaction_between_archives_and_files() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
+        ("folded", |path| {
+            sweep(path);
+        }),
+        ("folded, and the names used again", |path| {
+            sweep(path);
+            dead(path, "counter_1.db", 1.0);
+            dead(path, "counter_2.db", 1.0);
+        }),
+        ("folded twice", |path| {
+            sweep(path);
+            dead(path, "counter_1.db", 2.0);
+            sweep(path);
+        }),
+        ("the archive gone, as at the start of a server", |path| {
+            fs::remove_file(path.join("counter_compacted.db")).unwrap_or_default();
+        }),
+    ];
+    for with_archive in [true, false] {
+        for (name, change) in changes {
+            let directory = TempDir::new().unwrap();
+            let path = directory.path();
+            dead(path, "counter_0.db", 0.1);
+            if with_archive {
+                sweep(path);
+            }
+            dead(path, "counter_1.db", 0.2);
+            let mut rounds = 0;
+            let (_, scan) = snapshot::read(&Origin::from(path), |snapshot| {
+                rounds += 1;
+                if rounds == 1 {
+                    change(path);
+                }
+                scan::scan(snapshot)
+            })
+            .unwrap();
+            let (_, expected) = snapshot::read(&Origin::from(path), scan::scan).unwrap();
+            let (scanned, expected) = (scan.tables.first(), expected.tables.first());
+            assert_eq!(
+                scanned.map(|table| format!("{:?}", table.column)),
+                expected.map(|table| format!("{:?}", table.column)),
+                "{name}, {with_archive}"
+            );
+        }
+    }
+}
+
+/// A family that needs a second reading, with compaction in between.
+#[test]
+fn compaction_between_two_readings() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    for (name, value) in [("gauge_sum_1.db", 1.0), ("gauge_max_2.db", 2.0), ("counter_1.db", 4.0)] {
+        let series = if name.starts_with('g') { key("g") } else { key("c") };
+        drop(Worker::start(path, name, &[(series, value)]));
+    }
+    let merge = Merge::of_directory(path).unwrap();
+    sweep(path);
+    let totals = crate::compact::tests::support::totals_of(&merge);
+    assert_eq!((totals["g"], totals["c"]), (3.0, 4.0), "of max and sum the last in name order");
+}
+
+/// The same, and the names are used again, so that no file seems to be missing.
+#[test]
+fn compaction_between_two_readings_and_names_used_again() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let count = || {
+        drop(Worker::start(path, "gauge_sum_1.db", &[(key("g"), 1.0)]));
+        drop(Worker::start(path, "gauge_max_2.db", &[(key("g"), 2.0)]));
+        dead(path, "counter_1.db", 4.0);
+    };
+    count();
+    let merge = Merge::of_directory(path).unwrap();
+    sweep(path);
+    count();
+    let totals = crate::compact::tests::support::totals_of(&merge);
+    assert_eq!((totals["g"], totals["c"]), (6.0, 8.0), "the sum of two maxima and two sums");
+}
+
+/// Files come and are folded without end; scrapes see totals that never fall and never exceed the
+/// truth. Names are used again and again, so that a scrape meets other files under names it listed.
+#[test]
+fn scrapes_beside_compactions_and_new_files() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let (begun, done, stop) = (AtomicU32::new(0), AtomicU32::new(0), AtomicBool::new(false));
+    let deadline = Instant::now() + Duration::from_secs(4);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let content = file_of(MAGIC_WRITER, &[entry(&key("c"), 1.0, 0.0)]);
+            let hidden = path.join(".new");
+            for number in 0_u32.. {
+                if stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                fs::write(&hidden, &content).unwrap();
+                let name = path.join(format!("counter_{}.db", number % 5));
+                while name.exists() && !stop.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+                if name.exists() {
+                    break;
+                }
+                begun.fetch_add(1, Ordering::SeqCst);
+                fs::rename(&hidden, &name).unwrap();
+                done.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        scope.spawn(|| {
+            let mut killed_at = 0;
+            while !stop.load(Ordering::SeqCst) {
+                // Every other one is killed, each time at another step.
+                killed_at = (killed_at + 1) % 40;
+                let is_killed = |number| killed_at % 2 == 0 && number >= killed_at;
+                let mut disk = Disk { checkpoint: Watch::new(is_killed) };
+                let _ = compact_on(&mut disk, path, &[], &Options::default());
+            }
+            sweep(path);
+        });
+        let scrapers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut last, mut scrapes) = (0.0, 0);
+                    while Instant::now() < deadline {
+                        let at_least = done.load(Ordering::SeqCst);
+                        let total = totals(path).get("c").copied().unwrap_or_default();
+                        let most = begun.load(Ordering::SeqCst);
+                        assert!(last <= total, "fell from {last} to {total}");
+                        assert!(
+                            f64::from(at_least) <= total && total <= f64::from(most),
+                            "{total} is not between {at_least} and {most}"
+                        );
+                        last = total;
+                        scrapes += 1;
+                    }
+                    scrapes
+                })
+            })
+            .collect();
+        let counts: Vec<_> = scrapers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        stop.store(true, Ordering::SeqCst);
+        for count in counts {
+            assert!(count.unwrap() > 50);
+        }
+    });
+    sweep(path);
+    assert_eq!(totals(path)["c"], f64::from(done.load(Ordering::SeqCst)));
+    assert!(done.load(Ordering::SeqCst) > 50);
+}

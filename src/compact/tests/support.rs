@@ -1,0 +1,162 @@
+//! Directories, workers that live and die, and gates, for the tests of compaction.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::compact::compaction::{Compaction, Options, compact_on};
+use crate::compact::steps::{Checkpoint, Disk, Step};
+use crate::count::open::{self, CONTINUING, Opened};
+use crate::count::writer::Writer;
+use crate::float::sum::{ExactSum, Sum};
+use crate::format::testing::{entry, file_of};
+use crate::format::{HEADER_SIZE, MAGIC_WRITER, entry_head};
+use crate::scrape::family::{self, ExponentStyle, SampleOrder};
+use crate::scrape::merge::Merge;
+use crate::sys::lock::Locked;
+use crate::text::exposition::{self, Format};
+
+/// The key of a series without labels.
+pub(crate) fn key(name: &str) -> String {
+    format!(r#"["{name}", "{name}", {{}}, ""]"#)
+}
+
+/// A worker and the file that it holds; dropping it is its death.
+pub(crate) struct Worker {
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+    _lock: Lock,
+}
+
+/// What holds the file.
+#[allow(dead_code)] // They are held only.
+enum Lock {
+    Alone(Locked),
+    Writer(Box<Writer>),
+}
+
+impl Worker {
+    /// Starts one that counts in a new file of this name.
+    pub(crate) fn start(directory: &Path, name: &str, series: &[(String, f64)]) -> Self {
+        let path = directory.join(name);
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        let lock = Locked::take(file.try_clone().unwrap(), &path).unwrap().unwrap();
+        let entries: Vec<_> = series.iter().map(|(key, value)| entry(key, *value, 1.0)).collect();
+        file.write_all_at(&file_of(MAGIC_WRITER, &entries), 0).unwrap();
+        file.set_len(1 << 16).unwrap();
+        Self { path, file, _lock: Lock::Alone(lock) }
+    }
+
+    /// Starts one that counts in a file of this name with multiprom's writer, which goes on in one
+    /// that is free and not spent; beside one that is held it takes a name of its own.
+    pub(crate) fn open(directory: &Path, name: &str, key: &str, value: f64) -> Self {
+        for name in [name, &name.replace(".db", "-1.db")] {
+            let path = directory.join(name);
+            if let Opened::Ours(mut writer) = open::open(&path, CONTINUING).unwrap() {
+                let head = entry_head(key.as_bytes()).unwrap();
+                let (mapping, offset) = writer.place(&head).unwrap();
+                mapping.cell(offset).add(value);
+                let file = File::options().read(true).write(true).open(&path).unwrap();
+                return Self { path, file, _lock: Lock::Writer(writer) };
+            }
+        }
+        panic!("both names are held");
+    }
+
+    /// Adds to the file's only series.
+    pub(crate) fn add(&self, key: &str, value: f64) {
+        let place = (HEADER_SIZE + entry(key, 0.0, 0.0).len() - 16) as u64;
+        let mut bytes = [0; 8];
+        self.file.read_exact_at(&mut bytes, place).unwrap();
+        let sum = f64::from_ne_bytes(bytes) + value;
+        self.file.write_all_at(&sum.to_ne_bytes(), place).unwrap();
+    }
+}
+
+/// The values of all samples, by name, as a scrape shows them.
+pub(crate) fn totals(directory: &Path) -> BTreeMap<String, f64> {
+    totals_of(&Merge::of_directory(directory).unwrap())
+}
+
+/// The values of all samples, by name.
+pub(crate) fn totals_of(merge: &Merge) -> BTreeMap<String, f64> {
+    let parsed = merge.parse().unwrap();
+    let families = parsed.families(OPTIONS).unwrap();
+    let samples = families.iter().flat_map(|family| &family.samples);
+    samples.map(|sample| (sample.name.to_string(), sample.value)).collect()
+}
+
+/// A scrape as text, in which nothing is lost by the map of [`totals`].
+pub(crate) fn text(directory: &Path) -> String {
+    let escaping = crate::text::escaping::Escaping::from_name("underscores").unwrap();
+    exposition::directory_text(directory, OPTIONS, None, Format::Prometheus, escaping).unwrap().0
+}
+
+const OPTIONS: family::Options = family::Options {
+    accumulate: true,
+    order: SampleOrder::Grouped,
+    exponents: ExponentStyle::TwoDigits,
+};
+
+/// The exact sum.
+pub(crate) fn exact(values: &[f64]) -> f64 {
+    let mut sum = ExactSum::default();
+    for value in values {
+        sum.add(*value);
+    }
+    sum.value()
+}
+
+/// The names of all files of a directory, sorted.
+pub(crate) fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Folds everything that is dead, without waiting for the clock: nobody is killed here.
+pub(crate) fn sweep(directory: &Path) -> Compaction {
+    let mut disk = Disk { checkpoint: Watch { waits: false, ..Watch::new(|_| false) } };
+    compact_on(&mut disk, directory, &[], &Options::default()).unwrap()
+}
+
+/// Counts steps, does something before each, and makes some fail.
+pub(crate) struct Watch<F> {
+    /// The steps so far.
+    pub(crate) seen: Vec<Step>,
+    /// Called before each step with its number; says whether it fails.
+    pub(crate) before: F,
+    /// Whether waiting waits.
+    pub(crate) waits: bool,
+    /// The steps after which it waited.
+    pub(crate) waited_after: Vec<Step>,
+}
+
+impl<F: FnMut(usize) -> bool> Watch<F> {
+    pub(crate) fn new(before: F) -> Self {
+        Self { seen: Vec::new(), before, waits: true, waited_after: Vec::new() }
+    }
+}
+
+impl<F: FnMut(usize) -> bool> Checkpoint for Watch<F> {
+    fn pass(&mut self, step: Step, _path: &Path) -> io::Result<()> {
+        let number = self.seen.len();
+        self.seen.push(step);
+        if (self.before)(number) {
+            return Err(io::Error::other("stopped by the test"));
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.waited_after.extend(self.seen.last());
+        if self.waits {
+            std::thread::sleep(time);
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Opens a file to write it, so that no other process writes it.
+//!
+//! Open, lock, look whether the path still names the file, else again. The lock (`flock`) is held as
+//! long as the writer lives: the kernel drops it however a process dies, in any pid namespace, so the
+//! lock, and not the pid, says who is alive.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crate::count::writer::Writer;
+use crate::error::{Error, Result};
+use crate::format::{self, HEADER_SIZE, MAGIC_STOCK, MAGIC_WRITER, USED_SIZE};
+use crate::store::archive::{self, Identity};
+use crate::store::journal;
+use crate::sys::lock;
+
+/// How often a file that is gone as soon as it is opened is opened again.
+const ATTEMPTS: usize = 100;
+/// How often a lock is tried that somebody holds, and how long to wait in between: the child of a
+/// fork keeps it for some milliseconds only, and so does a compaction, which may fold much at once.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_ATTEMPTS_BESIDE_COMPACTION: u32 = 150;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+
+/// What became of the attempt to write a file.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// It is ours.
+    Ours(Box<Writer>),
+    /// Another process holds it, or what is in it could not be continued without loss.
+    Taken(Taken),
+}
+
+/// Why a file cannot be ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Another writer is alive.
+    Held,
+    /// It is no regular file, damaged, or of a later version.
+    Unusable,
+    /// This process may not write it.
+    Refused,
+}
+
+/// How to open a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opening {
+    /// Whether entries of an earlier writer are continued; else they are thrown away.
+    pub(crate) continues: bool,
+    /// A file that this process had open before: it is continued anyway.
+    pub(crate) own: Option<Identity>,
+    /// Whether to wait some milliseconds for a lock.
+    pub(crate) waits: bool,
+}
+
+/// Opens the file at `path` for writing, or makes it.
+pub(crate) fn open(path: &Path, opening: Opening) -> Result<Opened> {
+    try_open(path, opening).map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+fn try_open(path: &Path, opening: Opening) -> io::Result<Opened> {
+    for _ in 0..ATTEMPTS {
+        let file = match open_or_make(path)? {
+            Ok(file) => file,
+            Err(taken) => return Ok(Opened::Taken(taken)),
+        };
+        if !file.metadata()?.is_file() {
+            return Ok(Opened::Taken(Taken::Unusable));
+        }
+        match lock(&file, path, opening.waits) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Opened::Taken(Taken::Held)),
+            Err(error) => {
+                // No locks on this file system: prometheus_client cannot read an empty file.
+                if file.metadata()?.len() == 0 {
+                    let _ = fs::remove_file(path);
+                }
+                return Err(error);
+            }
+        }
+        let metadata = file.metadata()?;
+        // Between opening and locking its last owner may have removed it.
+        if !archive::is_at(path, archive::identity(&metadata))? {
+            continue;
+        }
+        if is_spent(path, &metadata)? {
+            // Its counts are in an archive, from a compaction that was killed before it could
+            // delete the file: they must not be counted on.
+            thread::sleep(journal::remaining_for(&metadata));
+            fs::remove_file(path)?;
+            continue;
+        }
+        let continues = opening.continues || opening.own == Some(archive::identity(&metadata));
+        if metadata.len() > 0 && !continues {
+            // A new file, not the old one emptied: who reads the old one just now shall see
+            // all of it or nothing.
+            fs::remove_file(path)?;
+            continue;
+        }
+        // Keeps the lock until the file is removed, where there was no room for what we made:
+        // prometheus_client cannot read an empty file.
+        let made = if metadata.len() == 0 { file.try_clone().ok() } else { None };
+        let taken = take(path, file, &metadata);
+        if taken.is_err() && made.is_some() {
+            let _ = fs::remove_file(path);
+        }
+        return taken;
+    }
+    Err(io::Error::other("the file is removed as soon as it is made"))
+}
+
+/// Opens the file at `path`, or makes it; says why not if what is there is not for us to write.
+fn open_or_make(path: &Path) -> io::Result<std::result::Result<File, Taken>> {
+    let mut options = File::options();
+    // Opening a FIFO must not wait for its other end, and a link, where others may write to the
+    // directory, could lead to a file of ours that is none of the metrics'.
+    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+    options.read(true).write(true).create(true).custom_flags(flags);
+    let error = match options.open(path) {
+        Ok(file) => return Ok(Ok(file)),
+        Err(error) => error,
+    };
+    match error.raw_os_error() {
+        Some(libc::EISDIR | libc::ENXIO | libc::ELOOP) => Ok(Err(Taken::Unusable)),
+        // Else it is the directory in which nothing may be made.
+        Some(libc::EACCES | libc::EPERM) if fs::symlink_metadata(path).is_ok() => {
+            Ok(Err(Taken::Refused))
+        }
+        _ => Err(error),
+    }
+}
+
+/// Takes a file that we have locked.
+fn take(path: &Path, file: File, metadata: &fs::Metadata) -> io::Result<Opened> {
+    let writer = Writer::of(path, file, metadata)?;
+    Ok(writer.map_or(Opened::Taken(Taken::Unusable), |writer| Opened::Ours(Box::new(writer))))
+}
+
+/// Has the header of the file at `path` say that `prometheus_client` writes it, if it is the one of
+/// this identity, which multiprom wrote and closed. One that is spent is deleted.
+pub(crate) fn hand_over_closed(path: &Path, identity: Identity) -> io::Result<()> {
+    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+    let file = File::options().read(true).write(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    // A compaction may be at it; who holds it longer lives, and writes it with multiprom.
+    if archive::identity(&metadata) != identity || !lock(&file, path, true)? {
+        return Ok(());
+    }
+    let handed = hand_over_locked(path, &file);
+    // Not left to closing: a fork may have copied the descriptor.
+    let _ = file.unlock();
+    handed
+}
+
+fn hand_over_locked(path: &Path, file: &File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    if !archive::is_at(path, archive::identity(&metadata))? {
+        return Ok(());
+    }
+    if is_spent(path, &metadata)? {
+        // Else its counts would be seen twice: what is written to it makes it another file.
+        thread::sleep(journal::remaining_for(&metadata));
+        return fs::remove_file(path);
+    }
+    let mut header = [0; HEADER_SIZE];
+    file.read_exact_at(&mut header, 0)?;
+    if format::parse_magic(&header) == Some(MAGIC_WRITER) {
+        file.write_all_at(&MAGIC_STOCK, USED_SIZE as u64)?;
+    }
+    Ok(())
+}
+
+/// Locks the file at `path` for as long as it is open; false if somebody else holds the lock.
+fn lock(file: &File, path: &Path, waits: bool) -> io::Result<bool> {
+    for attempt in 1.. {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {
+                continue;
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // A living writer of the same identifier keeps it; a compaction will let go of it.
+        let is_patient = attempt < LOCK_ATTEMPTS
+            || attempt < LOCK_ATTEMPTS_BESIDE_COMPACTION
+                && path.parent().is_some_and(lock::is_at_work);
+        if !waits || !is_patient {
+            break;
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
+    Ok(false)
+}
+
+/// Whether what a file holds that we have locked is in an archive.
+fn is_spent(path: &Path, metadata: &fs::Metadata) -> io::Result<bool> {
+    match (path.parent(), path.file_name()) {
+        (Some(directory), Some(name)) if metadata.len() > 0 => {
+            archive::is_spent(directory, name, metadata)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// What tests open files with: they wait for nobody.
+#[cfg(test)]
+pub(crate) const CONTINUING: Opening = Opening { continues: true, own: None, waits: false };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::count::writer::testing::{entries, open as ours, set};
+    use crate::format::MAGIC_ARCHIVE;
+    use crate::format::testing::{entry, file, file_of};
+    use crate::store::journal::{self, Mark};
+    use std::os::unix::fs::MetadataExt;
+    use tempfile::TempDir;
+
+    const ANEW: Opening = Opening { continues: false, ..CONTINUING };
+
+    #[test]
+    fn whoever_lives_keeps_its_file() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        let writer = ours(&path, CONTINUING);
+        let second = open(&path, CONTINUING).unwrap();
+        assert!(matches!(second, Opened::Taken(Taken::Held)));
+        drop(writer);
+        ours(&path, CONTINUING);
+    }
+
+    /// Writes an archive whose journal names the file, which has one entry.
+    fn absorb(path: &Path) {
+        let marks = [Mark::new(path.file_name().unwrap(), &fs::metadata(path).unwrap())];
+        let mut archive = file_of(MAGIC_ARCHIVE, &[entry("key", 1.0, 0.0)]);
+        archive.extend(journal::encode(&marks).unwrap());
+        fs::write(path.with_file_name("counter_compacted.db"), archive).unwrap();
+    }
+
+    /// Counts in a new file, closes it, and gives what tells it from others.
+    fn closed(path: &Path) -> Identity {
+        let mut writer = ours(path, CONTINUING);
+        set(&mut writer, "key", 1.0);
+        writer.identity()
+    }
+
+    #[test]
+    fn a_spent_file_is_not_continued() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        set(&mut ours(&path, CONTINUING), "key", 1.0);
+        absorb(&path);
+        let old = File::open(&path).unwrap();
+        let mut writer = ours(&path, CONTINUING);
+        assert_eq!(entries(&path), []);
+        assert_eq!(old.metadata().unwrap().nlink(), 0);
+        set(&mut writer, "key", 2.0);
+        drop(writer);
+        // The journal still names a file of that name, but not this one.
+        ours(&path, CONTINUING);
+        assert_eq!(entries(&path), [("key".to_owned(), 2.0)]);
+    }
+
+    #[test]
+    fn a_closed_file_is_handed_over_when_it_is_free() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        let identity = closed(&path);
+        let magic = || fs::read(&path).unwrap()[USED_SIZE..HEADER_SIZE].to_owned();
+        hand_over_closed(&path, (identity.0, identity.1 + 1)).unwrap();
+        assert_eq!(magic(), MAGIC_WRITER, "another file");
+        let held = File::open(&path).unwrap();
+        held.lock().unwrap();
+        thread::scope(|scope| {
+            let handed = scope.spawn(|| hand_over_closed(&path, identity));
+            thread::sleep(LOCK_PAUSE);
+            held.unlock().unwrap();
+            handed.join().unwrap().unwrap();
+        });
+        assert_eq!(magic(), MAGIC_STOCK);
+        File::open(&path).unwrap().try_lock().unwrap();
+    }
+
+    /// Written to it would be another file than the archive's journal names, and count twice.
+    #[test]
+    fn a_spent_file_is_not_handed_over() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        let identity = closed(&path);
+        absorb(&path);
+        hand_over_closed(&path, identity).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_compaction_is_waited_for_and_a_living_writer_is_not() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        let waiting = Opening { waits: true, ..CONTINUING };
+        let folded = ours(&path, CONTINUING);
+        let compaction = lock::directory(directory.path(), Duration::ZERO).unwrap();
+        // Far longer than a living writer of the same identifier is waited for.
+        let pause = LOCK_PAUSE * LOCK_ATTEMPTS * 3;
+        let opened = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(pause);
+                drop((folded, compaction));
+            });
+            open(&path, waiting).unwrap()
+        });
+        assert!(matches!(opened, Opened::Ours(_)));
+        let second = open(&path, waiting).unwrap();
+        assert!(matches!(second, Opened::Taken(Taken::Held)));
+    }
+
+    #[test]
+    fn what_starts_anew_leaves_the_old_file_to_its_readers() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("gauge_liveall_1.db");
+        set(&mut ours(&path, CONTINUING), "key", 1.0);
+        let old = fs::File::open(&path).unwrap();
+        let mut writer = ours(&path, ANEW);
+        assert_eq!(entries(&path), []);
+        assert_eq!(old.metadata().unwrap().nlink(), 0);
+        set(&mut writer, "key", 2.0);
+        let own = Opening { own: Some(writer.identity()), ..ANEW };
+        drop(writer);
+        ours(&path, own);
+        assert_eq!(entries(&path), [("key".to_owned(), 2.0)]);
+    }
+
+    #[test]
+    fn what_cannot_be_continued_is_left_alone() {
+        let directory = TempDir::new().unwrap();
+        let sound = entry("key", 1.0, 0.0);
+        let cases = [
+            b"SQLite format 3\0".to_vec(),
+            vec![1, 2, 3],
+            file(Some(1000), std::slice::from_ref(&sound)),
+            file(Some(-8), std::slice::from_ref(&sound)),
+        ];
+        for (number, content) in cases.iter().enumerate() {
+            let path = directory.path().join(format!("counter_{number}.db"));
+            fs::write(&path, content).unwrap();
+            let opened = open(&path, CONTINUING).unwrap();
+            assert!(matches!(opened, Opened::Taken(Taken::Unusable)), "{content:?}");
+            assert_eq!(&fs::read(&path).unwrap(), content);
+        }
+        let opened = open(directory.path(), CONTINUING).unwrap();
+        assert!(matches!(opened, Opened::Taken(Taken::Unusable)));
+        let link = directory.path().join("counter_9.db");
+        std::os::unix::fs::symlink(directory.path().join("elsewhere"), &link).unwrap();
+        let opened = open(&link, CONTINUING).unwrap();
+        assert!(matches!(opened, Opened::Taken(Taken::Unusable)));
+        assert!(!directory.path().join("elsewhere").exists());
+    }
+}

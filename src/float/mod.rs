@@ -1,0 +1,4 @@
+//! Numbers exactly: sums without loss, and f64 as text.
+
+pub mod sum;
+pub mod text;

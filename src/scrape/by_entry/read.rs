@@ -1,0 +1,124 @@
+//! Reads entries as they are, file by file, without merging any.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::error::{Damage, Result};
+use crate::format::file_name::FileName;
+use crate::format::key::Key;
+use crate::kind::{MetricType, Rule};
+use crate::store::reader::{Outcome, Reader};
+use crate::store::report::{LeftOut, Skipped};
+use crate::store::snapshot::Snapshot;
+
+/// A family and every entry that names it, in the order of files and entries.
+#[derive(Debug, Clone)]
+pub(crate) struct UnmergedFamily {
+    /// Name, without suffixes.
+    pub(crate) name: Box<str>,
+    /// The help text of the first entry.
+    pub(crate) help: Box<str>,
+    /// The type of the first file.
+    pub(crate) metric_type: MetricType,
+    /// The mode of the last gauge file.
+    pub(crate) mode: Option<Arc<str>>,
+    /// The entries.
+    pub(crate) samples: Vec<UnmergedSample>,
+}
+
+/// One entry of one file.
+#[derive(Debug, Clone)]
+pub(crate) struct UnmergedSample {
+    /// The key.
+    pub(crate) key: Arc<Key<'static>>,
+    /// The writer, if the entry is a gauge's.
+    pub(crate) pid: Option<Arc<str>>,
+    /// The value.
+    pub(crate) value: f64,
+    /// What an archive's sum has beyond the value; else 0.
+    pub(crate) low: f64,
+    /// The timestamp; prometheus_client looks at those of gauges only. 0 for others.
+    pub(crate) timestamp: f64,
+}
+
+/// The entries of a set of files.
+#[derive(Debug, Default)]
+pub(crate) struct Unmerged {
+    /// The families, in the order in which the files first name them.
+    pub(crate) families: Vec<UnmergedFamily>,
+    /// What had to be left out.
+    pub(crate) left_out: Vec<LeftOut>,
+    /// The files that were gone, by their places, in order.
+    pub(crate) vanished: Vec<u32>,
+}
+
+/// A key whose bytes were seen before.
+enum Known {
+    /// An entry of the family with this index.
+    Wanted(Arc<Key<'static>>, usize),
+    Unwanted,
+}
+
+/// Reads the families that are `wanted`, by name, from the files of `snapshot`.
+pub(crate) fn read(snapshot: &Snapshot, wanted: impl Fn(&str) -> bool) -> Result<Unmerged> {
+    let Unmerged { mut families, mut left_out, mut vanished } = Unmerged::default();
+    let mut places: HashMap<Box<str>, usize> = HashMap::new();
+    // Apart for histograms: there `le` must be a number.
+    let mut known: [HashMap<Box<[u8]>, Known>; 2] = Default::default();
+    let mut reader = Reader::default();
+    for (place, path) in (0..).zip(&snapshot.files) {
+        let Some(FileName { kind, pid }) = FileName::of_path(path) else {
+            left_out.push(LeftOut::unopened(path, Damage::ForeignName));
+            continue;
+        };
+        let known = &mut known[usize::from(kind.metric_type == MetricType::Histogram)];
+        let is_gauge = kind.metric_type == MetricType::Gauge;
+        let pid: Option<Arc<str>> = is_gauge.then(|| pid.to_string_lossy().into());
+        let mode: Option<Arc<str>> = is_gauge.then(|| kind.mode.into());
+        let has_pairs = kind.rule() == Rule::Sum && snapshot.is_archive(place);
+        let mut skipped = Skipped::default();
+        let outcome = snapshot.read(place, &mut reader, |offset, entry| {
+            if !known.contains_key(entry.key) {
+                // A damaged key is not remembered, so that each file that holds it is reported.
+                let key = match Key::parse(entry.key, kind.metric_type) {
+                    Ok(key) => key,
+                    Err(damage) => return skipped.add(offset, &damage),
+                };
+                let key = if wanted(&key.family) {
+                    let place = *places.entry((*key.family).into()).or_insert_with(|| {
+                        families.push(UnmergedFamily {
+                            name: (*key.family).into(),
+                            help: (*key.help).into(),
+                            metric_type: kind.metric_type,
+                            mode: None,
+                            samples: Vec::new(),
+                        });
+                        families.len() - 1
+                    });
+                    Known::Wanted(Arc::new(key.into_owned()), place)
+                } else {
+                    Known::Unwanted
+                };
+                known.insert(entry.key.into(), key);
+            }
+            let Some(Known::Wanted(key, place)) = known.get(entry.key) else { return };
+            let family = &mut families[*place];
+            if is_gauge {
+                family.mode.clone_from(&mode);
+            }
+            family.samples.push(UnmergedSample {
+                key: Arc::clone(key),
+                pid: pid.clone(),
+                value: entry.value,
+                low: if has_pairs { entry.timestamp } else { 0.0 },
+                timestamp: if is_gauge && !has_pairs { entry.timestamp } else { 0.0 },
+            });
+        })?;
+        if outcome == Outcome::Vanished {
+            vanished.push(place);
+        }
+        left_out.extend(skipped.finish(path));
+        left_out.extend(LeftOut::after_reading(path, outcome));
+    }
+    Ok(Unmerged { families, left_out, vanished })
+}

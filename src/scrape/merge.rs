@@ -1,0 +1,120 @@
+//! Merges the files of many processes into one set of families.
+//!
+//! Entries are merged by the raw bytes of their keys, apart for each kind of file; each key is parsed
+//! once, after all files are read. Only then, with thousands of keys instead of millions of entries,
+//! series are put together by name and labels. What that order of things cannot do exactly as
+//! `prometheus_client` does is left to [`crate::scrape::by_entry::merge`].
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+use crate::format::file_name::FileName;
+use crate::scrape::build;
+use crate::scrape::by_entry::merge;
+use crate::scrape::by_entry::read;
+use crate::scrape::family::{Family, Options};
+use crate::scrape::histogram::BoundTexts;
+use crate::scrape::scan::{self, Scan};
+use crate::scrape::table::{ParsedTable, Table};
+use crate::store::reader::Reader;
+use crate::store::report::{LeftOut, Skipped};
+use crate::store::snapshot::{self, Origin, Snapshot};
+
+/// The merged entries of a set of files.
+#[derive(Debug)]
+pub struct Merge {
+    origin: Origin,
+    snapshot: Snapshot,
+    scan: Scan,
+}
+
+/// The merged entries of a set of files, with their keys parsed.
+#[derive(Debug)]
+pub struct ParsedMerge<'a> {
+    merge: &'a Merge,
+    tables: Vec<ParsedTable<'a>>,
+    /// What had to be left out.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Merge {
+    /// Merges the metrics files in the directory `path`, in name order.
+    pub fn of_directory(path: &Path) -> Result<Self> {
+        Self::of(path.into())
+    }
+
+    /// Merges `files`, in the order given. One that does not exist counts as empty.
+    ///
+    /// A file whose content is in an archive is left out only if that archive is among them.
+    pub fn of_files(files: Vec<PathBuf>) -> Result<Self> {
+        Self::of(files.into())
+    }
+
+    fn of(origin: Origin) -> Result<Self> {
+        let (snapshot, scan) = snapshot::read(&origin, scan::scan)?;
+        Ok(Self { origin, snapshot, scan })
+    }
+
+    /// Parses the keys.
+    pub fn parse(&self) -> Result<ParsedMerge<'_>> {
+        let mut left_out = self.scan.left_out.clone();
+        left_out.extend_from_slice(&self.snapshot.left_out);
+        let tables: Vec<_> = self.scan.tables.iter().map(Table::parse).collect();
+        for table in tables.iter().filter(|table| !table.damaged.is_empty()) {
+            left_out.extend(self.find_damaged(table)?);
+        }
+        Ok(ParsedMerge { merge: self, tables, left_out })
+    }
+
+    /// Reads the files of a table again, to say which of them hold damaged keys.
+    fn find_damaged(&self, table: &ParsedTable<'_>) -> Result<Vec<LeftOut>> {
+        let mut reader = Reader::default();
+        let mut left_out = Vec::new();
+        for (place, path) in (0..).zip(&self.snapshot.files) {
+            if FileName::of_path(path).is_none_or(|file| file.kind != table.table.kind()) {
+                continue;
+            }
+            let mut skipped = Skipped::default();
+            // The outcome is known from the first reading.
+            self.snapshot.read(place, &mut reader, |offset, entry| {
+                if let Some(damage) = table.damaged.get(entry.key) {
+                    skipped.add(offset, damage);
+                }
+            })?;
+            left_out.extend(skipped.finish(path));
+        }
+        Ok(left_out)
+    }
+}
+
+impl ParsedMerge<'_> {
+    /// The families, in the order in which the files first name them.
+    pub fn families(&self, options: Options) -> Result<Vec<Family<'_>>> {
+        let drafts = build::drafts(&self.tables);
+        let mut texts = BoundTexts::new(options.exponents);
+        let built: Vec<_> =
+            drafts.iter().map(|draft| (draft.name, draft.build(options, &mut texts))).collect();
+        let tangled: HashSet<&str> =
+            built.iter().filter(|(_, family)| family.is_none()).map(|(name, _)| *name).collect();
+        let mut replayed: HashMap<String, Family<'static>> = HashMap::new();
+        if !tangled.is_empty() {
+            let Merge { origin, snapshot, scan } = self.merge;
+            let mut unmerged = read::read(snapshot, |name| tangled.contains(name))?;
+            let has_changed = unmerged.vanished != scan.vanished || !snapshot.is_current()?;
+            if has_changed {
+                // A file that vanished in between would be in some families and not in others:
+                // one reading for all of them.
+                (_, unmerged) = snapshot::read(origin, |new| read::read(new, |_| true))?;
+            }
+            let mut families =
+                unmerged.families.iter().map(|family| merge::merge(family, options, &mut texts));
+            if has_changed {
+                return Ok(families.collect());
+            }
+            replayed.extend(families.by_ref().map(|family| (family.name.to_string(), family)));
+        }
+        let families = built.into_iter();
+        Ok(families.filter_map(|(name, family)| family.or_else(|| replayed.remove(name))).collect())
+    }
+}

@@ -1,0 +1,149 @@
+//! Archives: what dead processes counted, a file for each kind.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::error::{Damage, Result};
+use crate::format::file_name::{self, FileName};
+use crate::format::{self, HEADER_SIZE, MAGIC_ARCHIVE};
+use crate::store::journal::{self, Mark};
+use crate::store::reader::{self, FromStart};
+
+/// What tells a file from others while somebody holds it open.
+pub(crate) type Identity = (u64, u64);
+
+/// The identity of a file.
+#[must_use]
+pub(crate) fn identity(metadata: &Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether `path` names the file of this identity, itself and not by a link.
+pub(crate) fn is_at(path: &Path, identity: Identity) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(self::identity(&metadata) == identity),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ESTALE) => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
+/// An open archive.
+///
+/// Its entries never change: compaction writes a new file and renames it over the old one. While
+/// this is open no new file can have its inode, so that a look at the path tells whether it is
+/// still the archive.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    file: File,
+    metadata: Metadata,
+    used: u64,
+    /// The files that it absorbed and that may still be there.
+    pub(crate) journal: Result<Vec<Mark>, Damage>,
+}
+
+impl Archive {
+    /// Opens the file at `path`; none if it is no archive.
+    pub(crate) fn open(path: &Path) -> io::Result<Option<Self>> {
+        Self::of(path, reader::open(path)?)
+    }
+
+    /// The archive that was opened at `path`; none if it is none.
+    pub(crate) fn of(path: &Path, (file, metadata): (File, Metadata)) -> io::Result<Option<Self>> {
+        if !metadata.is_file() {
+            return Ok(None);
+        }
+        let mut header = [0; HEADER_SIZE];
+        let filled = journal::read_at(&file, &mut header, 0)?;
+        if filled < HEADER_SIZE || format::parse_magic(&header) != Some(MAGIC_ARCHIVE) {
+            return Ok(None);
+        }
+        let used = format::parse_used(&header).and_then(|used| u64::try_from(used).ok());
+        let used = used.filter(|used| *used >= HEADER_SIZE as u64);
+        let (used, journal) = match used {
+            Some(used) => {
+                (used, journal::read(&file, used)?.and_then(|marks| of_kind(path, marks)))
+            }
+            None => (0, Err(Damage::TornJournal)),
+        };
+        Ok(Some(Self { file, metadata, used, journal }))
+    }
+
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> FromStart<'_> {
+        FromStart::of(&self.file)
+    }
+
+    /// The file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What tells it from others.
+    pub(crate) fn identity(&self) -> Identity {
+        identity(&self.metadata)
+    }
+
+    /// The file's owner and permissions.
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Where its journal begins.
+    pub(crate) fn used(&self) -> u64 {
+        self.used
+    }
+}
+
+/// The marks of a journal, if they name files that can have gone into the archive at `path`: in a
+/// directory of several users anybody may write a journal, and others delete what it names.
+fn of_kind(path: &Path, marks: Vec<Mark>) -> Result<Vec<Mark>, Damage> {
+    let kind = FileName::of_path(path).map(|name| name.kind);
+    let is_sound = |mark: &Mark| {
+        let name = FileName::parse(&mark.name).filter(|name| !name.is_archive());
+        name.is_some_and(|name| Some(name.kind) == kind)
+    };
+    if marks.iter().all(is_sound) { Ok(marks) } else { Err(Damage::TornJournal) }
+}
+
+/// Whether the file that is called `name` in `directory` is spent: what it holds is in an archive,
+/// and whoever wants to count in it must delete it and make a new one.
+///
+/// Ask this after locking the file, and before changing anything of it. Who holds the lock need not
+/// ask again: what is absorbed is locked, from before it is read until it is deleted. Costs one
+/// failing `open` where there is no archive.
+pub(crate) fn is_spent(directory: &Path, name: &OsStr, metadata: &Metadata) -> io::Result<bool> {
+    let Some(FileName { kind, .. }) = FileName::parse(name) else { return Ok(false) };
+    let archive = match Archive::open(&directory.join(file_name::archive(kind))) {
+        Ok(archive) => archive,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let marks = archive.and_then(|archive| archive.journal.ok()).unwrap_or_default();
+    Ok(marks.iter().any(|mark| mark.name == name && mark.is(metadata)))
+}
+
+/// Opens what may be an archive for reading: the archive, if it is one, and what is at `path`.
+pub(crate) fn look(path: &Path) -> Result<(Option<Archive>, Option<Identity>)> {
+    match Archive::open(path) {
+        Ok(Some(archive)) => {
+            let identity = archive.identity();
+            Ok((Some(archive), Some(identity)))
+        }
+        Ok(None) => Ok((None, identity_at(path)?)),
+        // Whether that ends the reading is decided as for any file.
+        Err(error) => reader::refused(path, error).and(Ok((None, identity_at(path)?))),
+    }
+}
+
+/// What is at `path`, if anything.
+pub(crate) fn identity_at(path: &Path) -> Result<Option<Identity>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(identity(&metadata))),
+        Err(error) => reader::refused(path, error).map(|_| None),
+    }
+}

@@ -1,0 +1,144 @@
+//! Lists the metrics files of one directory, and removes those of live gauges.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use glob::{MatchOptions, Pattern};
+
+use crate::error::{Damage, Error, Result};
+use crate::format::file_name::{self, FileName};
+use crate::store::report::LeftOut;
+
+/// As `prometheus_client`'s `glob.glob('*.db')`: hidden files do not match.
+const MATCH: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: true,
+};
+
+/// The metrics files of a directory.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Files to read, in name order.
+    pub files: Vec<PathBuf>,
+    /// What matches `*.db` but is no metrics file, in name order.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Lists the metrics files in the directory `path`, which is taken literally.
+///
+/// A directory that is not there, or no directory any more, holds no files.
+pub fn list(path: &Path) -> Result<Listing> {
+    let io_error = |source| Error::Io { path: path.to_owned(), source };
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if is_absence(&error) => return Ok(Listing::default()),
+        Err(error) => return Err(io_error(error)),
+    };
+    let Ok(pattern) = Pattern::new("*.db") else { return Ok(Listing::default()) };
+    let mut listing = Listing::default();
+    for entry in entries {
+        let entry = entry.map_err(io_error)?;
+        let name = entry.file_name();
+        let text = name.to_string_lossy();
+        if !pattern.matches_with(&text, MATCH) {
+            continue;
+        }
+        let foreign = if FileName::parse(&name).is_none() {
+            Some(Damage::ForeignName)
+        } else if entry.file_type().is_ok_and(|file_type| !file_type.is_file()) {
+            Some(Damage::NotAFile)
+        } else {
+            None
+        };
+        let path = entry.path();
+        match foreign {
+            None => listing.files.push(path),
+            Some(damage) => listing.left_out.push(LeftOut::unopened(&path, damage)),
+        }
+    }
+    // All in one directory: comparing them as text is the same order, sooner found.
+    listing.files.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+    listing.left_out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    // An archive that was replaced during the listing may have been met under both inodes.
+    listing.files.dedup();
+    Ok(listing)
+}
+
+/// Deletes the files in which process `pid` keeps gauges of `modes`; those that exist.
+pub fn remove_gauge_files(path: &Path, pid: &OsStr, modes: &[String]) -> Result<()> {
+    for name in modes.iter().filter_map(|mode| file_name::gauge_file(mode, pid)) {
+        let file = path.join(name);
+        match fs::remove_file(&file) {
+            Ok(()) => {}
+            Err(error) if is_absence(&error) => {}
+            Err(source) => return Err(Error::Io { path: file, source }),
+        }
+    }
+    Ok(())
+}
+
+/// Whether an error means that there is no such file: also where the directory is a file, or
+/// the name is longer than any file's.
+pub(crate) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    fn names<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Vec<&'a str> {
+        paths.into_iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn metrics_files_in_name_order() {
+        let parent = TempDir::new().unwrap();
+        let directory = parent.path().join("a[1]*?");
+        fs::create_dir(&directory).unwrap();
+        for name in ["gauge_all_2.db", "counter_9.db", "counter_10.db", ".counter_1.db", "x.txt"] {
+            fs::write(directory.join(name), "").unwrap();
+        }
+        fs::write(directory.join("cache.db"), "").unwrap();
+        fs::create_dir(directory.join("counter_folder.db")).unwrap();
+        std::os::unix::fs::symlink("counter_9.db", directory.join("counter_link.db")).unwrap();
+        let listing = list(&directory).unwrap();
+        assert_eq!(names(&listing.files), ["counter_10.db", "counter_9.db", "gauge_all_2.db"]);
+        assert_eq!(
+            names(listing.left_out.iter().map(|left_out| &left_out.path)),
+            ["cache.db", "counter_folder.db", "counter_link.db"]
+        );
+        let damages: Vec<_> = listing.left_out.iter().map(|left_out| &left_out.damage).collect();
+        assert_eq!(damages, [&Damage::ForeignName, &Damage::NotAFile, &Damage::NotAFile]);
+    }
+
+    #[test]
+    fn no_directory_no_files() {
+        let parent = TempDir::new().unwrap();
+        let listing = list(&parent.path().join("gone")).unwrap();
+        assert!(listing.files.is_empty() && listing.left_out.is_empty());
+        let file = parent.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(list(&file).unwrap().files.is_empty());
+    }
+
+    #[test]
+    fn only_the_files_of_this_pid_are_removed() {
+        let directory = TempDir::new().unwrap();
+        let all = ["gauge_liveall_*.db", "gauge_liveall_1.db", "gauge_liveall_a_*.db"];
+        for name in all {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        let modes = ["liveall".to_owned(), "livesum".to_owned()];
+        remove_gauge_files(directory.path(), OsStr::new("*"), &modes).unwrap();
+        remove_gauge_files(&directory.path().join("gone"), OsStr::new("1"), &modes).unwrap();
+        assert_eq!(
+            names(&list(directory.path()).unwrap().files),
+            ["gauge_liveall_1.db", "gauge_liveall_a_*.db"]
+        );
+    }
+}

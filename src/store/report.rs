@@ -1,0 +1,61 @@
+//! Reports on what a scrape had to leave out.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Damage;
+use crate::store::reader::Outcome;
+
+/// A file, the rest of a file, or entries of a file that a scrape had to leave out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeftOut {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in the file, in bytes; none when the whole file is left out unread.
+    pub offset: Option<u64>,
+    /// Why.
+    pub damage: Damage,
+    /// How many entries; 0 where that cannot be known, as behind a bad length.
+    pub entries: u64,
+}
+
+impl LeftOut {
+    /// The report on a file that was not opened.
+    #[must_use]
+    pub fn unopened(path: &Path, damage: Damage) -> Self {
+        Self { path: path.to_owned(), offset: None, damage, entries: 0 }
+    }
+
+    /// The report on a file that could not be read to its end, if it could not.
+    #[must_use]
+    pub fn after_reading(path: &Path, outcome: Outcome) -> Option<Self> {
+        match outcome {
+            Outcome::Complete | Outcome::Vanished => None,
+            Outcome::Damaged { offset, damage } => {
+                Some(Self { path: path.to_owned(), offset, damage, entries: 0 })
+            }
+        }
+    }
+}
+
+/// Entries of one file that were skipped because of their keys.
+#[derive(Debug, Default)]
+pub struct Skipped {
+    first: Option<(u64, Damage)>,
+    entries: u64,
+}
+
+impl Skipped {
+    /// Counts the entry at `offset`.
+    pub fn add(&mut self, offset: u64, damage: &Damage) {
+        self.first.get_or_insert_with(|| (offset, damage.clone()));
+        self.entries += 1;
+    }
+
+    /// The report on the file at `path`, if entries were skipped.
+    #[must_use]
+    pub fn finish(self, path: &Path) -> Option<LeftOut> {
+        let (offset, damage) = self.first?;
+        let path = path.to_owned();
+        Some(LeftOut { path, offset: Some(offset), damage, entries: self.entries })
+    }
+}

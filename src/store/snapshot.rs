@@ -1,0 +1,239 @@
+//! A set of files that is read so that each count is seen once, whatever compaction does beside it.
+//!
+//! No lock is taken. The archives are opened first, then the other files are read, without those
+//! that an archive's journal names; then a look tells whether an archive changed meanwhile. If so,
+//! a file that was to be read may have moved into it: everything once more. See
+//! `docs/compaction.md` for why that is enough.
+
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::format::Entry;
+use crate::format::file_name::{self, FileName};
+use crate::kind::FOLDABLE;
+use crate::store::archive::{self, Archive, Identity};
+use crate::store::directory;
+use crate::store::journal::Mark;
+use crate::store::reader::{Outcome, Reader};
+use crate::store::report::LeftOut;
+use crate::sys::lock;
+
+/// So often a reading begins anew before it asks for the compaction lock.
+const ROUNDS: u32 = 3;
+/// How long a reading waits for the lock before it tries again without.
+const LOCK_WAIT: Duration = Duration::from_millis(200);
+/// After so long a reading gives up: a scrape that fails for once is better than a wrong one.
+const GIVE_UP: Duration = Duration::from_secs(8);
+/// How the names of archives end: told without parsing every name.
+const ARCHIVE_END: &[u8] = b"_compacted.db";
+
+/// Where the files of a snapshot come from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// All of a directory.
+    Directory(PathBuf),
+    /// Those that the caller names. An archive that is not among them is none of its business.
+    List(Vec<PathBuf>),
+}
+
+/// The files of one reading.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// The files, in order.
+    pub(crate) files: Vec<PathBuf>,
+    /// What is in the directory but no metrics file, and journals that are torn.
+    pub(crate) left_out: Vec<LeftOut>,
+    /// The files with the names of archives.
+    archives: Vec<Candidate>,
+    /// The marks of files that may be spent, by their places.
+    spent: HashMap<u32, Vec<Mark>>,
+    /// The directory, if the files are all of one.
+    directory: Option<PathBuf>,
+}
+
+/// A file with the name of an archive.
+#[derive(Debug)]
+struct Candidate {
+    place: u32,
+    archive: Option<Archive>,
+    identity: Option<Identity>,
+}
+
+impl Snapshot {
+    /// The files as they are now.
+    pub(crate) fn take(origin: &Origin) -> Result<Self> {
+        let mut snapshot = match origin {
+            Origin::Directory(path) => {
+                let listing = directory::list(path)?;
+                let directory = Some(path.clone());
+                Self {
+                    files: listing.files,
+                    left_out: listing.left_out,
+                    directory,
+                    ..Self::default()
+                }
+            }
+            Origin::List(files) => Self { files: files.clone(), ..Self::default() },
+        };
+        snapshot.open_archives()?;
+        Ok(snapshot)
+    }
+
+    fn open_archives(&mut self) -> Result<()> {
+        for (place, path) in (0..).zip(&self.files) {
+            if path.as_os_str().as_bytes().ends_with(ARCHIVE_END)
+                && FileName::of_path(path).is_some_and(|name| name.is_archive())
+            {
+                let (archive, identity) = archive::look(path)?;
+                self.archives.push(Candidate { place, archive, identity });
+            }
+        }
+        let mut marks: HashMap<_, Vec<Mark>> = HashMap::new();
+        for Candidate { place, archive, .. } in &self.archives {
+            let Some(archive) = archive else { continue };
+            match &archive.journal {
+                Ok(journal) => journal.iter().for_each(|mark| {
+                    marks.entry(mark.name.clone()).or_default().push(mark.clone());
+                }),
+                Err(damage) => self.left_out.push(LeftOut {
+                    path: self.files[*place as usize].clone(),
+                    offset: Some(archive.used()),
+                    damage: damage.clone(),
+                    entries: 0,
+                }),
+            }
+        }
+        if !marks.is_empty() {
+            for (place, path) in (0..).zip(&self.files) {
+                if let Some(marks) = path.file_name().and_then(|name| marks.get(name)) {
+                    self.spent.insert(place, marks.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the file at this place is an archive.
+    pub(crate) fn is_archive(&self, place: u32) -> bool {
+        self.archive(place).is_some()
+    }
+
+    fn archive(&self, place: u32) -> Option<&Archive> {
+        self.archives
+            .iter()
+            .find(|candidate| candidate.place == place)
+            .and_then(|candidate| candidate.archive.as_ref())
+    }
+
+    /// Calls `visit` with the offset and content of each entry of the file at this place, in order.
+    ///
+    /// An archive is the one that was opened, whatever is at its path by now.
+    pub(crate) fn read(
+        &self,
+        place: u32,
+        reader: &mut Reader,
+        visit: impl FnMut(u64, Entry<'_>),
+    ) -> Result<Outcome> {
+        let path = &self.files[place as usize];
+        if let Some(archive) = self.archive(place) {
+            return reader
+                .read_entries(archive.bytes(), visit)
+                .map_err(|source| Error::Io { path: path.clone(), source });
+        }
+        let is_spent = |metadata: &Metadata| {
+            let marks = self.spent.get(&place);
+            marks.is_some_and(|marks| marks.iter().any(|mark| mark.is(metadata)))
+        };
+        reader.read(path, is_spent, visit)
+    }
+
+    /// Whether the archives are still those that were opened, and all that there are.
+    pub(crate) fn is_current(&self) -> Result<bool> {
+        for Candidate { place, identity, .. } in &self.archives {
+            if archive::identity_at(&self.files[*place as usize])? != *identity {
+                return Ok(false);
+            }
+        }
+        let Some(directory) = &self.directory else { return Ok(true) };
+        if self.archives.is_empty() && fs::symlink_metadata(lock::path(directory)).is_err() {
+            // Nobody ever compacted here: a directory without archives costs this one look.
+            return Ok(true);
+        }
+        for kind in FOLDABLE {
+            let name = file_name::archive(kind);
+            let is_listed = |candidate: &Candidate| {
+                self.files[candidate.place as usize].file_name().is_some_and(|file| *file == *name)
+            };
+            // What is no regular file is never listed.
+            let is_file =
+                |path: PathBuf| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+            if !self.archives.iter().any(is_listed) && is_file(directory.join(name)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Reads the files of `origin` with `read`, until no compaction came in between.
+pub(crate) fn read<T>(
+    origin: &Origin,
+    mut read: impl FnMut(&Snapshot) -> Result<T>,
+) -> Result<(Snapshot, T)> {
+    let deadline = Instant::now() + GIVE_UP;
+    for round in 0.. {
+        let lock = match origin {
+            Origin::Directory(path) if round >= ROUNDS => {
+                // Without the right to lock it may still go well the next time.
+                lock::existing_directory(path, LOCK_WAIT).ok().flatten()
+            }
+            _ => None,
+        };
+        let snapshot = Snapshot::take(origin)?;
+        let result = read(&snapshot)?;
+        // Under the lock nobody compacts; what else may replace an archive will not end.
+        if lock.is_some() || snapshot.is_current()? {
+            return Ok((snapshot, result));
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+    }
+    let path = match origin {
+        Origin::Directory(path) => path.clone(),
+        Origin::List(files) => files.first().cloned().unwrap_or_default(),
+    };
+    let source = io::Error::new(io::ErrorKind::TimedOut, "compaction never paused for a reading");
+    Err(Error::Io { path, source })
+}
+
+/// Those of `files` that are not spent, as an archive among them says: for code that reads them itself.
+#[cfg_attr(not(feature = "python"), allow(dead_code))] // The binding calls it.
+pub(crate) fn unspent(files: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+    let snapshot = Snapshot::take(&Origin::List(files))?;
+    let is_spent = |place: u32, path: &Path| {
+        let marks = snapshot.spent.get(&place)?;
+        let metadata = fs::metadata(path).ok()?;
+        marks.iter().any(|mark| mark.is(&metadata)).then_some(())
+    };
+    let files = (0..).zip(&snapshot.files);
+    let unspent = files.filter(|(place, path)| is_spent(*place, path).is_none());
+    Ok(unspent.map(|(_, path)| path.clone()).collect())
+}
+
+impl From<Vec<PathBuf>> for Origin {
+    fn from(files: Vec<PathBuf>) -> Self {
+        Self::List(files)
+    }
+}
+
+impl From<&Path> for Origin {
+    fn from(path: &Path) -> Self {
+        Self::Directory(path.to_owned())
+    }
+}

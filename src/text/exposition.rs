@@ -1,0 +1,176 @@
+//! Families as text: the Prometheus text format and `OpenMetrics`.
+//!
+//! Byte for byte what `prometheus_client` writes, its oddities included.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::error::Result;
+use crate::float::text;
+use crate::kind::MetricType;
+use crate::scrape::family::{ExponentStyle, Family, Labels, Options, Sample};
+use crate::scrape::merge::Merge;
+use crate::store::report::LeftOut;
+use crate::text::escaping::{self, Charset, Escaping};
+
+/// Samples that only `OpenMetrics` knows; the Prometheus text format has them as gauges behind
+/// their family. In this order.
+const OPENMETRICS_SUFFIXES: [&str; 3] = ["_created", "_gcount", "_gsum"];
+/// A guess at the size of a sample's line, to spare the output from growing often.
+const LINE_SIZE: usize = 128;
+
+/// A text format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The Prometheus text format.
+    Prometheus,
+    /// `OpenMetrics` 1.0, without the closing `# EOF`: other families may follow.
+    OpenMetrics,
+}
+
+/// The text of the metrics files in the directory `path`, and what had to be left out; of the
+/// samples with one of `names` only, if there are any.
+pub fn directory_text(
+    path: &Path,
+    options: Options,
+    names: Option<&BTreeSet<String>>,
+    format: Format,
+    escaping: Escaping,
+) -> Result<(String, Vec<LeftOut>)> {
+    let merge = Merge::of_directory(path)?;
+    let merge = merge.parse()?;
+    let mut families = merge.families(options)?;
+    if let Some(names) = names {
+        families.retain_mut(|family| family.restrict(|name| names.contains(name)));
+    }
+    let text = text(&families, format, escaping, options.exponents);
+    drop(families);
+    Ok((text, merge.left_out))
+}
+
+/// The families as text.
+#[must_use]
+pub fn text(
+    families: &[Family<'_>],
+    format: Format,
+    escaping: Escaping,
+    exponents: ExponentStyle,
+) -> String {
+    let lines: usize = families.iter().map(|family| family.samples.len() + 2).sum();
+    let mut writer = Writer { out: String::with_capacity(lines * LINE_SIZE), escaping, exponents };
+    for family in families {
+        match format {
+            Format::Prometheus => writer.prometheus(family),
+            Format::OpenMetrics => writer.openmetrics(family),
+        }
+    }
+    writer.out
+}
+
+struct Writer {
+    out: String,
+    escaping: Escaping,
+    exponents: ExponentStyle,
+}
+
+impl Writer {
+    fn prometheus(&mut self, family: &Family<'_>) {
+        let (suffix, type_name) = match family.metric_type {
+            MetricType::Counter => ("_total", "counter"),
+            MetricType::Info => ("_info", "gauge"),
+            MetricType::StateSet => ("", "gauge"),
+            // A gauge histogram is really a gauge, but this captures the structure better.
+            MetricType::GaugeHistogram => ("", "histogram"),
+            MetricType::Unknown => ("", "untyped"),
+            other => ("", other.name()),
+        };
+        let help = escaping::line(&family.help);
+        self.header(&format!("{}{suffix}", family.name), &help, type_name);
+        let is_openmetrics_only = |sample: &&Sample<'_>| {
+            let suffix = sample.name.strip_prefix(&*family.name);
+            suffix.is_some_and(|suffix| OPENMETRICS_SUFFIXES.contains(&suffix))
+        };
+        for sample in family.samples.iter().filter(|sample| !is_openmetrics_only(sample)) {
+            self.prometheus_sample(sample);
+        }
+        for suffix in OPENMETRICS_SUFFIXES {
+            let name = format!("{}{suffix}", family.name);
+            let mut samples = family.samples.iter().filter(|sample| sample.name == name).peekable();
+            if samples.peek().is_some() {
+                self.header(&name, &help, "gauge");
+                samples.for_each(|sample| self.prometheus_sample(sample));
+            }
+        }
+    }
+
+    fn openmetrics(&mut self, family: &Family<'_>) {
+        let help = escaping::quoted(&family.help);
+        self.header(&family.name, &help, family.metric_type.name());
+        for sample in &family.samples {
+            if self.is_quoted(&sample.name) {
+                self.quoted_sample(sample);
+            } else {
+                // prometheus_client escapes sample names by the rules for labels here.
+                let name = self.escaping.characters(&sample.name, Charset::Label);
+                self.sample(&name, sample);
+            }
+        }
+    }
+
+    fn header(&mut self, name: &str, help: &str, type_name: &str) {
+        let name = self.escaping.metric_name(name);
+        for part in ["# HELP ", &name, " ", help, "\n# TYPE ", &name, " ", type_name, "\n"] {
+            self.out.push_str(part);
+        }
+    }
+
+    fn prometheus_sample(&mut self, sample: &Sample<'_>) {
+        if self.is_quoted(&sample.name) {
+            self.quoted_sample(sample);
+        } else {
+            let name = self.escaping.metric_name(&sample.name);
+            self.sample(&name, sample);
+        }
+    }
+
+    fn is_quoted(&self, name: &str) -> bool {
+        self.escaping == Escaping::AllowUtf8 && !escaping::is_legacy_metric_name(name)
+    }
+
+    fn sample(&mut self, name: &str, sample: &Sample<'_>) {
+        self.out.push_str(name);
+        let brace = self.out.len();
+        self.labels(&sample.labels, "{");
+        if self.out.len() > brace {
+            self.out.push('}');
+        }
+        self.value(sample.value);
+    }
+
+    /// A sample whose name stands in quotes among the labels.
+    fn quoted_sample(&mut self, sample: &Sample<'_>) {
+        self.out.push('{');
+        let name = self.escaping.metric_name(&sample.name);
+        self.out.push_str(&name);
+        self.labels(&sample.labels, ",");
+        self.out.push('}');
+        self.value(sample.value);
+    }
+
+    /// The labels; `separator` before the first, if there is one.
+    fn labels(&mut self, labels: &Labels<'_>, mut separator: &str) {
+        for (name, value) in labels.sorted() {
+            let name = self.escaping.label_name(name);
+            for part in [separator, &name, "=\"", &escaping::quoted(value), "\""] {
+                self.out.push_str(part);
+            }
+            separator = ",";
+        }
+    }
+
+    fn value(&mut self, value: f64) {
+        self.out.push(' ');
+        text::write_float(&mut self.out, value, self.exponents);
+        self.out.push('\n');
+    }
+}

@@ -1,0 +1,4 @@
+//! Families to Prometheus text and `OpenMetrics`.
+
+pub mod escaping;
+pub mod exposition;

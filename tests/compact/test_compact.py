@@ -1,0 +1,136 @@
+"""`multiprom.compact`: what it does, and that both readers see the same totals afterwards."""
+
+from __future__ import annotations
+
+import fcntl
+from typing import TYPE_CHECKING, Any
+
+import multiprom
+import pytest
+from multiprom import _core
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, values
+from support import stock
+from support.files import Entry, counter, write, write_ours
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VALUES = (0.1, 0.2, 0.3, 1e-9, 12345.678)
+
+
+def use_metrics(pid: int, amount: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count as process `pid` does with prometheus_client's own classes."""
+    value_class: Any = values.MultiProcessValue(process_identifier=lambda: pid)
+    monkeypatch.setattr(values, "ValueClass", value_class)
+    Counter("requests", "Requests.", registry=None).inc(amount)
+    Summary("sizes", "Sizes.", registry=None).observe(amount)
+    Histogram("times", "Times.", ["path"], registry=None).labels("/").observe(amount)
+    for mode in stock.GAUGE_MODES:
+        gauge = Gauge(f"gauge_{mode}", "Gauge.", registry=None, multiprocess_mode=mode)  # type: ignore[arg-type]
+        gauge.set(amount)
+
+
+def samples(collector: Any) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for metric in collector.collect()
+        for sample in metric.samples
+    }
+
+
+def test_files_of_prometheus_client(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stock.closing():
+        for pid, value in enumerate(VALUES):
+            use_metrics(pid, value, monkeypatch)
+    collector = multiprom.MultiProcessCollector(None, directory)
+    before = {key: value for key, value in samples(collector).items() if "live" not in key[0]}
+    done = multiprom.compact(directory, range(len(VALUES)))
+    assert (done.processes, done.left_alone, done.busy) == (len(VALUES), (), False)
+    assert samples(collector) == before
+    kinds = {path.name.removesuffix("_compacted.db") for path in directory.glob("*_compacted.db")}
+    assert kinds == {
+        *("counter", "summary", "histogram"),
+        *(f"gauge_{mode}" for mode in ("min", "max", "sum", "mostrecent")),
+    }
+    assert {path.name.split("_")[-1] for path in directory.glob("counter_*")} == {"compacted.db"}
+    stock_samples = samples(stock.MultiProcessCollector(CollectorRegistry(), str(directory)))
+    assert stock_samples.keys() == before.keys()
+    assert stock_samples == pytest.approx(before, rel=1e-15)
+    text = stock.generate_latest(collector_registry(directory))
+    assert b"requests_total" in text
+
+
+def collector_registry(directory: Path) -> Any:
+    registry = CollectorRegistry()
+    stock.MultiProcessCollector(registry, str(directory))
+    return registry
+
+
+def test_the_result_and_its_defaults(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_ours(directory / "counter_1.db", counter(1))
+    write_ours(directory / "gauge_all_1.db", Entry("g", "g", value=1))
+    write_ours(directory / "gauge_liveall_1.db", Entry("l", "l", value=1))
+    write(directory / "counter_2.db", [counter(2)])
+    damaged = write_ours(directory / "counter_3.db", counter(4))
+    damaged.write_bytes(damaged.read_bytes()[:20])
+    done = multiprom.compact()
+    assert done == multiprom.Compaction(
+        processes=1,
+        files_folded=1,
+        files_deleted=1,
+        bytes_freed=2 << 16,
+        left_alone=(multiprom.LeftAlone(str(damaged), done.left_alone[0].reason),),
+        busy=False,
+    )
+    assert "damaged at byte 8: the file ends here" in done.left_alone[0].reason
+    monkeypatch.setenv("MULTIPROM_DROP_ALL", "1")
+    assert multiprom.compact(drop_all=False).files_deleted == 0
+    assert multiprom.compact().files_deleted == 1
+    assert (directory / "counter_2.db").exists()
+    assert multiprom.compact(pids=["x/../2", "\ud800", 2]).files_folded == 1
+
+
+def test_no_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="PROMETHEUS_MULTIPROC_DIR"):
+        multiprom.compact()
+    (tmp_path / "file").touch()
+    for name in ("gone", "file"):
+        with pytest.raises(ValueError, match=f"{name}' is not a directory"):
+            multiprom.compact(tmp_path / name)
+    monkeypatch.setenv("prometheus_multiproc_dir", str(tmp_path))
+    assert multiprom.compact().files_folded == 0
+
+
+def test_another_compaction_is_at_work(directory: Path) -> None:
+    write_ours(directory / "counter_1.db", counter(1))
+    with (directory / ".multiprom.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert multiprom.compact(timeout=0).busy
+        assert _core.remove_leftovers(str(directory), 0.0) == (0, 0, None, True)
+    assert multiprom.compact().files_folded == 1
+
+
+def test_a_held_file_is_never_folded(directory: Path) -> None:
+    path = write_ours(directory / "counter_1.db", counter(1))
+    with path.open("r+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert multiprom.compact().files_folded == 0
+        done = multiprom.compact(pids=[1])
+        assert done.left_alone == ((str(path), "a living process holds it"),)
+        removed = _core.remove_leftovers(str(directory), 0.0)
+        held_by = (str(path), "a living process holds it", "passing")
+        assert removed == (0, 0, held_by, False)
+    assert _core.remove_leftovers(str(directory), 0.0) == (1, 1 << 16, None, False)
+
+
+def test_merge_of_a_list_heeds_its_archives(directory: Path) -> None:
+    """As programs do that list the directory themselves; low halves and all."""
+    for number in range(10):
+        write_ours(directory / f"counter_{number}.db", counter(0.1))
+        multiprom.compact()
+    write_ours(directory / "counter_99.db", counter(0.3))
+    files = sorted(map(str, directory.glob("*.db")))
+    (metric,) = multiprom.MultiProcessCollector.merge(files, accumulate=True)
+    assert [sample.value for sample in metric.samples] == [1.3]
+    read = multiprom.MultiProcessCollector._read_metrics(files)
+    assert [sample.value for sample in read["requests"].samples] == [0.3, 1.0]

@@ -1,0 +1,200 @@
+"""After a fork all series of the parent are in the child's own files, at zero, and count there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support import ours
+from support.files import values_of
+from support.interpreters import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Runs with stock, too.
+FORKED = """
+import os, sys
+directory, library, action = sys.argv[1:]
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+if library == "multiprom":
+    import multiprom
+    multiprom.install()
+from prometheus_client import Counter, Gauge, Histogram, Summary, values
+
+parent = os.getpid()
+counter = Counter("n", "Help")
+labelled = Counter("l", "Help", ["label"])
+for number in range(1000):
+    # Long enough for the files to grow.
+    labelled.labels("x" * 100 + str(number)).inc(number)
+gauges = {mode: Gauge(mode, "Help", multiprocess_mode=mode) for mode in (
+    "all", "liveall", "min", "max", "livesum", "mostrecent")}
+histogram = Histogram("h", "Help", ["label"])
+summary = Summary("s", "Help")
+
+counter.inc(5)
+for mode, gauge in gauges.items():
+    gauge._value.set(5, timestamp=7)
+histogram.labels("a").observe(5)
+summary.observe(5)
+
+actions = {
+    "inc": lambda: counter.inc(2),
+    "labelled": lambda: labelled.labels("x" * 100 + "7").inc(2),
+    "set": lambda: gauges["all"]._value.set(2, timestamp=3),
+    "observe": lambda: summary.observe(2),
+    "get": lambda: print(counter._value.get(), gauges["livesum"]._value.get()),
+    "new": lambda: Counter("new", "Help").inc(2),
+    "new child": lambda: histogram.labels("b").observe(2),
+    "nothing": lambda: None,
+}
+sys.stdout.flush()
+if os.fork() == 0:
+    actions[action]()
+    sys.stdout.flush()
+    os._exit(0)
+child, status = os.wait()
+# It goes on as before.
+counter.inc(1)
+print(status, counter._value.get(), parent, child, flush=True)
+# Stock would complain of files that are not closed.
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    "action", ["inc", "labelled", "set", "observe", "get", "new", "new child", "nothing"]
+)
+def test_the_same_files_as_stock(action: str, tmp_path: Path) -> None:
+    """Whatever the child does first: all series are in files of its own, in the same order."""
+    printed = []
+    for library in ("multiprom", "stock"):
+        directory = tmp_path / library
+        directory.mkdir()
+        *lines, end = run(FORKED, directory, library, action).splitlines()
+        status, count, parent, child = end.split()
+        assert (status, count) == ("0", "6.0")
+        printed.append(lines)
+        for number, pid in enumerate((parent, child), 1):
+            for file in directory.glob(f"*_{pid}.db"):
+                file.rename(file.with_stem(file.stem.replace(pid, str(number))))
+    assert printed[0] == printed[1]
+    assert len(list((tmp_path / "multiprom").glob("*_1.db"))) == 9
+    written_by_child = len(list((tmp_path / "multiprom").glob("*_2.db")))
+    assert written_by_child == (0 if action == "nothing" else 9)
+    ours.assert_same_but_for_the_magic(tmp_path / "multiprom", tmp_path / "stock")
+
+
+def test_a_metric_made_in_the_child_before_the_fork_was_noticed(directory: Path) -> None:
+    """Faults 14 (328): it belongs into the child's file."""
+    printed = run(
+        """
+        import os
+        import multiprom
+        multiprom.install()
+        from prometheus_client import Counter, values
+        Counter("before", "Help").inc(5)
+        made = multiprom.MultiProcessValue()
+        parent = os.getpid()
+        if os.fork() == 0:
+            made("counter", "child", "child", (), (), "Help").inc(1)
+            os._exit(0)
+        child, status = os.wait()
+        print(parent, child, status)
+        """,
+        PROMETHEUS_MULTIPROC_DIR=directory,
+    )
+    parent, child, status = printed.split()
+    assert status == "0"
+    assert values_of(directory / f"counter_{parent}.db") == {"before_total": 5.0}
+    found = values_of(directory / f"counter_{child}.db")
+    assert found.pop("child") == 1.0
+    assert found.get("before_total", 0.0) == 0.0
+
+
+def test_children_of_children(directory: Path) -> None:
+    printed = run(
+        """
+        import os, sys
+        import multiprom
+        multiprom.install()
+        from prometheus_client import Counter, Gauge
+        counter = Counter("n", "Help")
+        gauge = Gauge("depth", "Help", multiprocess_mode="all")
+        for depth in range(8):
+            counter.inc(10 ** depth)
+            gauge.set(depth)
+            print(os.getpid(), flush=True)
+            # Some generations touch nothing between two forks.
+            for _ in range(depth % 3 + 1):
+                child = os.fork()
+                if child:
+                    _, status = os.waitpid(child, 0)
+                    os._exit(os.waitstatus_to_exitcode(status))
+        print("done")
+        """,
+        PROMETHEUS_MULTIPROC_DIR=directory,
+    )
+    *pids, done = printed.splitlines()
+    assert done == "done"
+    assert len(set(pids)) == 8
+    for depth, pid in enumerate(pids):
+        assert values_of(directory / f"counter_{pid}.db") == {"n_total": 10.0**depth}
+        assert values_of(directory / f"gauge_all_{pid}.db") == {"depth": float(depth)}
+    assert len(list(directory.iterdir())) == 16
+
+
+def test_a_fork_while_values_are_made_and_dropped(directory: Path) -> None:
+    """A series of the parent that was dropped need not be there; what is there is at zero."""
+    printed = run(
+        """
+        import os
+        import multiprom
+        made = multiprom.MultiProcessValue()
+        kept = made("counter", "kept", "kept", (), (), "Help")
+        kept.inc(5)
+        for number in range(1000):
+            made("counter", "d", "d", ["l"], [str(number)], "Help").inc(5)
+        if os.fork() == 0:
+            kept.inc(1)
+            # Made again, it is a new one.
+            again = made("counter", "d", "d", ["l"], ["7"], "Help")
+            again.inc(1)
+            os._exit(0)
+        child, status = os.wait()
+        print(child, status)
+        """,
+        PROMETHEUS_MULTIPROC_DIR=directory,
+    )
+    child, status = printed.split()
+    assert status == "0"
+    found = values_of(directory / f"counter_{child}.db")
+    assert found.pop("kept") == 1.0
+    assert found.pop("d 7") == 1.0
+    assert set(found.values()) <= {0.0}
+
+
+def test_values_closed_before_the_fork(directory: Path) -> None:
+    """As a master does that wants to leave no files of its own."""
+    printed = run(
+        """
+        import os
+        import multiprom
+        multiprom.install()
+        from prometheus_client import Counter, values
+        counter = Counter("n", "Help")
+        counter.inc(5)
+        values.ValueClass.close_all_files()
+        if os.fork() == 0:
+            counter.inc(1)
+            os._exit(0)
+        child, status = os.wait()
+        print(os.getpid(), child, status, counter._value.get())
+        """,
+        PROMETHEUS_MULTIPROC_DIR=directory,
+    )
+    parent, child, *rest = printed.split()
+    assert rest == ["0", "5.0"]
+    assert values_of(directory / f"counter_{parent}.db") == {"n_total": 5.0}
+    assert values_of(directory / f"counter_{child}.db") == {"n_total": 1.0}

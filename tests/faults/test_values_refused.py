@@ -1,0 +1,237 @@
+"""The directory cannot be written to, or is none (faults 11 and 12): one warning, counts in memory.
+
+prometheus_client raises when a metric is made, which is when a module is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from support.files import values_of
+from support.interpreters import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# As root everything may be written to: become nobody, once all that is needed is imported.
+COUNTING = """
+import os, sys, time
+from support.warned import messages
+import multiprom
+multiprom.install()
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, values
+from support import files
+multiprom.MultiProcessCollector, multiprom.generate_latest(CollectorRegistry())
+
+directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
+
+def become_nobody():
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+
+def count():
+    global counter, metrics
+    counter = Counter("n", "Help", registry=None)
+    metrics = [counter, Counter("l", "Help", ["label"], registry=None).labels("a")]
+    metrics += [Gauge(mode, "Help", multiprocess_mode=mode, registry=None)
+                for mode in ("all", "livesum", "mostrecent")]
+    for metric in metrics[:-1]:
+        metric.inc()
+        metric.inc(2)
+    metrics[-1].set(3)
+    histogram = Histogram("h", "Help", registry=None)
+    with histogram.time():
+        pass
+    Summary("s", "Help", registry=None).observe(1)
+    print({metric._value.get() for metric in metrics}, len(messages))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _reachable(tmp_path: Path) -> None:
+    """Let nobody come as far as the directory under test."""
+    for folder in [tmp_path, *tmp_path.parents][:3]:
+        if folder.owner() in {"root", os.environ.get("USER")} and folder.name.startswith(
+            ("pytest-", "test_")
+        ):
+            folder.chmod(0o755)
+
+
+def test_not_writable(directory: Path) -> None:
+    directory.chmod(0o555)
+    script = """
+become_nobody()
+count()
+print(os.listdir(directory))
+print(directory in messages[0] and "ermission" in messages[0])
+"""
+    assert run(COUNTING + script, PROMETHEUS_MULTIPROC_DIR=directory).splitlines() == [
+        "{3.0} 1",
+        "[]",
+        "True",
+    ]
+
+
+def test_writable_later(directory: Path) -> None:
+    directory.chmod(0o777)
+    script = """
+os.chmod(directory, 0o555)
+pid = os.fork()
+if pid == 0:
+    become_nobody()
+    count()
+    sys.stdout.flush()
+    os.write(tell, b".")
+    os.read(go, 1)
+    multiprom.MultiProcessCollector(None).collect()
+    os._exit(0)
+os.read(ready, 1)
+os.chmod(directory, 0o777)
+os.write(let_go, b".")
+print(os.waitpid(pid, 0)[1])
+found = files.values_of(files_of(directory, pid))
+print(found["n_total"], found["l_total a"])
+"""
+    pipes = """
+import pathlib
+ready, tell = os.pipe()
+go, let_go = os.pipe()
+
+def files_of(directory, pid):
+    return pathlib.Path(directory, f"counter_{pid}.db")
+"""
+    printed = run(COUNTING + pipes + script, PROMETHEUS_MULTIPROC_DIR=directory)
+    assert printed.splitlines() == ["{3.0} 1", "0", "3.0 3.0"]
+
+
+def test_a_file_of_another_user(directory: Path) -> None:
+    """The name is taken, by a file that may not be opened: one beside it is written."""
+    directory.chmod(0o777)
+    script = """
+made = multiprom.MultiProcessValue(lambda: "w")
+theirs = made("counter", "n", "theirs", (), (), "Help")
+theirs.inc(5)
+made.close_all_files()
+os.chmod(f"{directory}/counter_w.db", 0o444)
+become_nobody()
+mine = multiprom.MultiProcessValue(lambda: "w")("counter", "n", "mine", (), (), "Help")
+mine.inc(1)
+found = {s.name: s.value for metric in multiprom.MultiProcessCollector(None).collect()
+         for s in metric.samples}
+print(mine.get(), found["theirs"], len(messages))
+"""
+    printed = run(COUNTING + script, PROMETHEUS_MULTIPROC_DIR=directory)
+    assert printed == "1.0 5.0 1\n"
+    assert values_of(directory / "counter_w.db")["theirs"] == 5.0
+    assert values_of(directory / "counter_w-1.db") == {"mine": 1.0}
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        # File systems on which no file can be made.
+        "/proc",
+        "/proc/self/fdinfo",
+        "/sys",
+        "/sys/kernel",
+        # No directory, and none can be made there.
+        "/proc/no/such",
+        "/dev/null",
+        "/dev/null/below",
+        "{file}",
+        "{file}/below",
+        "{loop}",
+        "{folder}/" + "x" * 300,
+    ],
+)
+def test_no_place_for_files(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("theirs")
+    (tmp_path / "loop").symlink_to("loop")
+    named = place.format(file=tmp_path / "file", loop=tmp_path / "loop", folder=tmp_path)
+    printed = run(COUNTING + "count()", PROMETHEUS_MULTIPROC_DIR=named)
+    assert printed == "{3.0} 1\n"
+    assert (tmp_path / "file").read_text() == "theirs"
+
+
+def test_the_variable_is_gone(directory: Path) -> None:
+    """In tests that undo their environment, of a class that was made while there was one."""
+    script = """
+del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+made = multiprom.MultiProcessValue(lambda: "w")
+value = made("counter", "n", "n", (), (), "Help")
+value.inc(3)
+print(value.get(), len(messages))
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+made("counter", "n", "other", (), (), "Help").inc(1)
+print(value.get(), len(messages))
+"""
+    printed = run(COUNTING + script, PROMETHEUS_MULTIPROC_DIR=directory)
+    assert printed.splitlines() == ["3.0 1", "3.0 1"]
+    assert values_of(directory / "counter_w.db") == {"n": 3.0, "other": 1.0}
+
+
+def test_a_missing_directory_may_come(directory: Path) -> None:
+    """As a volume that is mounted late."""
+    script = """
+count()
+os.makedirs(directory)
+multiprom.MultiProcessCollector(None).collect()
+print(counter._value.get(), len(messages))
+"""
+    named = directory / "a" / "b"
+    printed = run(COUNTING + script, PROMETHEUS_MULTIPROC_DIR=named)
+    assert printed == "{3.0} 1\n3.0 1\n"
+    [file] = named.glob("counter_*.db")
+    assert values_of(file) == {"n_total": 3.0, "l_total a": 3.0}
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "link to nothing", "link to a device"])
+def test_something_else_has_the_name(kind: str, directory: Path) -> None:
+    script = """
+name = f"{directory}/counter_w.db"
+{
+    "fifo": lambda: os.mkfifo(name),
+    "directory": lambda: os.mkdir(name),
+    "link to nothing": lambda: os.symlink("/proc/nowhere/x", name),
+    "link to a device": lambda: os.symlink("/dev/full", name),
+}[sys.argv[1]]()
+made = multiprom.MultiProcessValue(lambda: "w")
+value = made("counter", "n", "n", (), (), "Help")
+value.inc(3)
+print(value.get(), len(messages) <= 1)
+os.unlink(name) if not os.path.isdir(name) else os.rmdir(name)
+other = made("counter", "n", "other", (), (), "Help")
+other.inc(1)
+found = {s.name: s.value for metric in multiprom.MultiProcessCollector(None).collect()
+         for s in metric.samples}
+print(found["n"], found["other"])
+"""
+    printed = run(COUNTING + script, kind, PROMETHEUS_MULTIPROC_DIR=directory)
+    assert printed.splitlines() == ["3.0 True", "3.0 1.0"]
+
+
+def test_no_descriptor_is_left(directory: Path) -> None:
+    script = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+held = []
+try:
+    while True:
+        held.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+counter = Counter("n", "Help", registry=None)
+counter.inc(3)
+value = counter._value.get()
+for descriptor in held:
+    os.close(descriptor)
+multiprom.MultiProcessCollector(None).collect()
+print(value, len(messages))
+"""
+    assert run(COUNTING + script, PROMETHEUS_MULTIPROC_DIR=directory) == "3.0 1\n"
+    [file] = directory.iterdir()
+    assert values_of(file) == {"n_total": 3.0}

@@ -1,0 +1,217 @@
+"""Files or the directory are removed while values live in them (faults 10).
+
+Somebody cleans up, or a container's volume is made anew. prometheus_client counts on in what nobody
+can see.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.files import MAGIC, magic, values_of
+from support.interpreters import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COUNTED = """
+import os, pathlib, shutil, sys
+from support.warned import messages
+import multiprom
+multiprom.install()
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client.multiprocess import MultiProcessCollector
+
+directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+counter = Counter("n", "Help")
+labelled = Counter("l", "Help", ["label"])
+gauges = {mode: Gauge(mode, "Help", multiprocess_mode=mode)
+          for mode in ("all", "livesum", "max", "mostrecent")}
+histogram = Histogram("h", "Help", buckets=[1])
+counter.inc(5)
+for number in range(1500):
+    # Longer than a file in the beginning.
+    labelled.labels("x" * 100 + str(number)).inc(number)
+for mode, gauge in gauges.items():
+    gauge._value.set(5, timestamp=7)
+histogram.observe(0.5)
+
+registry = CollectorRegistry()
+collector = MultiProcessCollector(registry)
+
+def scrape():
+    return {s.name: s.value for metric in collector.collect() for s in metric.samples}
+
+def text():
+    return multiprom.generate_latest(registry)
+
+def content():
+    return {file.name: file.read_bytes() for file in pathlib.Path(directory).iterdir()}
+
+def remove_all():
+    shutil.rmtree(directory)
+
+def remove_files():
+    for name in os.listdir(directory):
+        os.unlink(f"{directory}/{name}")
+
+def remove_one():
+    os.unlink(f"{directory}/counter_{os.getpid()}.db")
+
+def replace():
+    # Moved away, and an empty one in its place.
+    os.rename(directory, directory + ".old")
+    os.mkdir(directory)
+"""
+
+REMOVALS = ["remove_all", "remove_files", "remove_one", "replace"]
+
+
+@pytest.mark.parametrize("removal", REMOVALS)
+@pytest.mark.parametrize(
+    "chance",
+    [
+        "scrape()",
+        "text()",
+        "other = values.ValueClass('counter', 'o', 'o', (), (), 'Help')",
+        "labelled.labels('new')",
+    ],
+)
+def test_files_are_written_anew(removal: str, chance: str, directory: Path) -> None:
+    """A scrape is served, or a series made: then all that was counted is there again."""
+    script = f"""
+before = content()
+{removal}()
+# Counted in what nobody sees, but not lost.
+counter.inc(2)
+gauges["max"].inc()
+{chance}
+counter.inc(1)
+found = scrape()
+print(found["n_total"], found["max"], found["livesum"], found["all"], found["mostrecent"])
+print(found["h_count"], found["l_total"], counter._value.get())
+print(sorted(content()) == sorted(before))
+"""
+    printed = run(COUNTED + script, PROMETHEUS_MULTIPROC_DIR=directory).splitlines()
+    last = "0.0" if "new" in chance else "1499.0"
+    assert printed == ["8.0 6.0 5.0 5.0 5.0", f"1.0 {last} 8.0", "True"]
+    for file in directory.iterdir():
+        assert magic(file) == MAGIC
+    [file] = directory.glob("counter_*.db")
+    found = values_of(file)
+    assert sum(value for name, value in found.items() if name.startswith("l_")) == sum(range(1500))
+
+
+@pytest.mark.parametrize("path", ["", ", directory"], ids=["variable", "path"])
+@pytest.mark.parametrize("removal", REMOVALS)
+def test_a_collector_made_after_the_removal(path: str, removal: str, directory: Path) -> None:
+    """As most programs do it, for each scrape."""
+    script = f"""
+{removal}()
+counter.inc(2)
+found = {{s.name: s.value for metric in MultiProcessCollector(None{path}).collect()
+         for s in metric.samples}}
+print(found["n_total"], len(found))
+"""
+    assert run(COUNTED + script, PROMETHEUS_MULTIPROC_DIR=directory) == "7.0 9\n"
+
+
+def test_nothing_changes_for_who_was_not_touched(directory: Path) -> None:
+    script = """
+before = content()
+inodes = {name: os.stat(f"{directory}/{name}").st_ino for name in before}
+for _ in range(3):
+    scrape()
+    text()
+    labelled.labels("x" * 100 + "7")
+print(content() == before)
+print({name: os.stat(f"{directory}/{name}").st_ino for name in before} == inodes, messages)
+"""
+    assert run(COUNTED + script, PROMETHEUS_MULTIPROC_DIR=directory) == "True\nTrue []\n"
+
+
+@pytest.mark.parametrize("removal", REMOVALS)
+def test_a_child_writes_its_own(removal: str, directory: Path) -> None:
+    """A fork is a moment at which it is noticed: the directory is there for the child."""
+    script = f"""
+{removal}()
+sys.stdout.flush()
+if os.fork() == 0:
+    counter.inc(1)
+    os._exit(0)
+child, status = os.wait()
+print(child, status, flush=True)
+# Nothing of this process's own comes after it.
+os._exit(0)
+"""
+    printed = run(COUNTED + script, PROMETHEUS_MULTIPROC_DIR=directory)
+    child, status = printed.split()
+    assert status == "0"
+    found = values_of(directory / f"counter_{child}.db")
+    assert found.pop("n_total") == 1.0
+    assert len(found) == 1500
+    assert set(found.values()) == {0.0}
+
+
+def test_again_and_again(directory: Path) -> None:
+    script = """
+for number in range(20):
+    (remove_all, remove_files, remove_one)[number % 3]()
+    counter.inc()
+    assert scrape()["n_total"] == 6 + number, number
+print(len(messages) <= 20 * 6, len(os.listdir(directory)))
+"""
+    assert run(COUNTED + script, PROMETHEUS_MULTIPROC_DIR=directory) == "True 6\n"
+
+
+def test_another_process_took_the_name_meanwhile(directory: Path) -> None:
+    """The file that is there now is held: this one writes beside it, and both are scraped."""
+    script = """
+made = multiprom.MultiProcessValue(lambda: "w")
+value = made("counter", "v", "v_total", (), (), "Help")
+value.inc(5)
+os.unlink(f"{directory}/counter_w.db")
+ready, tell = os.pipe()
+go, let_go = os.pipe()
+if os.fork() == 0:
+    other = multiprom.MultiProcessValue(lambda: "w")("counter", "v", "v_total", (), (), "Help")
+    other.inc(10)
+    os.write(tell, b".")
+    os.read(go, 1)
+    os._exit(0)
+os.read(ready, 1)
+value.inc(1)
+print(scrape()["v_total"])
+os.write(let_go, b".")
+print(os.wait()[1], scrape()["v_total"], value.get())
+print(sorted(name for name in os.listdir(directory) if "_w" in name and "counter" in name))
+"""
+    assert run(COUNTED + script, PROMETHEUS_MULTIPROC_DIR=directory).splitlines() == [
+        "16.0",
+        "0 16.0 6.0",
+        "['counter_w-1.db', 'counter_w.db']",
+    ]
+
+
+def test_threads_that_count_meanwhile(directory: Path) -> None:
+    script = """
+from support.counting_threads import CountingThreads
+threads = CountingThreads(counter.inc)
+for number in range(30):
+    threads.wait_for(500)
+    (remove_all, remove_files, remove_one)[number % 3]()
+    scrape()
+total = 5 + threads.stop()
+print(counter._value.get() == total, scrape()["n_total"] == total)
+"""
+    assert run(COUNTED + script, PROMETHEUS_MULTIPROC_DIR=directory) == "True True\n"
+
+
+@pytest.mark.parametrize("end", ["", "raise SystemExit", "os._exit(0)"])
+def test_a_program_that_removes_its_directory_at_the_end_leaves_nothing(
+    end: str, directory: Path
+) -> None:
+    """Nobody will scrape what it counted, and a temporary directory must not come back."""
+    run(COUNTED + "remove_all()\n" + end, PROMETHEUS_MULTIPROC_DIR=directory)
+    assert not directory.exists()

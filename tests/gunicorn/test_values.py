@@ -1,0 +1,108 @@
+"""Workers of gunicorn count in our files: totals equal the requests sent, however workers end."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from support.files import MAGIC, is_held, magic, values_of
+from support.gunicorn_server import CONFIGURATION, KEEPING_FILES, ROOT, Server, each_version
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOADING = {"without preload": [], "preload": ["--preload"]}
+
+# The demo's application and its counter, over all pages.
+DEMO = [f"--pythonpath={ROOT / 'examples' / 'demo'}"]
+DEMO_TOTAL = "shop_requests_total"
+REQUESTS = 300
+
+
+def demo(version: str, folder: Path, *options: str) -> Server:
+    named = {"PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"), **KEEPING_FILES}
+    return Server(
+        version, folder, *CONFIGURATION, *DEMO, *options, environment=named, app="app:app"
+    )
+
+
+def counted(server: Server) -> float:
+    """Return the requests that /metrics has counted, over all pages and workers."""
+    return sum(v for name, v in server.scrape().items() if name.startswith(f"{DEMO_TOTAL}{{"))
+
+
+@each_version
+@pytest.mark.parametrize("loading", LOADING)
+def test_over_graceful_recycling(version: str, loading: str, tmp_path: Path) -> None:
+    recycling = ["--workers=2", "--max-requests=20", "--max-requests-jitter=10"]
+    with demo(version, tmp_path, *recycling, *LOADING[loading]) as server:
+        for number in range(REQUESTS):
+            server.get(f"/product/{number % 20}")
+        server.until(lambda: len(server.marked) >= 8, "recycle eight workers")
+        assert counted(server) == REQUESTS
+        # Without files of `live*` gauges: those of a worker that ends just now go away with it.
+        files = [f for f in (tmp_path / "metrics").glob("*.db") if "_live" not in f.name]
+        assert {magic(file) for file in files} == {MAGIC}
+        # Those of the dead are free, and hold what they counted.
+        dead = [file for file in files if int(file.stem.rpartition("_")[2]) in server.marked]
+        assert not any(is_held(file) for file in dead)
+        assert sum(sum(values_of(file).values()) for file in dead if "counter" in file.name) > 0
+        assert "Traceback" not in server.log
+
+
+@each_version
+@pytest.mark.parametrize("loading", LOADING)
+def test_over_sigkill(version: str, loading: str, tmp_path: Path) -> None:
+    """A worker may have counted the request that it was killed at, and not answered any more."""
+
+    def ask(number: int) -> int:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            server._get_once(f"/product/{number % 20}")
+            return 1
+        return 0
+
+    with demo(version, tmp_path, "--workers=3", *LOADING[loading]) as server:
+        server.until(lambda: len(server.booted) >= 3, "boot")
+        answered = 0
+        killed: list[int] = []
+        with ThreadPoolExecutor(4) as pool:
+            for part in range(6):
+                answers = pool.map(ask, range(REQUESTS // 6))
+                if part:
+                    killed.append(next(p for p in server.booted if p not in killed))
+                    os.kill(killed[-1], signal.SIGKILL)
+                answered += sum(answers)
+        server.until(lambda: set(killed) <= set(server.marked), "mark the killed workers")
+        assert answered <= counted(server) <= REQUESTS
+        assert answered > REQUESTS // 2
+        files = list((tmp_path / "metrics").glob("*.db"))
+        # One that was killed at its first request may have left a file with nothing in it.
+        assert {magic(file) for file in files if values_of(file)} == {MAGIC}
+        for pid in killed:
+            assert not any(is_held(file) for file in files if file.stem.endswith(f"_{pid}"))
+        assert "left out" not in server.log
+
+
+@pytest.mark.parametrize("loading", LOADING)
+def test_each_worker_writes_files_of_its_own(loading: str, tmp_path: Path) -> None:
+    """With all series of a preloaded application from its first request on."""
+    with demo("newest", tmp_path, "--workers=2", *LOADING[loading]) as server:
+        server.get("/product/1")
+        [pid] = [
+            file.stem.rpartition("_")[2]
+            for file in (tmp_path / "metrics").glob("counter_*.db")
+            if values_of(file)
+        ]
+        assert int(pid) in server.booted
+        assert values_of(tmp_path / "metrics" / f"counter_{pid}.db") == {
+            f"{DEMO_TOTAL} /product/1 200": 1.0
+        }
+        assert is_held(tmp_path / "metrics" / f"counter_{pid}.db")
+        assert values_of(tmp_path / "metrics" / f"gauge_livesum_{pid}.db") == {"shop_in_flight": 0}
+        assert server.stop() == 0
+    assert not is_held(tmp_path / "metrics" / f"counter_{pid}.db")

@@ -1,0 +1,77 @@
+"""What prometheus_client's own metrics wrote merges as prometheus_client merges it."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import TYPE_CHECKING
+
+import multiprom
+from hypothesis import given
+from hypothesis import strategies as st
+from support import stock
+from support.equality import plain
+from support.processes import Process, write
+from support.strategies import ANY_FLOATS, PICKING_MODES, applications
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+APPLICATIONS = st.one_of(
+    applications(),
+    # Without gauges a process may be called anything.
+    applications(kinds=("counter", "summary", "histogram")),
+    # Modes that add nothing up give back any float whatever.
+    applications(kinds=("gauge",), modes=PICKING_MODES, values=ANY_FLOATS),
+)
+
+
+def assert_same_merge(files: Sequence[str]) -> None:
+    for accumulate in (True, False):
+        expected = stock.MultiProcessCollector.merge(files, accumulate=accumulate)
+        merged = multiprom.MultiProcessCollector.merge(files, accumulate=accumulate)
+        assert plain(merged) == plain(expected)
+
+
+@given(application=APPLICATIONS)
+def test_merge_in_name_order(application: list[Process]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        assert_same_merge(write(directory, application))
+
+
+@given(application=APPLICATIONS, data=st.data())
+def test_merge_in_any_order(application: list[Process], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        files = write(directory, application)
+        assert_same_merge(data.draw(st.permutations(files)))
+
+
+@given(application=APPLICATIONS)
+def test_collect(application: list[Process]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        write(directory, application)
+        expected = stock.SortedCollector(None, directory).collect()
+        collected = multiprom.MultiProcessCollector(None, directory).collect()
+        assert plain(collected) == plain(expected)
+
+
+@given(application=APPLICATIONS, data=st.data())
+def test_halves_of_the_public_merge(application: list[Process], data: st.DataObject) -> None:
+    """Projects call the two halves of merge() themselves, and read the metrics in between."""
+    with tempfile.TemporaryDirectory() as directory:
+        files = data.draw(st.permutations(write(directory, application)))
+        accumulate = data.draw(st.booleans())
+        expected = stock.MultiProcessCollector._read_metrics(files)
+        read = multiprom.MultiProcessCollector._read_metrics(files)
+        assert list(read) == list(expected)
+        for ours, theirs in zip(read.values(), expected.values(), strict=True):
+            assert (ours.name, ours.documentation, ours.type) == (
+                theirs.name,
+                theirs.documentation,
+                theirs.type,
+            )
+            assert [repr(sample) for sample in ours.samples] == [
+                repr(sample) for sample in theirs.samples
+            ]
+        assert plain(multiprom.MultiProcessCollector._accumulate_metrics(read, accumulate)) == (
+            plain(stock.MultiProcessCollector._accumulate_metrics(expected, accumulate))
+        )

@@ -1,0 +1,147 @@
+"""Whoever overrides merge() is given a list of files: compaction may change them meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import TYPE_CHECKING, Any
+
+import multiprom
+import pytest
+from multiprom import snapshot
+from prometheus_client import CollectorRegistry
+from support.files import counter, write_ours
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from prometheus_client.metrics_core import Metric
+
+
+class Collector(multiprom.MultiProcessCollector):
+    """Calls `meanwhile` each time between the listing and the merging."""
+
+    meanwhile: Callable[[], object]
+    rounds = 0
+
+    def merge(self, files: Iterable[Any], accumulate: bool = True) -> list[Metric]:  # type: ignore[override]
+        self.rounds += 1
+        self.meanwhile()
+        return super().merge(files, accumulate)
+
+
+class Lazy(Collector):
+    """Reads when it is asked for the results."""
+
+    def merge(self, files: Iterable[Any], accumulate: bool = True) -> Iterator[Metric]:  # type: ignore[override]
+        yield from super().merge(files, accumulate)
+
+
+class InHalves(multiprom.MultiProcessCollector):
+    """Overrides one half of merge()."""
+
+    meanwhile: Callable[[], object]
+    rounds = 0
+
+    def _read_metrics(self, files: Iterable[Any]) -> Any:  # type: ignore[override]
+        self.rounds += 1
+        self.meanwhile()
+        return super()._read_metrics(files)
+
+
+@pytest.fixture(params=[Collector, Lazy, InHalves])
+def collector(request: pytest.FixtureRequest, directory: Path) -> Any:
+    write_ours(directory / "counter_1.db", counter(1000))
+    return request.param(None, directory)
+
+
+def total(collector: Any) -> float:
+    values: list[float] = [s.value for metric in collector.collect() for s in metric.samples]
+    return sum(values)
+
+
+def one_more(directory: Path) -> None:
+    """Let one more process count, die, and be folded."""
+    write_ours(directory / "counter_2.db", counter(1))
+    multiprom.compact(directory, timeout=0)
+
+
+def test_the_first_archive_appears(collector: Any, directory: Path) -> None:
+    collector.meanwhile = lambda: multiprom.compact(directory)
+    assert total(collector) == 1000
+    assert total(collector) == 1000
+    # Once more, and not again where nothing changes.
+    assert collector.rounds == 3
+
+
+def test_an_archive_is_replaced(collector: Any, directory: Path) -> None:
+    multiprom.compact(directory)
+    write_ours(directory / "counter_2.db", counter(1))
+    collector.meanwhile = lambda: multiprom.compact(directory)
+    assert total(collector) == 1001
+    assert collector.rounds == 2
+
+
+def test_it_ends_also_where_compaction_does_not(collector: Any, directory: Path) -> None:
+    """In the last round nobody else can compact."""
+    collector.meanwhile = lambda: one_more(directory)
+    seen = total(collector)
+    assert collector.rounds < 10
+    assert 1000 <= seen <= 1000 + collector.rounds
+    collector.meanwhile = lambda: None
+    assert total(collector) == 1000 + collector.rounds - 1
+    assert multiprom.compact(directory, timeout=0).busy is False
+
+
+def test_a_scrape_fails_that_would_be_wrong(
+    collector: Any, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as beside one compaction that goes on and on."""
+    multiprom.compact(directory)
+    archive = directory / "counter_compacted.db"
+    copy = directory / "copy"
+
+    def replace() -> None:
+        copy.write_bytes(archive.read_bytes())
+        copy.rename(archive)
+
+    collector.meanwhile = replace
+    monkeypatch.setattr("multiprom.snapshot._GIVE_UP_SECONDS", 0.0)
+    with (directory / ".multiprom.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(TimeoutError, match="compaction never paused for a reading"):
+            collector.collect()
+    assert total(collector) == 1000
+
+
+def test_a_child_does_not_keep_the_lock(collector: Any, directory: Path) -> None:
+    """Forked while the last round holds it, such as by another thread: the parent may be killed."""
+    multiprom.compact(directory)
+    was_locked: list[bool] = []
+
+    def fork_under_the_lock() -> None:
+        one_more(directory)
+        if not multiprom.compact(directory, timeout=0).busy:
+            return
+        was_locked.append(True)
+        [(lock, *_)] = [snapshot._locks]
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(OSError):
+                os.fstat(lock)
+                os._exit(1)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+
+    collector.meanwhile = fork_under_the_lock
+    collector.collect()
+    assert was_locked == [True]
+
+
+def test_text_is_made_of_the_same(collector: Any, directory: Path) -> None:
+    collector.meanwhile = lambda: multiprom.compact(directory)
+    registry = CollectorRegistry()
+    registry.register(collector)
+    assert b"\nrequests_total 1000.0\n" in multiprom.generate_latest(registry)
