@@ -1,6 +1,6 @@
 //! An f64 as text, exactly as `prometheus_client`'s `floatToGoString` writes it.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 
 /// Python's `repr` writes an exponent for more integer digits than this.
 const REPR_POINT_MAX: i32 = 16;
@@ -10,6 +10,9 @@ const REPR_POINT_MIN: i32 = -4;
 const GO_POINT_MAX: i32 = 6;
 /// Integers below this are written without an exponent, so plain digits will do.
 const SHORT_INTEGER_END: f64 = 1e6;
+
+/// The longest text without an exponent has so many digits behind its leading zeros.
+const DIGITS_MAX: usize = 24;
 
 /// How Go's exponent is written, which changed in `prometheus_client` 0.26.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,21 +69,24 @@ fn write_short_integer(out: &mut String, value: f64) {
 }
 
 fn write_shortest(out: &mut String, value: f64, style: ExponentStyle) {
-    // Rust's `{:e}` gives the shortest digits, as Python's repr does, in the form d.dddde-7.
-    let mut scientific = ShortText::default();
-    // The longest, such as 2.2250738585072014e-308, fit.
-    let _ = write!(scientific, "{:e}", value.abs());
-    let scientific = scientific.as_str();
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    // The decimal point stands behind this many digits.
-    let point = exponent + 1;
+    let mut buffer = zmij::Buffer::new();
+    // Of two shortest texts that are equally near to the value, zmij gives the one with the even last
+    // digit, as Python's `repr` does. Rust's own formatting gives the larger one.
+    let decimal = Decimal::parse(buffer.format_finite(value.abs()));
+    let digits = decimal.digits();
+    let point = decimal.point;
     if value.is_sign_negative() {
         out.push('-');
     }
     let go_exponent = value > 0.0 && point > GO_POINT_MAX;
     if go_exponent || point > REPR_POINT_MAX || point <= REPR_POINT_MIN {
-        out.push_str(mantissa);
+        let exponent = point - 1;
+        let (first, rest) = digits.split_at(1);
+        out.push_str(first);
+        if !rest.is_empty() {
+            out.push('.');
+            out.push_str(rest);
+        }
         // Python's own exponents, from 1e16 on, never had the zero.
         let is_prefixed = style == ExponentStyle::ZeroPrefixed && point <= REPR_POINT_MAX;
         let sign = if exponent < 0 { '-' } else { '+' };
@@ -91,46 +97,53 @@ fn write_shortest(out: &mut String, value: f64, style: ExponentStyle) {
         };
         return;
     }
-    let digits = mantissa.chars().filter(|&c| c != '.');
-    if point <= 0 {
+    let Ok(before_point) = usize::try_from(point) else {
         out.push_str("0.");
         out.extend((point..0).map(|_| '0'));
-        out.extend(digits);
+        out.push_str(digits);
         return;
-    }
-    let mut written = 0;
-    for digit in digits {
-        if written == point {
-            out.push('.');
-        }
-        out.push(digit);
-        written += 1;
-    }
-    if written <= point {
-        out.extend((written..point).map(|_| '0'));
-        out.push_str(".0");
-    }
+    };
+    let (whole, fraction) = digits.split_at(before_point.min(digits.len()));
+    out.push_str(if whole.is_empty() { "0" } else { whole });
+    out.extend((whole.len()..before_point).map(|_| '0'));
+    out.push('.');
+    out.push_str(if fraction.is_empty() { "0" } else { fraction });
 }
 
-/// A text of a few bytes, without an allocation.
-#[derive(Default)]
-struct ShortText {
-    bytes: [u8; 32],
+/// The significant digits of a positive number, and how many of them stand before its decimal point.
+struct Decimal {
+    bytes: [u8; DIGITS_MAX],
     length: usize,
+    /// Negative for zeros between the point and the first digit.
+    point: i32,
 }
 
-impl ShortText {
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+impl Decimal {
+    /// Parses `12.5`, `0.00125`, `12000.0` or `1.25e-7`.
+    fn parse(text: &str) -> Self {
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let exponent: i32 = exponent.parse().unwrap_or_default();
+        // CAST: a text of some twenty digits.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
+        let mut decimal =
+            Self { bytes: [b'0'; DIGITS_MAX], length: 0, point: exponent + whole.len() as i32 };
+        for digit in whole.bytes().chain(fraction.bytes()) {
+            if decimal.length == 0 && digit == b'0' {
+                decimal.point -= 1;
+            } else if decimal.length < DIGITS_MAX {
+                decimal.bytes[decimal.length] = digit;
+                decimal.length += 1;
+            }
+        }
+        while decimal.length > 1 && decimal.bytes[decimal.length - 1] == b'0' {
+            decimal.length -= 1;
+        }
+        decimal
     }
-}
 
-impl Write for ShortText {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.length + text.len();
-        self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
+    fn digits(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
     }
 }
 
@@ -168,6 +181,9 @@ mod tests {
             (1e-5, "1e-05"),
             (1.25e-5, "1.25e-05"),
             (5e-324, "5e-324"),
+            // Two texts of 17 digits are equally near.
+            (10_000_006.375_976_563, "1.0000006375976562e+07"),
+            (0.500_000_476_837_158_2, "0.5000004768371582"),
             (f64::MAX, "1.7976931348623157e+308"),
             (f64::INFINITY, "+Inf"),
             (f64::NEG_INFINITY, "-Inf"),
