@@ -29,7 +29,7 @@ AT_ONCE = 100_000
 
 def any_number(dice: random.Random) -> float:
     while True:
-        value: float = struct.unpack("=d", struct.pack("=Q", dice.getrandbits(64)))[0]
+        value = float(struct.unpack("=d", struct.pack("=Q", dice.getrandbits(64)))[0])
         if math.isfinite(value):
             return value
 
