@@ -35,7 +35,7 @@ def any_number(dice: random.Random) -> float:
 
 
 def dyadic_fraction(dice: random.Random) -> float:
-    return dice.getrandbits(dice.randint(1, 53)) / 2 ** dice.randint(0, 60)
+    return dice.getrandbits(dice.randint(1, 53)) / 2.0 ** dice.randint(0, 60)
 
 
 @pytest.mark.timeout(3600)
