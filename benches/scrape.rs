@@ -13,10 +13,8 @@ use std::io::Write;
 use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use multiprom::scrape::family::{ExponentStyle, Options, SampleOrder};
-use multiprom::scrape::merge::Merge;
-use multiprom::text::escaping::Escaping;
-use multiprom::text::exposition::{self, Format};
+use multiprom::scrape::{ExponentStyle, Merge, Options, SampleOrder};
+use multiprom::text::{Escaping, Format, text};
 use tempfile::TempDir;
 
 /// The upper bounds of `prometheus_client`'s default buckets.
@@ -70,7 +68,7 @@ fn directory_to_text(directory: &Path) -> String {
     let merge = Merge::of_directory(directory).expect("the directory is ours");
     let merge = merge.parse().expect("its files are there");
     let families = merge.families(options).expect("its files are there");
-    exposition::text(&families, Format::Prometheus, Escaping::Underscores, options.exponents)
+    text(&families, Format::Prometheus, Escaping::Underscores, options.exponents)
 }
 
 /// Reads every used byte, and returns how many there are.

@@ -19,12 +19,12 @@ compile_error!("multiprom runs on Linux and macOS: it needs POSIX files");
 pub mod compact;
 pub mod count;
 pub mod error;
-pub mod float;
+mod float;
 mod format;
 pub mod kind;
 #[cfg(feature = "python")]
 mod python;
 pub mod scrape;
-pub mod store;
+mod store;
 mod sys;
 pub mod text;

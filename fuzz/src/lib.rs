@@ -7,9 +7,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use multiprom::compact::compaction::{self, Compaction, Options};
-use multiprom::text::escaping::Escaping;
-use multiprom::text::exposition::{self, Format};
-use multiprom::scrape::family::{self, ExponentStyle, SampleOrder};
+use multiprom::text::{Escaping, Format, directory_text};
+use multiprom::scrape::{self, ExponentStyle, SampleOrder};
 use tempfile::TempDir;
 
 /// Values by the names and labels of their samples.
@@ -45,14 +44,14 @@ impl Directory {
     /// Scrapes it. A scrape never fails because of what a file holds.
     #[must_use]
     pub fn samples(&self) -> Samples {
-        let options = family::Options {
+        let options = scrape::Options {
             accumulate: true,
             order: SampleOrder::Grouped,
             exponents: ExponentStyle::TwoDigits,
         };
         let (format, escaping) = (Format::Prometheus, Escaping::AllowUtf8);
         let (text, _) =
-            exposition::directory_text(self.directory.path(), options, None, format, escaping)
+            directory_text(self.directory.path(), options, None, format, escaping)
                 .unwrap();
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         let mut values = Samples::new();

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::PathBuf;
 
 use crate::error::{Damage, Error, Reason, Result, message};
-use crate::float::sum::ExactSum;
+use crate::float::ExactSum;
 use crate::format::key::Key;
 use crate::format::{self, Entry, HEADER_SIZE, MAGIC_ARCHIVE};
 use crate::kind::{Kind, MetricType};

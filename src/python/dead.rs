@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 
-use crate::store::directory;
+use crate::store;
 
 /// Deletes the files in which process `pid` keeps gauges of `modes`.
 #[pyfunction]
@@ -15,5 +15,5 @@ pub(super) fn remove_gauge_files(
     pid: OsString,
     modes: Vec<String>,
 ) -> PyResult<()> {
-    Ok(py.detach(|| directory::remove_gauge_files(&path, &pid, &modes))?)
+    Ok(py.detach(|| store::remove_gauge_files(&path, &pid, &modes))?)
 }

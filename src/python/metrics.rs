@@ -5,10 +5,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
 
-use crate::format::key::PID_LABEL;
+use crate::format::PID_LABEL;
 use crate::kind::MetricType;
-use crate::scrape::by_entry::read::UnmergedFamily;
-use crate::scrape::family::{Family, Labels};
+use crate::scrape::{Family, Labels, UnmergedFamily};
 
 /// After so many samples other Python threads get a turn.
 const SAMPLES_A_TURN: usize = 1000;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use crate::error::Damage;
-use crate::store::report::LeftOut;
+use crate::store::LeftOut;
 
 /// Path, offset, reason, entries, and whether the name alone says that it is no metrics file.
 pub(super) type Report = (OsString, Option<u64>, String, u64, bool);

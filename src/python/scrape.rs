@@ -9,11 +9,8 @@ use pyo3::types::{PyDict, PyList};
 use super::metrics::Maker;
 use super::report::{self, Report};
 use crate::error::Result;
-use crate::scrape::by_entry::read::{self, Unmerged};
-use crate::scrape::family::{ExponentStyle, Options, SampleOrder};
-use crate::scrape::merge::Merge;
-use crate::store::directory;
-use crate::store::snapshot;
+use crate::scrape::{ExponentStyle, Merge, Options, SampleOrder, Unmerged, read_unmerged};
+use crate::store;
 
 /// Merges `files`, in this order.
 #[pyfunction]
@@ -49,8 +46,9 @@ pub(super) fn read_files<'py>(
     sample_class: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyDict>, Vec<Report>)> {
     let origin = files.into();
-    let (snapshot, unmerged) =
-        py.detach(|| snapshot::read(&origin, |snapshot| read::read(snapshot, |_| true)))?;
+    let (snapshot, unmerged) = py.detach(|| {
+        store::read_consistently(&origin, |snapshot| read_unmerged(snapshot, |_| true))
+    })?;
     let Unmerged { families, mut left_out, .. } = unmerged;
     left_out.extend(snapshot.left_out);
     let mut maker = Maker::new(metric_class, sample_class)?;
@@ -64,7 +62,7 @@ pub(super) fn read_files<'py>(
 /// Those of `files` that no archive among them has absorbed.
 #[pyfunction]
 pub(super) fn unspent(py: Python<'_>, files: Vec<PathBuf>) -> PyResult<Vec<OsString>> {
-    let files = py.detach(|| snapshot::unspent(files))?;
+    let files = py.detach(|| store::unspent(files))?;
     Ok(files.into_iter().map(PathBuf::into_os_string).collect())
 }
 
@@ -74,7 +72,7 @@ pub(super) fn list_directory(
     py: Python<'_>,
     path: PathBuf,
 ) -> PyResult<(Vec<OsString>, Vec<Report>)> {
-    let listing = py.detach(|| directory::list(&path))?;
+    let listing = py.detach(|| store::list_directory(&path))?;
     let files = listing.files.into_iter().map(PathBuf::into_os_string).collect();
     Ok((files, report::reports(&listing.left_out)))
 }

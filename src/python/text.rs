@@ -9,8 +9,7 @@ use pyo3::types::PyBytes;
 
 use super::report::{self, Report};
 use super::scrape::{Dialect, options};
-use crate::text::escaping::Escaping;
-use crate::text::exposition::{self, Format};
+use crate::text::{self, Escaping, Format};
 
 /// The text of the directory `path`; of the samples with these names only, if there are any.
 #[pyfunction]
@@ -27,6 +26,6 @@ pub(super) fn directory_text<'py>(
     let format = if openmetrics { Format::OpenMetrics } else { Format::Prometheus };
     let options = options(true, dialect);
     let (text, left_out) =
-        py.detach(|| exposition::directory_text(&path, options, names.as_ref(), format, escaping))?;
+        py.detach(|| text::directory_text(&path, options, names.as_ref(), format, escaping))?;
     Ok((PyBytes::new(py, text.as_bytes()), report::reports(&left_out)))
 }

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::float::sum::{DoubleDouble, Sum};
-use crate::format::key::{BOUND_LABEL, Key, PID_LABEL};
+use crate::float::{DoubleDouble, Sum};
+use crate::format::{BOUND_LABEL, Key, PID_LABEL};
 use crate::kind::MetricType;
 use crate::scrape::column::{AnyColumn, MostRecent, PerProcess, Record, Sums};
 use crate::scrape::family::{Family, LabelIndex, Labels, Options, OwnLabels, Sample, SampleTable};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-use crate::float::sum::{DoubleDouble, Sum};
+use crate::float::{DoubleDouble, Sum};
 use crate::kind::Rule;
 
 /// Takes the values of the entries.

@@ -6,8 +6,8 @@ use std::slice::SliceIndex;
 
 use hashbrown::HashMap;
 
-pub use crate::float::text::ExponentStyle;
-use crate::format::key::{BOUND_LABEL, Label, PID_LABEL};
+pub(crate) use crate::float::ExponentStyle;
+use crate::format::{BOUND_LABEL, Label, PID_LABEL};
 use crate::kind::MetricType;
 
 /// A family and its merged samples.

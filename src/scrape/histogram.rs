@@ -5,9 +5,8 @@ use std::cmp::Ordering;
 
 use hashbrown::HashMap;
 
-use crate::float::sum::Sum;
-use crate::float::text::{self, ExponentStyle};
-use crate::format::key::Key;
+use crate::float::{ExponentStyle, Sum, float_to_string};
+use crate::format::Key;
 use crate::scrape::family::{LabelIndex, Labels, SampleTable};
 
 /// The buckets of one histogram family.
@@ -107,7 +106,7 @@ impl BoundTexts {
 
     fn of(&mut self, bound: f64) -> &str {
         let style = self.style;
-        let text = || text::float_to_string(bound, style);
+        let text = || float_to_string(bound, style);
         self.texts.entry(bound.to_bits()).or_insert_with(text)
     }
 }

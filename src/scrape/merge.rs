@@ -3,23 +3,20 @@
 //! Entries are merged by the raw bytes of their keys, apart for each kind of file; each key is parsed
 //! once, after all files are read. Only then, with thousands of keys instead of millions of entries,
 //! series are put together by name and labels. What that order of things cannot do exactly as
-//! `prometheus_client` does is left to [`crate::scrape::by_entry::merge`].
+//! `prometheus_client` does is left to [`crate::scrape::by_entry`].
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::format::file_name::FileName;
+use crate::format::FileName;
 use crate::scrape::build;
-use crate::scrape::by_entry::merge;
-use crate::scrape::by_entry::read;
+use crate::scrape::by_entry::{self, read_unmerged};
 use crate::scrape::family::{Family, Options};
 use crate::scrape::histogram::BoundTexts;
 use crate::scrape::scan::{self, Scan};
 use crate::scrape::table::{ParsedTable, Table};
-use crate::store::reader::Reader;
-use crate::store::report::{LeftOut, Skipped};
-use crate::store::snapshot::{self, Origin, Snapshot};
+use crate::store::{LeftOut, Origin, Reader, Skipped, Snapshot, read_consistently};
 
 /// The merged entries of a set of files.
 #[derive(Debug)]
@@ -52,7 +49,7 @@ impl Merge {
     }
 
     fn of(origin: Origin) -> Result<Self> {
-        let (snapshot, scan) = snapshot::read(&origin, scan::scan)?;
+        let (snapshot, scan) = read_consistently(&origin, scan::scan)?;
         Ok(Self { origin, snapshot, scan })
     }
 
@@ -100,15 +97,15 @@ impl ParsedMerge<'_> {
         let mut replayed: HashMap<String, Family<'static>> = HashMap::new();
         if !tangled.is_empty() {
             let Merge { origin, snapshot, scan } = self.merge;
-            let mut unmerged = read::read(snapshot, |name| tangled.contains(name))?;
+            let mut unmerged = read_unmerged(snapshot, |name| tangled.contains(name))?;
             let has_changed = unmerged.vanished != scan.vanished || !snapshot.is_current()?;
             if has_changed {
                 // A file that vanished in between would be in some families and not in others:
                 // one reading for all of them.
-                (_, unmerged) = snapshot::read(origin, |new| read::read(new, |_| true))?;
+                (_, unmerged) = read_consistently(origin, |new| read_unmerged(new, |_| true))?;
             }
             let mut families =
-                unmerged.families.iter().map(|family| merge::merge(family, options, &mut texts));
+                unmerged.families.iter().map(|family| by_entry::merge(family, options, &mut texts));
             if has_changed {
                 return Ok(families.collect());
             }

@@ -10,13 +10,10 @@ use std::path::Path;
 use std::thread;
 
 use crate::error::{Damage, Result};
-use crate::format::Entry;
-use crate::format::file_name::FileName;
+use crate::format::{Entry, FileName};
 use crate::kind::{Kind, Rule};
 use crate::scrape::table::{Entries, Table};
-use crate::store::reader::{Outcome, Reader};
-use crate::store::report::{LeftOut, Skipped};
-use crate::store::snapshot::Snapshot;
+use crate::store::{LeftOut, Outcome, Reader, Skipped, Snapshot};
 
 /// A thread takes some 50 µs to start and has to learn the keys anew: below so many files for
 /// each it does not pay.
@@ -180,10 +177,10 @@ fn do_all(snapshot: &Snapshot, jobs: &[Job<'_>]) -> Result<Vec<Done>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::float::sum::Sum;
+    use crate::float::Sum;
     use crate::format::testing::{entry, file};
     use crate::scrape::column::AnyColumn;
-    use crate::store::snapshot::Origin;
+    use crate::store::Origin;
     use std::fs;
     use std::path::PathBuf;
     use tempfile::TempDir;

@@ -4,13 +4,11 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 
 use crate::error::{Damage, Result};
-use crate::format::Entry;
-use crate::format::key::Key;
+use crate::format::{Entry, Key};
 use crate::kind::{Kind, MetricType};
 use crate::scrape::column::{AnyColumn, Column};
 use crate::scrape::keys::{Cursor, KeyIndex};
-use crate::store::reader::Outcome;
-use crate::store::report::Skipped;
+use crate::store::{Outcome, Skipped};
 
 /// The entries of one file, to be read once.
 pub(crate) trait Entries {

@@ -7,8 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::error::{Damage, Result};
-use crate::format::file_name::{self, FileName};
-use crate::format::{self, HEADER_SIZE, MAGIC_ARCHIVE};
+use crate::format::{self, FileName, HEADER_SIZE, MAGIC_ARCHIVE, archive_name};
 use crate::store::journal::{self, Mark};
 use crate::store::reader::{self, FromStart};
 
@@ -118,7 +117,7 @@ fn of_kind(path: &Path, marks: Vec<Mark>) -> Result<Vec<Mark>, Damage> {
 /// failing `open` where there is no archive.
 pub(crate) fn is_spent(directory: &Path, name: &OsStr, metadata: &Metadata) -> io::Result<bool> {
     let Some(FileName { kind, .. }) = FileName::parse(name) else { return Ok(false) };
-    let archive = match Archive::open(&directory.join(file_name::archive(kind))) {
+    let archive = match Archive::open(&directory.join(archive_name(kind))) {
         Ok(archive) => archive,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),

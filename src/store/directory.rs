@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use glob::{MatchOptions, Pattern};
 
 use crate::error::{Damage, Error, Result};
-use crate::format::file_name::{self, FileName};
+use crate::format::{FileName, gauge_file_name};
 use crate::store::report::LeftOut;
 
 /// As `prometheus_client`'s `glob.glob('*.db')`: hidden files do not match.
@@ -20,7 +20,7 @@ const MATCH: MatchOptions = MatchOptions {
 
 /// The metrics files of a directory.
 #[derive(Debug, Default)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// Files to read, in name order.
     pub files: Vec<PathBuf>,
     /// What matches `*.db` but is no metrics file, in name order.
@@ -30,7 +30,7 @@ pub struct Listing {
 /// Lists the metrics files in the directory `path`, which is taken literally.
 ///
 /// A directory that is not there, or no directory any more, holds no files.
-pub fn list(path: &Path) -> Result<Listing> {
+pub(crate) fn list(path: &Path) -> Result<Listing> {
     let io_error = |source| Error::Io { path: path.to_owned(), source };
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
@@ -68,8 +68,9 @@ pub fn list(path: &Path) -> Result<Listing> {
 }
 
 /// Deletes the files in which process `pid` keeps gauges of `modes`; those that exist.
-pub fn remove_gauge_files(path: &Path, pid: &OsStr, modes: &[String]) -> Result<()> {
-    for name in modes.iter().filter_map(|mode| file_name::gauge_file(mode, pid)) {
+#[cfg_attr(not(feature = "python"), allow(dead_code))] // The binding calls it.
+pub(crate) fn remove_gauge_files(path: &Path, pid: &OsStr, modes: &[String]) -> Result<()> {
+    for name in modes.iter().filter_map(|mode| gauge_file_name(mode, pid)) {
         let file = path.join(name);
         match fs::remove_file(&file) {
             Ok(()) => {}

@@ -39,21 +39,21 @@ impl LeftOut {
 
 /// Entries of one file that were skipped because of their keys.
 #[derive(Debug, Default)]
-pub struct Skipped {
+pub(crate) struct Skipped {
     first: Option<(u64, Damage)>,
     entries: u64,
 }
 
 impl Skipped {
     /// Counts the entry at `offset`.
-    pub fn add(&mut self, offset: u64, damage: &Damage) {
+    pub(crate) fn add(&mut self, offset: u64, damage: &Damage) {
         self.first.get_or_insert_with(|| (offset, damage.clone()));
         self.entries += 1;
     }
 
     /// The report on the file at `path`, if entries were skipped.
     #[must_use]
-    pub fn finish(self, path: &Path) -> Option<LeftOut> {
+    pub(crate) fn finish(self, path: &Path) -> Option<LeftOut> {
         let (offset, damage) = self.first?;
         let path = path.to_owned();
         Some(LeftOut { path, offset: Some(offset), damage, entries: self.entries })

@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::format::Entry;
-use crate::format::file_name::{self, FileName};
+use crate::format::{Entry, FileName, archive_name};
 use crate::kind::FOLDABLE;
 use crate::store::archive::{self, Archive, Identity};
 use crate::store::directory;
@@ -165,7 +164,7 @@ impl Snapshot {
             return Ok(true);
         }
         for kind in FOLDABLE {
-            let name = file_name::archive(kind);
+            let name = archive_name(kind);
             let is_listed = |candidate: &Candidate| {
                 self.files[candidate.place as usize].file_name().is_some_and(|file| *file == *name)
             };

@@ -150,7 +150,7 @@ impl Escaping {
 
 /// Whether `name` needs no quotes as the name of a family or sample.
 #[must_use]
-pub fn is_legacy_metric_name(name: &str) -> bool {
+pub(crate) fn is_legacy_metric_name(name: &str) -> bool {
     Charset::Metric.allows_all(name)
 }
 
@@ -161,13 +161,13 @@ fn is_legacy_label_name(name: &str) -> bool {
 
 /// `text` within quotes: a label value, a quoted name, OpenMetrics' help.
 #[must_use]
-pub fn quoted(text: &str) -> Cow<'_, str> {
+pub(crate) fn quoted(text: &str) -> Cow<'_, str> {
     backslashed(text, |byte| BYTES[usize::from(byte)] == Byte::Special)
 }
 
 /// `text` at the end of a line: the Prometheus text format's help.
 #[must_use]
-pub fn line(text: &str) -> Cow<'_, str> {
+pub(crate) fn line(text: &str) -> Cow<'_, str> {
     backslashed(text, |byte| matches!(byte, b'\\' | b'\n'))
 }
 

@@ -6,11 +6,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::error::Result;
-use crate::float::text;
+use crate::float::write_float;
 use crate::kind::MetricType;
-use crate::scrape::family::{ExponentStyle, Family, Labels, Options, Sample};
-use crate::scrape::merge::Merge;
-use crate::store::report::LeftOut;
+use crate::scrape::{ExponentStyle, Family, Labels, Merge, Options, Sample};
+use crate::store::LeftOut;
 use crate::text::escaping::{self, Charset, Escaping};
 
 /// Samples that only `OpenMetrics` knows; the Prometheus text format has them as gauges behind
@@ -170,7 +169,7 @@ impl Writer {
 
     fn value(&mut self, value: f64) {
         self.out.push(' ');
-        text::write_float(&mut self.out, value, self.exponents);
+        write_float(&mut self.out, value, self.exponents);
         self.out.push('\n');
     }
 }

@@ -1,4 +1,10 @@
-//! Families to Prometheus text and `OpenMetrics`.
+//! Families to text: the Prometheus text format and `OpenMetrics`, byte for byte as
+//! `prometheus_client` writes them.
+//!
+//! `exposition` writes families; `escaping` is how names, help texts and label values are written.
 
-pub mod escaping;
-pub mod exposition;
+pub(crate) mod escaping;
+pub(crate) mod exposition;
+
+pub use escaping::Escaping;
+pub use exposition::{Format, directory_text, text};

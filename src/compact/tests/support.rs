@@ -11,7 +11,7 @@ use crate::compact::compaction::{Compaction, Options, compact_on};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::count::open::{self, CONTINUING, Opened};
 use crate::count::writer::Writer;
-use crate::float::sum::{ExactSum, Sum};
+use crate::float::{ExactSum, Sum};
 use crate::format::testing::{entry, file_of};
 use crate::format::{HEADER_SIZE, MAGIC_WRITER, entry_head};
 use crate::scrape::family::{self, ExponentStyle, SampleOrder};

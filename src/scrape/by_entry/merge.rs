@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::float::sum::{ExactSum, Sum};
-use crate::format::key::{BOUND_LABEL, PID_LABEL};
+use crate::float::{ExactSum, Sum};
+use crate::format::{BOUND_LABEL, PID_LABEL};
 use crate::kind::{Kind, MetricType, Rule};
 use crate::scrape::by_entry::read::{UnmergedFamily, UnmergedSample};
 use crate::scrape::family::{Family, Labels, Options, OwnLabels, Sample, SampleTable};

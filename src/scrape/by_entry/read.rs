@@ -4,12 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Damage, Result};
-use crate::format::file_name::FileName;
-use crate::format::key::Key;
+use crate::format::{FileName, Key};
 use crate::kind::{MetricType, Rule};
-use crate::store::reader::{Outcome, Reader};
-use crate::store::report::{LeftOut, Skipped};
-use crate::store::snapshot::Snapshot;
+use crate::store::{LeftOut, Outcome, Reader, Skipped, Snapshot};
 
 /// A family and every entry that names it, in the order of files and entries.
 #[derive(Debug, Clone)]
