@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use multiprom::scrape::{ExponentStyle, Merge, Options, SampleOrder};
+use multiprom::scrape::{ExponentStyle, Merge, MergeOptions, SampleOrder};
 use multiprom::text::{Escaping, Format, text};
 use tempfile::TempDir;
 
@@ -60,7 +60,7 @@ fn scrape(criterion: &mut Criterion) {
 
 /// What one scrape does: lists, reads, merges and prints.
 fn directory_to_text(directory: &Path) -> String {
-    let options = Options {
+    let options = MergeOptions {
         accumulate: true,
         order: SampleOrder::Grouped,
         exponents: ExponentStyle::TwoDigits,

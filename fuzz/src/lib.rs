@@ -44,7 +44,7 @@ impl Directory {
     /// Scrapes it. A scrape never fails because of what a file holds.
     #[must_use]
     pub fn samples(&self) -> Samples {
-        let options = scrape::Options {
+        let options = scrape::MergeOptions {
             accumulate: true,
             order: SampleOrder::Grouped,
             exponents: ExponentStyle::TwoDigits,

@@ -11,10 +11,9 @@ use crate::compact::run::Run;
 pub use crate::compact::run::{Compaction, LeftAlone, Options};
 use crate::compact::steps::{Checkpoint, Disk, Unchecked};
 use crate::error::{Error, Result};
-use crate::format::file_name::FileName;
+use crate::format::FileName;
 use crate::kind::Kind;
-use crate::store::archive::{self, Identity};
-use crate::store::directory;
+use crate::store::{Identity, identity_at, is_absence, list_directory};
 use crate::sys::lock;
 
 /// Folds the files of dead processes in the directory `path`, but for those among `own`, which this
@@ -42,11 +41,10 @@ pub fn compact(
 /// and not even a lock file is needed.
 fn has_others(path: &Path, own: &[Identity]) -> bool {
     let is_own = |file: &Path| {
-        archive::identity_at(file)
-            .is_ok_and(|found| found.is_some_and(|found| own.contains(&found)))
+        identity_at(file).is_ok_and(|found| found.is_some_and(|found| own.contains(&found)))
     };
     // What cannot be listed is told by who tries to fold it.
-    !directory::list(path)
+    !list_directory(path)
         .is_ok_and(|listing| listing.files.iter().all(|file| is_own(file.as_path())))
 }
 
@@ -59,10 +57,10 @@ pub(crate) fn compact_on<C: Checkpoint>(
     let lock = match disk.lock_directory(path, options.wait) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(Compaction { busy: true, ..Compaction::default() }),
-        Err(error) if directory::is_absence(&error) => return Ok(Compaction::default()),
+        Err(error) if is_absence(&error) => return Ok(Compaction::default()),
         Err(source) => return Err(Error::Io { path: lock::path(path), source }),
     };
-    let listing = directory::list(path)?;
+    let listing = list_directory(path)?;
     let mut run = Run::new(disk, path, &lock, pids, options);
     for (kind, files) in by_kind(&listing.files) {
         if kind.is_foldable() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::error::Reason;
 use crate::format::{self, HEADER_SIZE, MAGIC_STOCK, MAGIC_WRITER};
-use crate::store::journal;
+use crate::store::read_at;
 use crate::sys::lock::Locked;
 
 /// A dead process's file. It is locked until this is dropped, so that nobody counts in it.
@@ -34,7 +34,7 @@ impl Dead {
     #[must_use]
     pub(crate) fn has_changed(&self) -> bool {
         let mut header = [0; HEADER_SIZE];
-        let read = journal::read_at(&self.file, &mut header, 0);
+        let read = read_at(&self.file, &mut header, 0);
         read.is_ok() && format::parse_used(&header) != Some(self.used)
     }
 
@@ -123,7 +123,7 @@ pub(crate) fn claim<C: Checkpoint>(
         return Ok(Claim::Other);
     }
     let mut header = [0; HEADER_SIZE];
-    journal::read_at(&file, &mut header, 0)?;
+    read_at(&file, &mut header, 0)?;
     if let Some(claim) = refusal(&header, &metadata, is_named) {
         return Ok(claim);
     }
@@ -133,7 +133,7 @@ pub(crate) fn claim<C: Checkpoint>(
     // As it is now that nobody can change it: its writer may have died just now, or have handed it
     // over to prometheus_client.
     let metadata = file.metadata()?;
-    journal::read_at(&file, &mut header, 0)?;
+    read_at(&file, &mut header, 0)?;
     if let Some(claim) = refusal(&header, &metadata, is_named) {
         return Ok(claim);
     }

@@ -7,14 +7,10 @@ use std::path::PathBuf;
 
 use crate::error::{Damage, Error, Reason, Result, message};
 use crate::float::ExactSum;
-use crate::format::key::Key;
-use crate::format::{self, Entry, HEADER_SIZE, MAGIC_ARCHIVE};
+use crate::format::{self, Entry, HEADER_SIZE, Key, MAGIC_ARCHIVE};
 use crate::kind::{Kind, MetricType};
-use crate::scrape::column::AnyColumn;
-use crate::scrape::keys::Cursor;
-use crate::scrape::table::{Entries, Table};
-use crate::store::reader::{Outcome, Reader};
-use crate::store::report::Skipped;
+use crate::scrape::{AnyColumn, Cursor, Entries, Table};
+use crate::store::{Outcome, Reader, Skipped};
 
 /// Few system calls, and little memory.
 const WRITTEN_AT_ONCE: usize = 256 << 10;

@@ -14,10 +14,9 @@ use crate::compact::fold::{Fold, Unsound};
 use crate::compact::run::{LeftAlone, Run, left_alone};
 use crate::compact::steps::{Checkpoint, Found, MODE_MASK, READABLE_BY_ALL, Step};
 use crate::error::Reason;
-use crate::format::file_name;
+use crate::format::{archive_name, temporary_name};
 use crate::kind::Kind;
-use crate::store::archive::Archive;
-use crate::store::journal::{self, Mark};
+use crate::store::{Archive, Mark, encode_journal};
 
 /// So many files go into an archive at once: all of them are held open and locked.
 const BATCH: usize = 64;
@@ -53,8 +52,8 @@ impl<'a> KindCompaction<'a> {
             directory,
             kind,
             files: files.into(),
-            archive_path: directory.join(file_name::archive(kind)),
-            temporary_path: directory.join(file_name::temporary(kind)),
+            archive_path: directory.join(archive_name(kind)),
+            temporary_path: directory.join(temporary_name(kind)),
             archive: None,
             spent: Vec::new(),
         }
@@ -259,7 +258,7 @@ impl<'a> KindCompaction<'a> {
         });
         let marks: Vec<Mark> = self.spent.iter().cloned().chain(new).collect();
         let too_large = || left_alone(&self.archive_path, Reason::TooLarge);
-        let journal = journal::encode(&marks).ok_or_else(too_large)?;
+        let journal = encode_journal(&marks).ok_or_else(too_large)?;
         let used = fold.used().ok_or_else(too_large)?;
         let path = &self.temporary_path;
         run.disk

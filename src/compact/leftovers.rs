@@ -8,10 +8,9 @@ use std::time::Duration;
 use crate::compact::run::{LeftAlone, left_alone};
 use crate::compact::steps::{Checkpoint, Disk, Step, Unchecked};
 use crate::error::{Error, Reason, Result};
-use crate::format::file_name::{self, FileName};
+use crate::format::{FileName, temporary_name};
 use crate::kind::FOLDABLE;
-use crate::store::archive::{Identity, identity};
-use crate::store::directory;
+use crate::store::{Identity, identity, is_absence, list_directory};
 use crate::sys::lock;
 
 /// What was removed.
@@ -52,10 +51,10 @@ fn remove_on<C: Checkpoint>(
     let _lock = match disk.lock_directory(path, wait) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(Leftovers { busy: true, ..Leftovers::default() }),
-        Err(error) if directory::is_absence(&error) => return Ok(Leftovers::default()),
+        Err(error) if is_absence(&error) => return Ok(Leftovers::default()),
         Err(source) => return Err(Error::Io { path: lock::path(path), source }),
     };
-    let mut files = directory::list(path)?.files;
+    let mut files = list_directory(path)?.files;
     // Not by path: a directory may have several.
     files.retain(|file| {
         own.is_empty() || !fs::metadata(file).is_ok_and(|found| own.contains(&identity(&found)))
@@ -69,7 +68,7 @@ fn remove_on<C: Checkpoint>(
     }
     for kind in FOLDABLE {
         // What is being written when a compaction is killed; mostly there is none.
-        let _ = disk.delete(Step::RemoveStray, &path.join(file_name::temporary(kind)));
+        let _ = disk.delete(Step::RemoveStray, &path.join(temporary_name(kind)));
     }
     // The archives last: they must not go before a file that they absorbed, and they stay if
     // somebody has begun to count meanwhile.

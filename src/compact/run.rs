@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::compact::dead::{self, Claim, Dead};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::error::Reason;
-use crate::format::file_name::FileName;
+use crate::format::FileName;
 use crate::sys::lock::{self, Locked};
 
 /// What to compact.

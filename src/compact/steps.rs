@@ -11,9 +11,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::store::archive::{Archive, Identity, identity};
-use crate::store::journal;
-use crate::store::reader::{self, FromStart};
+use crate::store::{Archive, FromStart, Identity, clear_journal, identity, open_itself};
 use crate::sys::lock::{self, Locked};
 
 /// The permissions that an archive may have: it is no program.
@@ -135,7 +133,7 @@ impl<C: Checkpoint> Disk<C> {
     /// An empty file is as good as none: a machine that stopped may leave that of an archive.
     pub(crate) fn open_archive(&mut self, path: &Path) -> io::Result<Found> {
         self.checkpoint.pass(Step::OpenArchive, path)?;
-        let opened = match reader::open_itself(path) {
+        let opened = match open_itself(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
             result => result?,
         };
@@ -149,7 +147,7 @@ impl<C: Checkpoint> Disk<C> {
     /// Opens a file that may be a dead process's.
     pub(crate) fn open(&mut self, step: Step, path: &Path) -> io::Result<(File, Metadata)> {
         self.checkpoint.pass(step, path)?;
-        reader::open_itself(path)
+        open_itself(path)
     }
 
     /// Locks a file that was opened at `path`.
@@ -241,7 +239,7 @@ impl<C: Checkpoint> Disk<C> {
             return Err(io::Error::other("another file is there"));
         }
         self.checkpoint.pass(Step::ClearJournal, path)?;
-        journal::clear(&file, used)
+        clear_journal(&file, used)
     }
 }
 

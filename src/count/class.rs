@@ -14,7 +14,7 @@ use crate::count::files::{Files, Naming};
 use crate::count::notice::Notice;
 use crate::count::series::{Private, Series};
 use crate::error::{Error, Result, message};
-use crate::format::file_name;
+use crate::format::{kind_of_prefix, metrics_file_name};
 
 /// How long values that have no file wait before counting makes another attempt at one.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -61,7 +61,7 @@ struct Kind {
 
 impl Kind {
     fn is_live(&self) -> bool {
-        file_name::kind_of(&self.prefix).is_live()
+        kind_of_prefix(&self.prefix).is_live()
     }
 
     /// Takes the cells away.
@@ -237,8 +237,7 @@ impl Worker {
         let Some(writer) = files.writer(path) else { return Ok(()) };
         let kind = &mut self.kinds[kind];
         // Of other kinds no archive adds up what a closed file held, so that all of it moves.
-        let is_whole =
-            !file_name::kind_of(&kind.prefix).is_added_up() && !writer.knows(&series.head);
+        let is_whole = !kind_of_prefix(&kind.prefix).is_added_up() && !writer.knows(&series.head);
         let folded = writer.folded(&series.head);
         kind.stuck = Some(Arc::clone(series));
         let (mapping, offset) = writer.place(&series.head)?;
@@ -364,7 +363,7 @@ impl Worker {
     pub(crate) fn hand_over(&mut self, files: &mut Files) {
         for kind in &self.kinds {
             let Some(path) = &kind.home else { continue };
-            let name = file_name::file(&kind.prefix, &self.naming.identifier, 0);
+            let name = metrics_file_name(&kind.prefix, &self.naming.identifier, 0);
             if path.file_name() == Some(&name)
                 && let Some(writer) = files.writer(path)
             {

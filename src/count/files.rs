@@ -10,9 +10,8 @@ use crate::count::open::{self, Opened, Opening, Taken};
 use crate::count::writer::{Left, Writer};
 use crate::error::{Error, Result};
 use crate::format;
-use crate::format::file_name::{self, FileName};
-use crate::store::archive::Identity;
-use crate::store::reader::Reader;
+use crate::format::{ARCHIVE_PID, FileName, archive_name, kind_of_prefix, metrics_file_name};
+use crate::store::{Identity, Reader};
 
 /// So many suffixes a process tries before it gives up.
 const SUFFIXES: u32 = 1000;
@@ -74,10 +73,10 @@ impl Files {
         let directory = naming.directory.clone().ok_or(Error::NoDirectory)?;
         let mut avoided = None;
         // The archives of compaction have the identifier that no process may have.
-        let is_reserved = naming.identifier == file_name::ARCHIVE_PID;
+        let is_reserved = naming.identifier == ARCHIVE_PID;
         let mut suffix = naming.suffix.max(u32::from(is_reserved));
         while suffix < SUFFIXES {
-            let path = directory.join(file_name::file(prefix, &naming.identifier, suffix));
+            let path = directory.join(metrics_file_name(prefix, &naming.identifier, suffix));
             if let Some(shared) = self.open.get_mut(&path) {
                 shared.users += 1;
                 return Ok(path);
@@ -121,7 +120,9 @@ impl Files {
             avoided.get_or_insert((taken, path));
             suffix += 1;
         }
-        Err(Error::NoName { path: directory.join(file_name::file(prefix, &naming.identifier, 0)) })
+        Err(Error::NoName {
+            path: directory.join(metrics_file_name(prefix, &naming.identifier, 0)),
+        })
     }
 
     /// The writer of the file at `path`, which must be open.
@@ -219,7 +220,7 @@ fn follow(writer: &mut Writer, closed: Closed, prefix: &str) {
     let is_here = |writer: &Writer, head: &[u8]| is_same && writer.knows(head);
     let mut archived = HashSet::new();
     if !closed.left.keys().all(|head| is_here(writer, head)) {
-        let path = writer.path().with_file_name(file_name::archive(file_name::kind_of(prefix)));
+        let path = writer.path().with_file_name(archive_name(kind_of_prefix(prefix)));
         // What cannot be read is not there.
         let _ = Reader::default().read(
             &path,

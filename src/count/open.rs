@@ -14,8 +14,7 @@ use std::time::Duration;
 use crate::count::writer::Writer;
 use crate::error::{Error, Result};
 use crate::format::{self, HEADER_SIZE, MAGIC_STOCK, MAGIC_WRITER, USED_SIZE};
-use crate::store::archive::{self, Identity};
-use crate::store::journal;
+use crate::store::{self, Identity, is_at, time_to_deletion};
 use crate::sys::lock;
 
 /// How often a file that is gone as soon as it is opened is opened again.
@@ -84,17 +83,17 @@ fn try_open(path: &Path, opening: Opening) -> io::Result<Opened> {
         }
         let metadata = file.metadata()?;
         // Between opening and locking its last owner may have removed it.
-        if !archive::is_at(path, archive::identity(&metadata))? {
+        if !is_at(path, store::identity(&metadata))? {
             continue;
         }
         if is_spent(path, &metadata)? {
             // Its counts are in an archive, from a compaction that was killed before it could
             // delete the file: they must not be counted on.
-            thread::sleep(journal::remaining_for(&metadata));
+            thread::sleep(time_to_deletion(&metadata));
             fs::remove_file(path)?;
             continue;
         }
-        let continues = opening.continues || opening.own == Some(archive::identity(&metadata));
+        let continues = opening.continues || opening.own == Some(store::identity(&metadata));
         if metadata.len() > 0 && !continues {
             // A new file, not the old one emptied: who reads the old one just now shall see
             // all of it or nothing.
@@ -147,7 +146,7 @@ pub(crate) fn hand_over_closed(path: &Path, identity: Identity) -> io::Result<()
     let file = File::options().read(true).write(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
     // A compaction may be at it; who holds it longer lives, and writes it with multiprom.
-    if archive::identity(&metadata) != identity || !lock(&file, path, true)? {
+    if store::identity(&metadata) != identity || !lock(&file, path, true)? {
         return Ok(());
     }
     let handed = hand_over_locked(path, &file);
@@ -158,12 +157,12 @@ pub(crate) fn hand_over_closed(path: &Path, identity: Identity) -> io::Result<()
 
 fn hand_over_locked(path: &Path, file: &File) -> io::Result<()> {
     let metadata = file.metadata()?;
-    if !archive::is_at(path, archive::identity(&metadata))? {
+    if !is_at(path, store::identity(&metadata))? {
         return Ok(());
     }
     if is_spent(path, &metadata)? {
         // Else its counts would be seen twice: what is written to it makes it another file.
-        thread::sleep(journal::remaining_for(&metadata));
+        thread::sleep(time_to_deletion(&metadata));
         return fs::remove_file(path);
     }
     let mut header = [0; HEADER_SIZE];
@@ -201,7 +200,7 @@ fn lock(file: &File, path: &Path, waits: bool) -> io::Result<bool> {
 fn is_spent(path: &Path, metadata: &fs::Metadata) -> io::Result<bool> {
     match (path.parent(), path.file_name()) {
         (Some(directory), Some(name)) if metadata.len() > 0 => {
-            archive::is_spent(directory, name, metadata)
+            store::is_spent(directory, name, metadata)
         }
         _ => Ok(false),
     }
@@ -217,7 +216,7 @@ mod tests {
     use crate::count::writer::testing::{entries, open as ours, set};
     use crate::format::MAGIC_ARCHIVE;
     use crate::format::testing::{entry, file, file_of};
-    use crate::store::journal::{self, Mark};
+    use crate::store::{Mark, encode_journal};
     use std::os::unix::fs::MetadataExt;
     use tempfile::TempDir;
 
@@ -238,7 +237,7 @@ mod tests {
     fn absorb(path: &Path) {
         let marks = [Mark::new(path.file_name().unwrap(), &fs::metadata(path).unwrap())];
         let mut archive = file_of(MAGIC_ARCHIVE, &[entry("key", 1.0, 0.0)]);
-        archive.extend(journal::encode(&marks).unwrap());
+        archive.extend(encode_journal(&marks).unwrap());
         fs::write(path.with_file_name("counter_compacted.db"), archive).unwrap();
     }
 

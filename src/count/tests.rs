@@ -16,7 +16,7 @@ use crate::compact::compaction::{Options, compact_on};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::compact::tests::support::{names, sweep, totals};
 use crate::count::values::{Caller, Class, Operation, Value, hold, settle};
-use crate::store::reader::{Outcome, Reader};
+use crate::store::{Outcome, Reader};
 
 /// The values of one identifier in one directory.
 struct Counting {

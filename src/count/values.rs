@@ -22,7 +22,7 @@ use crate::count::notice::Notice;
 use crate::count::series::Series;
 use crate::error::{Error, Result};
 use crate::format;
-use crate::store::archive::Identity;
+use crate::store::Identity;
 use crate::sys::mapping;
 
 /// The files and values of this process.

@@ -17,8 +17,7 @@ use crate::error::{Error, Result};
 use crate::format::{
     self, HEADER_PADDING_SIZE, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER,
 };
-use crate::store::archive::{self, Identity};
-use crate::store::reader::{Outcome, Reader};
+use crate::store::{Identity, Outcome, Reader, identity, is_at};
 use crate::sys::mapping::{self, Mapping};
 
 /// A file that is ours to write.
@@ -101,7 +100,7 @@ impl Writer {
             path: path.to_owned(),
             mapping: Mapping::new(&file, capacity)?,
             file: Some(file),
-            identity: archive::identity(metadata),
+            identity: identity(metadata),
             capacity,
             used,
             entries: HashTable::with_capacity(places.len()),
@@ -204,12 +203,12 @@ impl Writer {
     /// Whether its path still names the file.
     pub(crate) fn is_in_place(&self) -> bool {
         // Only what is known to be gone is gone.
-        archive::is_at(&self.path, self.identity).unwrap_or(true)
+        is_at(&self.path, self.identity).unwrap_or(true)
     }
 
     /// Whether the file at `path` is the one that is written here, under whatever name.
     pub(crate) fn writes(&self, path: &Path) -> bool {
-        archive::is_at(path, self.identity).unwrap_or(false)
+        is_at(path, self.identity).unwrap_or(false)
     }
 
     /// Which file it is, whatever its name.

@@ -4,21 +4,20 @@
 //! taken for untrusted: what cannot be right is a value of `Damage`, never a panic.
 
 mod entry;
-pub(crate) mod file_name;
-pub(crate) mod key;
+mod file_name;
+mod key;
 
 #[cfg(test)]
 pub(crate) use entry::testing;
-#[allow(unused_imports)]
 pub(crate) use entry::{
-    ALIGNMENT, Entry, HEADER_PADDING_SIZE, HEADER_SIZE, INITIAL_SIZE, KEY_LENGTH_MAX,
-    KEY_LENGTH_SIZE, MAGIC_ARCHIVE, MAGIC_STOCK, MAGIC_WRITER, Parsed, TIMESTAMP_SIZE, USED_SIZE,
-    VALUE_SIZE, entry_head, entry_size, header_word, parse_entry, parse_magic, parse_used,
+    Entry, HEADER_PADDING_SIZE, HEADER_SIZE, INITIAL_SIZE, MAGIC_ARCHIVE, MAGIC_STOCK,
+    MAGIC_WRITER, Parsed, TIMESTAMP_SIZE, USED_SIZE, VALUE_SIZE, entry_head, entry_size,
+    header_word, parse_entry, parse_magic, parse_used,
 };
-#[allow(unused_imports)]
 pub(crate) use file_name::{
-    ARCHIVE_PID, FileName, archive as archive_name, file as file_name,
+    ARCHIVE_PID, FileName, archive as archive_name, file as metrics_file_name,
     gauge_file as gauge_file_name, kind_of as kind_of_prefix, temporary as temporary_name,
 };
-#[allow(unused_imports)]
-pub(crate) use key::{BOUND_LABEL, Key, Label, PID_LABEL, write as write_key};
+#[cfg(feature = "python")]
+pub(crate) use key::write as write_key;
+pub(crate) use key::{BOUND_LABEL, Key, Label, PID_LABEL};

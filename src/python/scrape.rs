@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyList};
 use super::metrics::Maker;
 use super::report::{self, Report};
 use crate::error::Result;
-use crate::scrape::{ExponentStyle, Merge, Options, SampleOrder, Unmerged, read_unmerged};
+use crate::scrape::{ExponentStyle, Merge, MergeOptions, SampleOrder, Unmerged, read_unmerged};
 use crate::store;
 
 /// Merges `files`, in this order.
@@ -79,7 +79,7 @@ pub(super) fn list_directory(
 
 fn merge(
     read: impl FnOnce() -> Result<Merge> + Send,
-    options: Options,
+    options: MergeOptions,
     mut maker: Maker<'_>,
 ) -> PyResult<(Bound<'_, PyList>, Vec<Report>)> {
     let py = maker.py();
@@ -102,8 +102,8 @@ fn merge(
 /// it writes exponents with a zero before them (before 0.26).
 pub(super) type Dialect = (bool, bool);
 
-pub(super) fn options(accumulate: bool, (grouped, zero_prefixed): Dialect) -> Options {
-    Options {
+pub(super) fn options(accumulate: bool, (grouped, zero_prefixed): Dialect) -> MergeOptions {
+    MergeOptions {
         accumulate,
         order: if grouped { SampleOrder::Grouped } else { SampleOrder::Flat },
         exponents: if zero_prefixed {

@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyModule, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::count::values::{self, Caller, Class, Operation};
-use crate::format::key;
+use crate::format::write_key;
 
 /// The environment's name for the directory.
 const DIRECTORY: &str = "PROMETHEUS_MULTIPROC_DIR";
@@ -138,7 +138,7 @@ fn plain_key(
     let [family, sample] = names.map(|name| name.cast::<PyString>());
     let (family, sample) = (family.ok()?.to_str().ok()?, sample.ok()?.to_str().ok()?);
     let help_text = help_text.cast::<PyString>().ok()?.to_str().ok()?;
-    Some(key::write(family, sample, &mut labels, help_text))
+    Some(write_key(family, sample, &mut labels, help_text))
 }
 
 /// One value.

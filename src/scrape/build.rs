@@ -7,7 +7,9 @@ use crate::float::{DoubleDouble, Sum};
 use crate::format::{BOUND_LABEL, Key, PID_LABEL};
 use crate::kind::MetricType;
 use crate::scrape::column::{AnyColumn, MostRecent, PerProcess, Record, Sums};
-use crate::scrape::family::{Family, LabelIndex, Labels, Options, OwnLabels, Sample, SampleTable};
+use crate::scrape::family::{
+    Family, LabelIndex, Labels, MergeOptions, OwnLabels, Sample, SampleTable,
+};
 use crate::scrape::histogram::{BoundTexts, Buckets};
 use crate::scrape::table::{ParsedTable, Table};
 
@@ -78,7 +80,11 @@ fn hand_out(column: &PerProcess, table: &Table, drafts: &mut [Draft<'_>]) {
 impl<'a> Draft<'a> {
     /// The family; none if only a replay of its entries is exact.
     #[must_use]
-    pub(crate) fn build(&self, options: Options, texts: &mut BoundTexts) -> Option<Family<'a>> {
+    pub(crate) fn build(
+        &self,
+        options: MergeOptions,
+        texts: &mut BoundTexts,
+    ) -> Option<Family<'a>> {
         if self.tangled {
             return None;
         }
@@ -165,7 +171,7 @@ impl<'a> Draft<'a> {
     }
 
     /// For other rules the order of entries counts, which is lost when several keys name a series.
-    fn gauges(&self, values: &[f64], options: Options) -> Option<Vec<Sample<'a>>> {
+    fn gauges(&self, values: &[f64], options: MergeOptions) -> Option<Vec<Sample<'a>>> {
         let mut table = SampleTable::with_capacity(self.keys.len());
         for (number, key) in &self.keys {
             let (index, is_new) = table.place(&self.labels(key), &key.sample);
@@ -177,7 +183,7 @@ impl<'a> Draft<'a> {
         Some(table.finish(options.order))
     }
 
-    fn most_recent(&self, column: &MostRecent, options: Options) -> Option<Vec<Sample<'a>>> {
+    fn most_recent(&self, column: &MostRecent, options: MergeOptions) -> Option<Vec<Sample<'a>>> {
         let mut keys: Vec<_> = self
             .keys
             .iter()

@@ -198,7 +198,7 @@ impl Hash for Labels<'_> {
 
 /// How to put families together.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub struct MergeOptions {
     /// Whether histogram buckets are made cumulative and counted, as the exposition wants it.
     pub accumulate: bool,
     /// The order of samples.

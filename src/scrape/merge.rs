@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::format::FileName;
 use crate::scrape::build;
 use crate::scrape::by_entry::{self, read_unmerged};
-use crate::scrape::family::{Family, Options};
+use crate::scrape::family::{Family, MergeOptions};
 use crate::scrape::histogram::BoundTexts;
 use crate::scrape::scan::{self, Scan};
 use crate::scrape::table::{ParsedTable, Table};
@@ -87,7 +87,7 @@ impl Merge {
 
 impl ParsedMerge<'_> {
     /// The families, in the order in which the files first name them.
-    pub fn families(&self, options: Options) -> Result<Vec<Family<'_>>> {
+    pub fn families(&self, options: MergeOptions) -> Result<Vec<Family<'_>>> {
         let drafts = build::drafts(&self.tables);
         let mut texts = BoundTexts::new(options.exponents);
         let built: Vec<_> =

@@ -7,25 +7,21 @@
 
 mod build;
 mod by_entry;
-pub(crate) mod column;
-pub(crate) mod family;
+mod column;
+mod family;
 mod histogram;
-pub(crate) mod keys;
-pub(crate) mod merge;
-pub(crate) mod scan;
-pub(crate) mod table;
+mod keys;
+mod merge;
+mod scan;
+mod table;
 
 pub use crate::float::ExponentStyle;
 #[cfg(feature = "python")]
 pub(crate) use by_entry::{Unmerged, UnmergedFamily, read_unmerged};
-#[allow(unused_imports)]
 pub(crate) use column::AnyColumn;
-pub use family::{Family, Labels, Options, Sample, SampleOrder};
-#[allow(unused_imports)]
+pub use family::{Family, Labels, MergeOptions, Sample, SampleOrder};
 pub(crate) use keys::Cursor;
 pub use merge::{Merge, ParsedMerge};
 #[cfg(test)]
-#[allow(unused_imports)]
 pub(crate) use scan::scan;
-#[allow(unused_imports)]
 pub(crate) use table::{Entries, Table};

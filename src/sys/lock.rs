@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::store::archive;
+use crate::store::{identity, is_at};
 use crate::sys::mapping;
 
 /// The file whose lock is the directory's: whoever compacts holds it. It is never deleted, as two
@@ -55,7 +55,7 @@ impl Locked {
 
     /// Whether it is at `path`.
     pub(crate) fn is_at(&self, path: &Path) -> io::Result<bool> {
-        archive::is_at(path, archive::identity(&self.file.metadata()?))
+        is_at(path, identity(&self.file.metadata()?))
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::float::write_float;
 use crate::kind::MetricType;
-use crate::scrape::{ExponentStyle, Family, Labels, Merge, Options, Sample};
+use crate::scrape::{ExponentStyle, Family, Labels, Merge, MergeOptions, Sample};
 use crate::store::LeftOut;
 use crate::text::escaping::{self, Charset, Escaping};
 
@@ -31,7 +31,7 @@ pub enum Format {
 /// samples with one of `names` only, if there are any.
 pub fn directory_text(
     path: &Path,
-    options: Options,
+    options: MergeOptions,
     names: Option<&BTreeSet<String>>,
     format: Format,
     escaping: Escaping,

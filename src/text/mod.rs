@@ -3,8 +3,8 @@
 //!
 //! `exposition` writes families; `escaping` is how names, help texts and label values are written.
 
-pub(crate) mod escaping;
-pub(crate) mod exposition;
+mod escaping;
+mod exposition;
 
 pub use escaping::Escaping;
 pub use exposition::{Format, directory_text, text};

@@ -19,7 +19,7 @@ use crate::compact::compaction::{Compaction, Options, compact_on};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::compact::tests::support::{Watch, Worker, key, names, sweep, totals};
 use crate::format::testing::{entry, file};
-use crate::store::journal::TICK;
+use crate::store::TICK;
 
 /// A directory with an archive, dead and living workers, ours and `prometheus_client`'s.
 struct Scene {

@@ -18,7 +18,7 @@ use crate::compact::tests::support::{Watch, Worker, exact, key, names, sweep, te
 use crate::error::{Concern, Damage, Reason};
 use crate::format::testing::{entry, file, file_of};
 use crate::format::{MAGIC_ARCHIVE, MAGIC_WRITER};
-use crate::store::journal::{self, Mark};
+use crate::store::{Mark, encode_journal};
 
 const LOCK: &str = ".multiprom.lock";
 
@@ -423,7 +423,7 @@ fn a_journal_deletes_only_files_of_its_kind() {
         fs::write(path.join(name), "").unwrap();
         let mark = Mark::new(name.as_ref(), &fs::metadata(path.join(name)).unwrap());
         let mut archive = file_of(MAGIC_ARCHIVE, &[entry(&key("c"), 1.0, 0.0)]);
-        archive.extend(journal::encode(&[mark]).unwrap());
+        archive.extend(encode_journal(&[mark]).unwrap());
         fs::write(path.join("counter_compacted.db"), archive).unwrap();
         let done = sweep(path);
         assert!(path.join(name).exists());
@@ -512,7 +512,7 @@ fn a_lone_surrogate_does_not_keep_a_file() {
         assert_eq!((done.files_folded, done.left_alone), (1, vec![]));
     }
     assert_eq!(totals(path), [("c".to_owned(), 2.0)].into());
-    let merge = crate::scrape::merge::Merge::of_directory(path).unwrap();
+    let merge = crate::scrape::Merge::of_directory(path).unwrap();
     let left_out = merge.parse().unwrap().left_out;
     assert_eq!(left_out.len(), 1, "every scrape reports it: {left_out:?}");
 }

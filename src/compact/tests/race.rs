@@ -16,9 +16,8 @@ use crate::compact::steps::{Disk, Step};
 use crate::compact::tests::support::{Watch, Worker, key, names, sweep, text, totals};
 use crate::format::MAGIC_WRITER;
 use crate::format::testing::{entry, file_of};
-use crate::scrape::merge::Merge;
-use crate::scrape::scan;
-use crate::store::snapshot::{self, Origin};
+use crate::scrape::{self, Merge};
+use crate::store::{Origin, read_consistently};
 
 fn dead(directory: &Path, name: &str, value: f64) {
     drop(Worker::start(directory, name, &[(key("c"), value)]));
@@ -66,7 +65,7 @@ fn a_scrape_beside_what_is_no_archive() {
     std::os::unix::fs::symlink("counter_0.db", path.join("histogram_compacted.db")).unwrap();
     let mut readings = 0;
     let origin = Origin::from(path);
-    snapshot::read(&origin, |_| {
+    read_consistently(&origin, |_| {
         readings += 1;
         Ok(())
     })
@@ -144,15 +143,15 @@ fn compaction_between_archives_and_files() {
             }
             dead(path, "counter_1.db", 0.2);
             let mut rounds = 0;
-            let (_, scan) = snapshot::read(&Origin::from(path), |snapshot| {
+            let (_, scan) = read_consistently(&Origin::from(path), |snapshot| {
                 rounds += 1;
                 if rounds == 1 {
                     change(path);
                 }
-                scan::scan(snapshot)
+                scrape::scan(snapshot)
             })
             .unwrap();
-            let (_, expected) = snapshot::read(&Origin::from(path), scan::scan).unwrap();
+            let (_, expected) = read_consistently(&Origin::from(path), scrape::scan).unwrap();
             let (scanned, expected) = (scan.tables.first(), expected.tables.first());
             assert_eq!(
                 scanned.map(|table| format!("{:?}", table.column)),

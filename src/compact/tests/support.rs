@@ -14,10 +14,9 @@ use crate::count::writer::Writer;
 use crate::float::{ExactSum, Sum};
 use crate::format::testing::{entry, file_of};
 use crate::format::{HEADER_SIZE, MAGIC_WRITER, entry_head};
-use crate::scrape::family::{self, ExponentStyle, SampleOrder};
-use crate::scrape::merge::Merge;
+use crate::scrape::{ExponentStyle, Merge, MergeOptions, SampleOrder};
 use crate::sys::lock::Locked;
-use crate::text::exposition::{self, Format};
+use crate::text::{Format, directory_text};
 
 /// The key of a series without labels.
 pub(crate) fn key(name: &str) -> String {
@@ -91,11 +90,11 @@ pub(crate) fn totals_of(merge: &Merge) -> BTreeMap<String, f64> {
 
 /// A scrape as text, in which nothing is lost by the map of [`totals`].
 pub(crate) fn text(directory: &Path) -> String {
-    let escaping = crate::text::escaping::Escaping::from_name("underscores").unwrap();
-    exposition::directory_text(directory, OPTIONS, None, Format::Prometheus, escaping).unwrap().0
+    let escaping = crate::text::Escaping::from_name("underscores").unwrap();
+    directory_text(directory, OPTIONS, None, Format::Prometheus, escaping).unwrap().0
 }
 
-const OPTIONS: family::Options = family::Options {
+const OPTIONS: MergeOptions = MergeOptions {
     accumulate: true,
     order: SampleOrder::Grouped,
     exponents: ExponentStyle::TwoDigits,

@@ -11,14 +11,14 @@ use crate::float::{ExactSum, Sum};
 use crate::format::{BOUND_LABEL, PID_LABEL};
 use crate::kind::{Kind, MetricType, Rule};
 use crate::scrape::by_entry::read::{UnmergedFamily, UnmergedSample};
-use crate::scrape::family::{Family, Labels, Options, OwnLabels, Sample, SampleTable};
+use crate::scrape::family::{Family, Labels, MergeOptions, OwnLabels, Sample, SampleTable};
 use crate::scrape::histogram::{BoundTexts, Buckets};
 
 /// Merges a family.
 #[must_use]
 pub(crate) fn merge(
     family: &UnmergedFamily,
-    options: Options,
+    options: MergeOptions,
     texts: &mut BoundTexts,
 ) -> Family<'static> {
     let table = if family.metric_type == MetricType::Histogram {
