@@ -195,11 +195,12 @@ fuzz: build/cargo-fuzz/bin/cargo-fuzz | nightly-is-there
 	    -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/keys.dict -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
 
-# The one file with `unsafe`, and what lets threads in: the rest makes system calls that miri lacks.
+# The `unsafe` code that touches memory, and the gate that lets threads in: the rest makes system
+# calls that miri lacks.
 .PHONY: miri
 miri: | nightly-is-complete
 	MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-many-seeds=0..16' CARGO_TARGET_DIR=$(TARGET_DIR)/miri \
-	  cargo +nightly miri test --no-default-features --lib -- sys::gate:: sys::mapping::
+	  cargo +nightly miri test --no-default-features --lib -- sys::gate:: sys::mapping:: sys::attachment::
 
 # With a standard library of their own, or the thread sanitizer takes its locks for races.
 .PHONY: sanitize

@@ -13,8 +13,8 @@ use crate::compact::steps::{Checkpoint, Disk, Unchecked};
 use crate::error::{Error, Result};
 use crate::format::FileName;
 use crate::kind::Kind;
-use crate::store::{Identity, identity_at, is_absence, list_directory};
-use crate::sys::lock;
+use crate::store::{identity_at, is_absence, list_directory};
+use crate::sys::{Identity, lock};
 
 /// Folds the files of dead processes in the directory `path`, but for those among `own`, which this
 /// process has open.

@@ -10,8 +10,9 @@ use crate::compact::steps::{Checkpoint, Disk, Step, Unchecked};
 use crate::error::{Error, Reason, Result};
 use crate::format::{FileName, temporary_name};
 use crate::kind::FOLDABLE;
-use crate::store::{Identity, identity, is_absence, list_directory};
+use crate::store::{is_absence, list_directory};
 use crate::sys::lock;
+use crate::sys::{Identity, identity};
 
 /// What was removed.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -11,8 +11,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::store::{Archive, FromStart, Identity, clear_journal, identity, open_itself};
+use crate::store::{Archive, FromStart, clear_journal, open_itself};
 use crate::sys::lock::{self, Locked};
+use crate::sys::{Identity, identity};
 
 /// The permissions that an archive may have: it is no program.
 pub(crate) const MODE_MASK: u32 = 0o666;

@@ -26,7 +26,7 @@ pub(crate) struct Worker {
     pub(crate) naming: Naming,
     /// Whether its identifier is the pid.
     pub(crate) by_pid: bool,
-    /// Of which process it is; see [`crate::sys::mapping::generation`].
+    /// Of which process it is; see [`crate::sys::fork::generation`].
     pub(crate) generation: u32,
     /// Whether the process was told that it is dead: its `live*` files stay away then.
     told_dead: bool,
@@ -67,7 +67,7 @@ impl Kind {
     /// Takes the cells away.
     fn leave(&self) {
         for series in &self.series {
-            series.slot.unsettle();
+            series.attachment.detach();
         }
     }
 
@@ -149,7 +149,7 @@ impl Worker {
             made
         };
         series.private().values += 1;
-        if !series.slot.is_settled() {
+        if !series.attachment.is_attached() {
             self.settle_one(files, kind, &series);
         }
         Some(series)
@@ -243,7 +243,7 @@ impl Worker {
         let (mapping, offset) = writer.place(&series.head)?;
         kind.stuck = None;
         series.fold(folded);
-        series.slot.settle(mapping, offset, |cell| {
+        series.attachment.attach(mapping, offset, |cell| {
             series.private().move_to(cell, is_whole, folded);
         });
         Ok(())

@@ -11,7 +11,8 @@ use crate::count::writer::{Left, Writer};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::format::{ARCHIVE_PID, FileName, archive_name, kind_of_prefix, metrics_file_name};
-use crate::store::{Identity, Reader};
+use crate::store::Reader;
+use crate::sys::Identity;
 
 /// So many suffixes a process tries before it gives up.
 const SUFFIXES: u32 = 1000;

@@ -4,7 +4,7 @@
 //! long as the writer lives: the kernel drops it however a process dies, in any pid namespace, so the
 //! lock, and not the pid, says who is alive.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -14,16 +14,16 @@ use std::time::Duration;
 use crate::count::writer::Writer;
 use crate::error::{Error, Result};
 use crate::format::{self, HEADER_SIZE, MAGIC_STOCK, MAGIC_WRITER, USED_SIZE};
-use crate::store::{self, Identity, is_at, time_to_deletion};
-use crate::sys::lock;
+use crate::store::{self, time_to_deletion};
+use crate::sys::{self, Identity, is_at, lock};
 
 /// How often a file that is gone as soon as it is opened is opened again.
 const ATTEMPTS: usize = 100;
-/// How often a lock is tried that somebody holds, and how long to wait in between: the child of a
-/// fork keeps it for some milliseconds only, and so does a compaction, which may fold much at once.
-const LOCK_ATTEMPTS: u32 = 20;
-const LOCK_ATTEMPTS_BESIDE_COMPACTION: u32 = 150;
-const LOCK_PAUSE: Duration = Duration::from_millis(2);
+/// How long to wait for the lock of a file: the child of a fork keeps it for some milliseconds only,
+/// until it closes its copy of the descriptor.
+const LOCK_WAIT: Duration = Duration::from_millis(40);
+/// How long to wait beside a compaction, which holds the files that it folds, and may fold many.
+const LOCK_WAIT_BESIDE_COMPACTION: Duration = Duration::from_millis(300);
 
 /// What became of the attempt to write a file.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ fn try_open(path: &Path, opening: Opening) -> io::Result<Opened> {
         }
         let metadata = file.metadata()?;
         // Between opening and locking its last owner may have removed it.
-        if !is_at(path, store::identity(&metadata))? {
+        if !is_at(path, sys::identity(&metadata))? {
             continue;
         }
         if is_spent(path, &metadata)? {
@@ -93,7 +93,7 @@ fn try_open(path: &Path, opening: Opening) -> io::Result<Opened> {
             fs::remove_file(path)?;
             continue;
         }
-        let continues = opening.continues || opening.own == Some(store::identity(&metadata));
+        let continues = opening.continues || opening.own == Some(sys::identity(&metadata));
         if metadata.len() > 0 && !continues {
             // A new file, not the old one emptied: who reads the old one just now shall see
             // all of it or nothing.
@@ -146,7 +146,7 @@ pub(crate) fn hand_over_closed(path: &Path, identity: Identity) -> io::Result<()
     let file = File::options().read(true).write(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
     // A compaction may be at it; who holds it longer lives, and writes it with multiprom.
-    if store::identity(&metadata) != identity || !lock(&file, path, true)? {
+    if sys::identity(&metadata) != identity || !lock(&file, path, true)? {
         return Ok(());
     }
     let handed = hand_over_locked(path, &file);
@@ -157,7 +157,7 @@ pub(crate) fn hand_over_closed(path: &Path, identity: Identity) -> io::Result<()
 
 fn hand_over_locked(path: &Path, file: &File) -> io::Result<()> {
     let metadata = file.metadata()?;
-    if !is_at(path, store::identity(&metadata))? {
+    if !is_at(path, sys::identity(&metadata))? {
         return Ok(());
     }
     if is_spent(path, &metadata)? {
@@ -173,27 +173,15 @@ fn hand_over_locked(path: &Path, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Locks the file at `path` for as long as it is open; false if somebody else holds the lock.
+/// Locks the file at `path` for as long as it is open; false if another process keeps the lock.
 fn lock(file: &File, path: &Path, waits: bool) -> io::Result<bool> {
-    for attempt in 1.. {
-        match file.try_lock() {
-            Ok(()) => return Ok(true),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {
-                continue;
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        // A living writer of the same identifier keeps it; a compaction will let go of it.
-        let is_patient = attempt < LOCK_ATTEMPTS
-            || attempt < LOCK_ATTEMPTS_BESIDE_COMPACTION
-                && path.parent().is_some_and(lock::is_at_work);
-        if !waits || !is_patient {
-            break;
-        }
-        thread::sleep(LOCK_PAUSE);
-    }
-    Ok(false)
+    // A living writer of the same identifier keeps the lock; a compaction gives it back.
+    let is_patient = |waited| {
+        let compacts = || path.parent().is_some_and(lock::is_at_work);
+        waits && (waited < LOCK_WAIT || waited < LOCK_WAIT_BESIDE_COMPACTION && compacts())
+    };
+    let locked = lock::poll(is_patient, || Ok(lock::try_lock(file)?.then_some(())))?;
+    Ok(locked.is_some())
 }
 
 /// Whether what a file holds that we have locked is in an archive.
@@ -277,7 +265,7 @@ mod tests {
         held.lock().unwrap();
         thread::scope(|scope| {
             let handed = scope.spawn(|| hand_over_closed(&path, identity));
-            thread::sleep(LOCK_PAUSE);
+            thread::sleep(Duration::from_millis(2));
             held.unlock().unwrap();
             handed.join().unwrap().unwrap();
         });
@@ -304,7 +292,7 @@ mod tests {
         let folded = ours(&path, CONTINUING);
         let compaction = lock::directory(directory.path(), Duration::ZERO).unwrap();
         // Far longer than a living writer of the same identifier is waited for.
-        let pause = LOCK_PAUSE * LOCK_ATTEMPTS * 3;
+        let pause = LOCK_WAIT * 3;
         let opened = thread::scope(|scope| {
             scope.spawn(|| {
                 thread::sleep(pause);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::sys::mapping::{Cell, Slot};
+use crate::sys::{Attachment, Cell};
 
 /// A series that this process counts.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub(crate) struct Series {
     /// What stands before the value in a file: the key, with its length and padding.
     pub(crate) head: Box<[u8]>,
     /// The cell, while there is one.
-    pub(crate) slot: Slot,
+    pub(crate) attachment: Attachment,
     /// Series are written anew in the order in which they were made.
     pub(crate) number: u64,
     /// What an archive has of it, as the bits of an f64: its file was closed, and folded, while it
@@ -52,7 +52,7 @@ impl Series {
     /// A series without a cell, which holds what is in `private`.
     pub(crate) fn new(head: Box<[u8]>, number: u64, private: Private) -> Self {
         let private = Mutex::new(Private { values: 0, ..private });
-        Self { head, slot: Slot::default(), number, folded: AtomicU64::new(0), private }
+        Self { head, attachment: Attachment::default(), number, folded: AtomicU64::new(0), private }
     }
 
     /// Says how much of it an archive has, of which its next cell will be short.
@@ -82,7 +82,7 @@ impl Series {
     /// Whether it has no cell, but should.
     pub(crate) fn is_waiting(&self) -> bool {
         let private = self.private();
-        (!private.dormant || private.is_pending()) && !self.slot.is_settled()
+        (!private.dormant || private.is_pending()) && !self.attachment.is_attached()
     }
 
     /// What it holds while it has no cell. For who has the lock of all files only.
@@ -92,7 +92,7 @@ impl Series {
 
     /// Gives up the cell, whose file is to be closed.
     pub(crate) fn close(&self) {
-        let held = self.slot.unsettle();
+        let held = self.attachment.detach();
         let mut private = self.private();
         private.dormant = true;
         if let Some((value, _)) = held {
@@ -107,7 +107,7 @@ impl Series {
 
     /// Gives up the cell of a process that this one was forked from.
     pub(crate) fn forget(&self) {
-        self.slot.unsettle();
+        self.attachment.detach();
         let mut private = self.private();
         private.closed = 0.0;
         private.pending = Pending::default();

@@ -22,8 +22,7 @@ use crate::count::notice::Notice;
 use crate::count::series::Series;
 use crate::error::{Error, Result};
 use crate::format;
-use crate::store::Identity;
-use crate::sys::mapping;
+use crate::sys::{Identity, fork};
 
 /// The files and values of this process.
 #[derive(Debug, Default)]
@@ -112,7 +111,7 @@ impl State {
 
     fn forget_dropped(&mut self) {
         // Not in the handler of a child, which must not touch what is its parent's.
-        if self.generation == mapping::generation() && HAS_DROPPED.swap(false, Ordering::Acquire) {
+        if self.generation == fork::generation() && HAS_DROPPED.swap(false, Ordering::Acquire) {
             let dropped = mem::take(&mut *dropped());
             for dropped in dropped {
                 self.forget(dropped);
@@ -139,7 +138,7 @@ impl Locked {
     }
 
     fn of(mut state: MutexGuard<'static, State>) -> Self {
-        let generation = mapping::generation();
+        let generation = fork::generation();
         if state.generation != generation {
             // What the process that forked this one has open is not ours; its cells are never used
             // again, since their gates are of another generation.
@@ -178,7 +177,7 @@ extern "C" fn after_fork_in_parent() {
 }
 
 extern "C" fn after_fork_in_child() {
-    mapping::begin_generation();
+    fork::begin_generation();
     let _ = HELD.try_with(|held| {
         if let Some((Locked(state), _)) = held.borrow_mut().as_mut() {
             // At once: as long as they are open here, the locks of the parent outlive it.
@@ -244,8 +243,7 @@ impl Class {
     /// A class that has no values.
     pub fn new(caller: &Caller) -> Result<Self> {
         static AT_FORK: LazyLock<Option<i32>> = LazyLock::new(|| {
-            let registered =
-                mapping::at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
+            let registered = fork::at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
             registered.err().and_then(|error| error.raw_os_error())
         });
         if let Some(code) = *AT_FORK {
@@ -368,21 +366,25 @@ impl Value {
     #[inline]
     #[must_use]
     pub fn try_add(&self, amount: f64) -> bool {
-        self.series.slot.enter().map(|cell| cell.add(amount)).is_some()
+        self.series.attachment.enter().map(|cell| cell.add(amount)).is_some()
     }
 
     /// Sets the value, if it has a cell; else nothing is done and false is given.
     #[inline]
     #[must_use]
     pub fn try_set(&self, value: f64) -> bool {
-        self.series.slot.enter().map(|cell| cell.set(self.series.in_cell(value), 0.0)).is_some()
+        self.series
+            .attachment
+            .enter()
+            .map(|cell| cell.set(self.series.in_cell(value), 0.0))
+            .is_some()
     }
 
     /// The value, if it has a cell.
     #[inline]
     #[must_use]
     pub fn try_get(&self) -> Option<f64> {
-        self.series.slot.enter().map(|cell| self.series.of_cell(cell.value()))
+        self.series.attachment.enter().map(|cell| self.series.of_cell(cell.value()))
     }
 
     /// Does what is asked for, wherever the value is counted, and gives the value.
@@ -391,10 +393,10 @@ impl Value {
         let Self { class, kind, series } = self;
         let done = class.with_worker(caller, |worker, files, _| {
             let counts = operation != Operation::Get;
-            if counts && !series.slot.is_settled() && worker.is_due(*kind) {
+            if counts && !series.attachment.is_attached() && worker.is_due(*kind) {
                 worker.settle_one(files, *kind, series);
             }
-            if let Some(cell) = series.slot.enter() {
+            if let Some(cell) = series.attachment.enter() {
                 match operation {
                     Operation::Get => {}
                     Operation::Add(amount) => cell.add(amount),

@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 use crate::format::{
     self, HEADER_PADDING_SIZE, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER,
 };
-use crate::store::{Identity, Outcome, Reader, identity, is_at};
-use crate::sys::mapping::{self, Mapping};
+use crate::store::{Outcome, Reader};
+use crate::sys::{self, Identity, Mapping, identity, is_at};
 
 /// A file that is ours to write.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Writer {
         }
         // A file of prometheus_client has holes, and storing into a hole may fail.
         let capacity = used.next_power_of_two().max(INITIAL_SIZE);
-        mapping::reserve(&file, 0, capacity)?;
+        sys::reserve(&file, 0, capacity)?;
         let mut writer = Self {
             path: path.to_owned(),
             mapping: Mapping::new(&file, capacity)?,
@@ -265,7 +265,7 @@ impl Writer {
         let capacity = end.next_power_of_two();
         if capacity > self.capacity {
             let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
-            mapping::reserve(file, self.capacity, capacity)?;
+            sys::reserve(file, self.capacity, capacity)?;
             // Values that are in the file already keep the mapping that they have: both show the
             // same pages.
             self.mapping = Mapping::new(file, capacity)?;

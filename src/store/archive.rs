@@ -3,33 +3,13 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::error::{Damage, Result};
 use crate::format::{self, FileName, HEADER_SIZE, MAGIC_ARCHIVE, archive_name};
 use crate::store::journal::{self, Mark};
 use crate::store::reader::{self, FromStart};
-
-/// What tells a file from others while somebody holds it open.
-pub(crate) type Identity = (u64, u64);
-
-/// The identity of a file.
-#[must_use]
-pub(crate) fn identity(metadata: &Metadata) -> Identity {
-    (metadata.dev(), metadata.ino())
-}
-
-/// Whether `path` names the file of this identity, itself and not by a link.
-pub(crate) fn is_at(path: &Path, identity: Identity) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(self::identity(&metadata) == identity),
-        Err(error) => match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR | libc::ESTALE) => Ok(false),
-            _ => Err(error),
-        },
-    }
-}
+use crate::sys::{Identity, identity};
 
 /// An open archive.
 ///

@@ -12,7 +12,7 @@ mod reader;
 mod report;
 mod snapshot;
 
-pub(crate) use archive::{Archive, Identity, identity, identity_at, is_at, is_spent};
+pub(crate) use archive::{Archive, identity_at, is_spent};
 pub(crate) use directory::{is_absence, list as list_directory};
 #[cfg(test)]
 pub(crate) use journal::TICK;

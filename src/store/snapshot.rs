@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::format::{Entry, FileName, archive_name};
 use crate::kind::FOLDABLE;
-use crate::store::archive::{self, Archive, Identity};
+use crate::store::archive::{self, Archive};
 use crate::store::directory;
 use crate::store::journal::Mark;
 use crate::store::reader::{Outcome, Reader};
 use crate::store::report::LeftOut;
-use crate::sys::lock;
+use crate::sys::{Identity, lock};
 
 /// So often a reading begins anew before it asks for the compaction lock.
 const ROUNDS: u32 = 3;

@@ -1,61 +1,51 @@
 //! Locks on a directory and on its files.
 //!
-//! `flock(2)`: the kernel drops it however a process ends, in any pid namespace. But a fork beside it
-//! copies the descriptor, and with it the lock; so the child closes what is held here at once.
+//! A lock is `flock(2)`: the kernel drops it however a process ends, in any pid namespace. But a fork
+//! in another thread copies the descriptor, and with it the lock; so the child closes its copies at
+//! once.
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::store::{identity, is_at};
-use crate::sys::mapping;
+use crate::sys::fork::ClosedInChild;
+use crate::sys::identity;
 
-/// The file whose lock is the directory's: whoever compacts holds it. It is never deleted, as two
-/// could hold it then, and no `*.db`, so that nobody reads it.
+/// The file whose lock a process holds while it compacts the directory. It is never deleted: two
+/// processes could hold the lock then, of the old file and of the new one. It is no `*.db`, so that
+/// no scrape reads it.
 pub(crate) const LOCK_FILE: &str = ".multiprom.lock";
-/// How often a lock is tried that another holds.
+/// The pause between two attempts to get a lock that another process holds.
 const TRY_EVERY: Duration = Duration::from_millis(1);
-
-/// No descriptor.
-const NONE: RawFd = -1;
-/// The descriptors whose locks are held, for the child of a fork in another thread: no thread that
-/// compacts forks, so nobody in the child uses them. A compaction needs 66; beyond these places a
-/// lock lasts as long as the child if the parent is killed before it drops it.
-static HELD: [AtomicI32; 256] = [const { AtomicI32::new(NONE) }; 256];
 
 /// A locked file.
 #[derive(Debug)]
 pub(crate) struct Locked {
+    // Dropped before the file is closed: its number may be that of another file then.
+    _closed_in_child: ClosedInChild,
     file: File,
-    /// Its place in [`HELD`].
-    place: Option<&'static AtomicI32>,
 }
 
 impl Locked {
     /// Locks the file at `path`, which was opened as `file`.
     ///
-    /// None if another holds it, or if by now another file is at `path`.
+    /// None if another holds the lock, or if by now another file is at `path`.
     pub(crate) fn take(file: File, path: &Path) -> io::Result<Option<Self>> {
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(error),
+        if !try_lock(&file)? {
+            return Ok(None);
         }
-        let place = hold(file.as_raw_fd());
-        let locked = Self { file, place };
+        let locked = Self { _closed_in_child: ClosedInChild::new(&file), file };
         let is_there = locked.is_at(path)?;
         Ok(is_there.then_some(locked))
     }
 
-    /// Whether it is at `path`.
+    /// Whether `path` names the file.
     pub(crate) fn is_at(&self, path: &Path) -> io::Result<bool> {
-        is_at(path, identity(&self.file.metadata()?))
+        identity::is_at(path, identity::identity(&self.file.metadata()?))
     }
 }
 
@@ -69,36 +59,40 @@ impl Deref for Locked {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        if let Some(place) = self.place {
-            // Before it is closed: its number may be another file's then.
-            place.store(NONE, Ordering::Release);
-        }
-        // Not left to closing: a fork in another thread may have copied the descriptor, and the
-        // lock would last as long as that child. What cannot be unlocked is not locked.
+        // Closing alone would not do: a fork in another thread may just have copied the descriptor,
+        // and the lock would last as long as that child. An error says that there is no lock.
         let _ = self.file.unlock();
     }
 }
 
-fn hold(descriptor: RawFd) -> Option<&'static AtomicI32> {
-    static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
-    // No lock for this: a fork could come in just here.
-    if !IS_REGISTERED.swap(true, Ordering::Relaxed) {
-        // Without it all is well as long as no parent is killed beside its child.
-        let _ = mapping::at_fork(nothing, nothing, close_held);
+/// Locks `file` until it is closed or unlocked; false if another process or file object holds the
+/// lock.
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
     }
-    HELD.iter().find(|place| {
-        place.compare_exchange(NONE, descriptor, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    })
 }
 
-extern "C" fn nothing() {}
-
-extern "C" fn close_held() {
-    for place in &HELD {
-        let descriptor = place.swap(NONE, Ordering::AcqRel);
-        if descriptor != NONE {
-            mapping::close_inherited(descriptor);
+/// Makes an attempt each millisecond until one gives something, or `is_patient` says no when told
+/// how long the attempts last already.
+pub(crate) fn poll<T>(
+    is_patient: impl Fn(Duration) -> bool,
+    attempt: impl Fn() -> io::Result<Option<T>>,
+) -> io::Result<Option<T>> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = attempt()? {
+            return Ok(Some(found));
         }
+        if !is_patient(start.elapsed()) {
+            return Ok(None);
+        }
+        thread::sleep(TRY_EVERY);
     }
 }
 
@@ -110,14 +104,20 @@ pub(crate) fn path(directory: &Path) -> PathBuf {
 /// Locks the directory `path` against compaction; none if another holds it for all of `wait`.
 pub(crate) fn directory(path: &Path, wait: Duration) -> io::Result<Option<Locked>> {
     let lock_path = self::path(path);
-    poll(&lock_path, wait, || match open(&lock_path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(&lock_path, path),
-        result => result,
-    })
+    poll(
+        |waited| waited < wait,
+        || {
+            let file = match open(&lock_path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => create(&lock_path, path),
+                result => result,
+            };
+            Locked::take(file?, &lock_path)
+        },
+    )
 }
 
-/// Opens the lock file. No link, which could lead anywhere where others may write to the directory,
-/// and no FIFO, which would be waited for.
+/// Opens the lock file. A link is refused (`O_NOFOLLOW`): in a directory that other users may write
+/// to it could lead anywhere. A FIFO is not waited for (`O_NONBLOCK`), and then refused.
 fn open(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = File::options().read(true).custom_flags(flags).open(path)?;
@@ -127,49 +127,33 @@ fn open(path: &Path) -> io::Result<File> {
     Err(io::Error::other("the lock file is no regular file"))
 }
 
-/// Makes the lock file, so that whoever can read the directory can lock it.
+/// Makes the lock file, so that every user who can read the directory can lock it.
 fn create(path: &Path, directory: &Path) -> io::Result<File> {
     let directory = fs::metadata(directory)?;
-    // Only what was made here is given away.
+    // `create_new`: the owner of a file that was there already must not be changed.
     let file = match File::options().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => file,
-        // Another was faster.
+        // Another process has just made it.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return open(path),
         Err(error) => return Err(error),
     };
-    // The owner is refused to whoever is not root, and the group to whoever is not in it.
+    // Only root may set the owner, and only a member of a group that group: then it stays as it is.
     let (owner, group) = (Some(directory.uid()), Some(directory.gid()));
     let _ = fchown(&file, owner, group).or_else(|_| fchown(&file, None, group));
     file.set_permissions(Permissions::from_mode(0o600 | directory.mode() & 0o666))?;
     Ok(file)
 }
 
-/// The same, but makes no lock file: where there is none nobody compacts.
+/// Locks the directory as [`directory`] does, but makes no lock file: where there is none, nobody
+/// compacts.
 pub(crate) fn existing_directory(path: &Path, wait: Duration) -> io::Result<Option<Locked>> {
     let path = self::path(path);
-    poll(&path, wait, || open(&path))
+    poll(|waited| waited < wait, || Locked::take(open(&path)?, &path))
 }
 
-/// Whether somebody compacts the directory `path` just now.
+/// Whether a process compacts the directory `path` just now.
 pub(crate) fn is_at_work(path: &Path) -> bool {
     matches!(existing_directory(path, Duration::ZERO), Ok(None))
-}
-
-fn poll(
-    path: &Path,
-    wait: Duration,
-    open: impl Fn() -> io::Result<File>,
-) -> io::Result<Option<Locked>> {
-    let deadline = Instant::now() + wait;
-    loop {
-        if let Some(locked) = Locked::take(open()?, path)? {
-            return Ok(Some(locked));
-        }
-        if Instant::now() >= deadline {
-            return Ok(None);
-        }
-        thread::sleep(TRY_EVERY);
-    }
 }
 
 #[cfg(test)]

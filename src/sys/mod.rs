@@ -1,5 +1,17 @@
-//! What touches memory and the kernel: mapped cells, the gate in front of them, locks.
+//! What touches memory and the kernel: cells in mapped files, the gate in front of each, forks, locks,
+//! the blocks and the identity of files. All `unsafe` code of the core is in this room.
 
-pub(crate) mod gate;
+mod allocate;
+mod attachment;
+mod cell;
+pub(crate) mod fork;
+mod gate;
+mod identity;
 pub(crate) mod lock;
-pub(crate) mod mapping;
+mod mapping;
+
+pub(crate) use allocate::reserve;
+pub(crate) use attachment::Attachment;
+pub(crate) use cell::Cell;
+pub(crate) use identity::{Identity, identity, is_at};
+pub(crate) use mapping::Mapping;
