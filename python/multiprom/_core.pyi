@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from types import ModuleType
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
@@ -17,25 +17,19 @@ __all__ = [
     "__version__",
     "compact",
     "directory_text",
-    "list_directory",
     "merge_directory",
     "merge_files",
+    "read_consistently",
     "read_files",
     "remove_gauge_files",
     "remove_leftovers",
     "settle_values",
     "tell_dead",
-    "unspent",
 ]
 
+_Merged = TypeVar("_Merged")
+
 __version__: str
-
-def list_directory(path: str) -> tuple[list[str], list[Report]]:
-    """List the metrics files of the directory `path`, in name order, and what else is in it.
-
-    Raises:
-        OSError: The directory could not be read. One that does not exist has no files.
-    """
 
 def merge_files(
     files: Sequence[str],
@@ -97,11 +91,23 @@ def directory_text(
         OSError: Reading failed for a reason that will pass.
     """
 
-def unspent(files: Sequence[str]) -> list[str]:
-    """Give those of `files` that no archive among them has absorbed: for code that reads them.
+def read_consistently(
+    path: str, merge: Callable[[list[str], list[Report]], _Merged], *, timeout: float = 8.0
+) -> _Merged:
+    """Give what `merge` makes of the files of the directory `path`: each count is seen once.
+
+    Args:
+        path: The directory. One that does not exist has no files.
+        merge: Is given the files, in name order, without those that an archive among them has
+            absorbed, and reports on what else is in the directory. It must have read all when it
+            returns. It is called again if files of dead processes were folded meanwhile: after
+            three times under the directory's lock.
+        timeout: After so many seconds it gives up.
 
     Raises:
-        OSError: Reading failed for a reason that will pass.
+        TimeoutError: Compaction never paused for a reading.
+        OSError: The directory could not be read.
+        Exception: Whatever `merge` raises; an OSError only if no archive has changed meanwhile.
     """
 
 def compact(

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
-from multiprom import _core, compaction, environment, reports, snapshot
+from multiprom import _core, compaction, environment, reports
 from multiprom.stock import is_genuine, original, replaces
 
 if TYPE_CHECKING:
@@ -133,7 +133,12 @@ class MultiProcessCollector(StockCollector):
             metrics, left_out = _core.merge_directory(path, DIALECT, Metric, Sample)
             reports.report(left_out, directory=path)
             return metrics
-        return snapshot.merged(path, self._merge_as_overridden)
+
+        def merge(files: list[str], left_out: list[reports.Report]) -> list[Metric]:
+            reports.report(left_out, directory=path)
+            return self._merge_as_overridden(files)
+
+        return _core.read_consistently(path, merge)
 
     def _merge_as_overridden(self, files: list[str]) -> list[Metric]:
         if _is_ours_or_stock(self, "merge"):

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::error::{Error, message};
@@ -13,6 +13,9 @@ impl From<Error> for PyErr {
             // Such as a path with a NUL in it.
             Error::Io { source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
                 PyValueError::new_err(source.to_string())
+            }
+            Error::Io { path, source } if source.kind() == io::ErrorKind::TimedOut => {
+                PyTimeoutError::new_err(format!("{}: {source}", path.display()))
             }
             // With an errno OSError chooses its subclass itself, such as PermissionError.
             Error::Io { path, source } => match source.raw_os_error() {

@@ -24,10 +24,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(compact::compact, module)?)?;
     module.add_function(wrap_pyfunction!(compact::remove_leftovers, module)?)?;
     module.add_function(wrap_pyfunction!(dead::remove_gauge_files, module)?)?;
-    module.add_function(wrap_pyfunction!(scrape::list_directory, module)?)?;
-    module.add_function(wrap_pyfunction!(scrape::unspent, module)?)?;
     module.add_function(wrap_pyfunction!(scrape::merge_directory, module)?)?;
     module.add_function(wrap_pyfunction!(scrape::merge_files, module)?)?;
+    module.add_function(wrap_pyfunction!(scrape::read_consistently, module)?)?;
     module.add_function(wrap_pyfunction!(scrape::read_files, module)?)?;
     module.add_function(wrap_pyfunction!(text::directory_text, module)?)?;
     module.add_function(wrap_pyfunction!(value::settle_values, module)?)?;

@@ -1,8 +1,9 @@
 //! Files to `prometheus_client`'s `Metric` objects.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -10,7 +11,7 @@ use super::metrics::Maker;
 use super::report::{self, Report};
 use crate::error::Result;
 use crate::scrape::{ExponentStyle, Merge, MergeOptions, SampleOrder, Unmerged, read_unmerged};
-use crate::store;
+use crate::store::{self, Origin, Snapshot};
 
 /// Merges `files`, in this order.
 #[pyfunction]
@@ -59,22 +60,33 @@ pub(super) fn read_files<'py>(
     Ok((metrics, report::reports(&left_out)))
 }
 
-/// Those of `files` that no archive among them has absorbed.
+/// Gives what the function `merge` makes of the files of the directory `path`, in name order.
+///
+/// For programs that merge files by code of their own: it is called with the list of files, and
+/// reports on what is no metrics file, and called again if the files of dead processes were folded
+/// meanwhile.
 #[pyfunction]
-pub(super) fn unspent(py: Python<'_>, files: Vec<PathBuf>) -> PyResult<Vec<OsString>> {
-    let files = py.detach(|| store::unspent(files))?;
-    Ok(files.into_iter().map(PathBuf::into_os_string).collect())
-}
-
-/// The metrics files of the directory `path`, in name order.
-#[pyfunction]
-pub(super) fn list_directory(
+#[pyo3(signature = (path, merge, *, timeout = 8.0))]
+pub(super) fn read_consistently(
     py: Python<'_>,
     path: PathBuf,
-) -> PyResult<(Vec<OsString>, Vec<Report>)> {
-    let listing = py.detach(|| store::list_directory(&path))?;
-    let files = listing.files.into_iter().map(PathBuf::into_os_string).collect();
-    Ok((files, report::reports(&listing.left_out)))
+    merge: Py<PyAny>,
+    timeout: f64,
+) -> PyResult<Py<PyAny>> {
+    let timeout = Duration::try_from_secs_f64(timeout)
+        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let origin = Origin::from(path.as_path());
+    let read = |snapshot: &Snapshot| {
+        Python::attach(|py| {
+            let files: Vec<_> = snapshot.unspent().map(Path::as_os_str).collect();
+            match merge.call1(py, (files, report::reports(&snapshot.left_out))) {
+                // Perhaps of a file that was folded before it was opened: then it is read again.
+                Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(Err(error)),
+                result => result.map(Ok),
+            }
+        })
+    };
+    py.detach(|| store::read_consistently_for(timeout, &origin, read))?.1
 }
 
 fn merge(

@@ -24,4 +24,4 @@ pub(crate) use reader::{FromStart, Outcome, Reader, open_itself};
 pub(crate) use report::{LeftOut, Skipped};
 pub(crate) use snapshot::{Origin, Snapshot, read as read_consistently};
 #[cfg(feature = "python")]
-pub(crate) use {directory::remove_gauge_files, snapshot::unspent};
+pub(crate) use {directory::remove_gauge_files, snapshot::read_for as read_consistently_for};

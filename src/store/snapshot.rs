@@ -10,6 +10,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -144,11 +145,24 @@ impl Snapshot {
                 .read_entries(archive.bytes(), visit)
                 .map_err(|source| Error::Io { path: path.clone(), source });
         }
-        let is_spent = |metadata: &Metadata| {
-            let marks = self.spent.get(&place);
-            marks.is_some_and(|marks| marks.iter().any(|mark| mark.is(metadata)))
+        reader.read(path, |metadata| self.is_spent(place, metadata), visit)
+    }
+
+    /// Whether an archive has absorbed the file at this place, of which this is the metadata.
+    fn is_spent(&self, place: u32, metadata: &Metadata) -> bool {
+        let marks = self.spent.get(&place);
+        marks.is_some_and(|marks| marks.iter().any(|mark| mark.is(metadata)))
+    }
+
+    /// The files that no archive among them has absorbed: for code that reads them by itself.
+    #[cfg_attr(not(feature = "python"), allow(dead_code))] // The binding calls it.
+    pub(crate) fn unspent(&self) -> impl Iterator<Item = &Path> {
+        let is_unspent = |place: u32, path: &Path| {
+            !self.spent.contains_key(&place)
+                || !fs::metadata(path).is_ok_and(|metadata| self.is_spent(place, &metadata))
         };
-        reader.read(path, is_spent, visit)
+        let files = (0..).zip(&self.files);
+        files.filter(move |(place, path)| is_unspent(*place, path)).map(|(_, path)| &**path)
     }
 
     /// Whether the archives are still those that were opened, and all that there are.
@@ -182,9 +196,20 @@ impl Snapshot {
 /// Reads the files of `origin` with `read`, until no compaction came in between.
 pub(crate) fn read<T>(
     origin: &Origin,
-    mut read: impl FnMut(&Snapshot) -> Result<T>,
+    read: impl FnMut(&Snapshot) -> Result<T>,
 ) -> Result<(Snapshot, T)> {
-    let deadline = Instant::now() + GIVE_UP;
+    read_for(GIVE_UP, origin, read)
+}
+
+/// The same, but tries for `timeout` at most, and at least one round more than without the lock.
+///
+/// `read` may run code of the program, which may fork: the child does not keep the lock.
+pub(crate) fn read_for<T, E: From<Error>>(
+    timeout: Duration,
+    origin: &Origin,
+    mut read: impl FnMut(&Snapshot) -> Result<T, E>,
+) -> Result<(Snapshot, T), E> {
+    let deadline = Instant::now() + timeout;
     for round in 0.. {
         let lock = match origin {
             Origin::Directory(path) if round >= ROUNDS => {
@@ -194,12 +219,20 @@ pub(crate) fn read<T>(
             _ => None,
         };
         let snapshot = Snapshot::take(origin)?;
-        let result = read(&snapshot)?;
+        let process = lock.is_some().then(process::id);
+        let result = read(&snapshot);
+        if process.is_some_and(|process| process != process::id()) {
+            // A child that `read` has forked: `sys/lock.rs` has closed the descriptor of the lock
+            // there, so dropping the lock could close another file that has the number by now.
+            std::mem::forget(lock);
+            return Ok((snapshot, result?));
+        }
+        let result = result?;
         // Under the lock nobody compacts; what else may replace an archive will not end.
         if lock.is_some() || snapshot.is_current()? {
             return Ok((snapshot, result));
         }
-        if Instant::now() >= deadline {
+        if round >= ROUNDS && Instant::now() >= deadline {
             break;
         }
     }
@@ -208,21 +241,7 @@ pub(crate) fn read<T>(
         Origin::List(files) => files.first().cloned().unwrap_or_default(),
     };
     let source = io::Error::new(io::ErrorKind::TimedOut, "compaction never paused for a reading");
-    Err(Error::Io { path, source })
-}
-
-/// Those of `files` that are not spent, as an archive among them says: for code that reads them itself.
-#[cfg_attr(not(feature = "python"), allow(dead_code))] // The binding calls it.
-pub(crate) fn unspent(files: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
-    let snapshot = Snapshot::take(&Origin::List(files))?;
-    let is_spent = |place: u32, path: &Path| {
-        let marks = snapshot.spent.get(&place)?;
-        let metadata = fs::metadata(path).ok()?;
-        marks.iter().any(|mark| mark.is(&metadata)).then_some(())
-    };
-    let files = (0..).zip(&snapshot.files);
-    let unspent = files.filter(|(place, path)| is_spent(*place, path).is_none());
-    Ok(unspent.map(|(_, path)| path.clone()).collect())
+    Err(E::from(Error::Io { path, source }))
 }
 
 impl From<Vec<PathBuf>> for Origin {
