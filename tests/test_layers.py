@@ -33,9 +33,10 @@ MODULES = (
     ("environment", "sign_of_life", "move"),
     ("stock", "observables"),
     ("values", "compaction", "moving"),
-    ("collector",),
-    ("exposition",),
     ("sharing",),
+    ("collector",),
+    ("registries",),
+    ("exposition",),
     ("installation",),
     ("gunicorn",),
 )
@@ -48,10 +49,6 @@ UPWARD = {
     # What a worker counts is tested with compaction beside it, and the other way round.
     ("src/count/tests.rs", "compact"),
     ("src/compact/tests/support.rs", "text"),
-    # Modules that are bound to one import of prometheus_client, by name to bind them anew.
-    ("python/multiprom/stock.py", "collector"),
-    ("python/multiprom/stock.py", "exposition"),
-    ("python/multiprom/stock.py", "values"),
     ("src/python/value.rs", "multiprom.compaction"),
     ("src/python/value.rs", "multiprom.values"),
 }
@@ -62,7 +59,6 @@ LONG = {
     "src/count/values.rs",
     "src/count/writer.rs",
     "src/scrape/family.rs",
-    "python/multiprom/exposition.py",
     "python/multiprom/gunicorn.py",
     "tests/install/test_beside_stock_counts.py",
 }

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
         generate_latest,
         make_asgi_app,
         make_wsgi_app,
-        openmetrics_latest,
         start_http_server,
     )
     from multiprom.installation import install, uninstall
@@ -54,7 +53,6 @@ __all__ = (
     "make_asgi_app",
     "make_wsgi_app",
     "mark_process_dead",
-    "openmetrics_latest",
     "start_http_server",
     "uninstall",
 )
@@ -74,7 +72,6 @@ _HOMES = {
     "make_asgi_app": "exposition",
     "make_wsgi_app": "exposition",
     "mark_process_dead": "collector",
-    "openmetrics_latest": "exposition",
     "start_http_server": "exposition",
     "uninstall": "installation",
 }

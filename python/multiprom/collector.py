@@ -14,7 +14,7 @@ from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
 from multiprom import _core, compaction, environment, reports
-from multiprom.stock import is_genuine, original, replaces
+from multiprom.stock import bind, is_genuine, original, replaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -223,8 +223,6 @@ replaces(MultiProcessCollector, StockCollector)
 if _is_bound:
     replaces(mark_process_dead, _stock_mark)
 
-PROMETHEUS_CLIENT = prometheus_client if _is_bound else None
-"""The prometheus_client that this module is bound to; None if it is patched just now, so that it
-is bound once more later: see `multiprom.stock.refresh`."""
+bind(__name__, prometheus_client if _is_bound else None)
 
 __all__ = ("DIALECT", "MultiProcessCollector", "mark_process_dead", "reads_directory")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gzip
 import inspect
@@ -15,19 +16,18 @@ import prometheus_client
 from prometheus_client import asgi
 from prometheus_client import exposition as stock_exposition
 from prometheus_client.openmetrics import exposition as stock_openmetrics
-from prometheus_client.registry import REGISTRY, CollectorRegistry, RestrictedRegistry
+from prometheus_client.registry import REGISTRY
 
 from multiprom import _core, compaction, reports
 from multiprom.collector import DIALECT, reads_directory
-from multiprom.stock import has_parameter, is_genuine, original, replaces
+from multiprom.registries import Metrics, content_of
+from multiprom.stock import bind, has_parameter, is_genuine, original, replaces
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Awaitable, Callable, Mapping
     from wsgiref.simple_server import WSGIServer
 
-    from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector
 
 CONTENT_TYPE_LATEST: str = stock_exposition.CONTENT_TYPE_LATEST
@@ -36,8 +36,6 @@ CONTENT_TYPE_LATEST: str = stock_exposition.CONTENT_TYPE_LATEST
 _STOCK_TEXT = original(stock_exposition.generate_latest)
 _STOCK_OPENMETRICS = original(stock_openmetrics.generate_latest)
 _STOCK_BAKE = original(stock_exposition._bake_output)  # noqa: SLF001
-_STOCK_COLLECTS = {kind: kind.collect for kind in (CollectorRegistry, RestrictedRegistry)}
-
 _UNDERSCORES = "underscores"
 _ALLOW_UTF8 = "allow-utf-8"
 _ESCAPINGS = (_UNDERSCORES, _ALLOW_UTF8, "dots", "values")
@@ -82,17 +80,9 @@ def generate_latest(registry: Collector = REGISTRY, escaping: str = _UNDERSCORES
 def openmetrics_latest(
     registry: Collector, escaping: str = _UNDERSCORES, version: str = "1.0.0"
 ) -> bytes:
-    """Give the metrics of `registry` in the OpenMetrics text format.
+    """Give the same in the OpenMetrics text format: what `install()` puts in prometheus_client.
 
-    The same bytes as `prometheus_client.openmetrics.exposition.generate_latest`; else as
-    `generate_latest` here.
-
-    Args:
-        registry: A registry, or anything with `collect`.
-        escaping: The escaping scheme for names, as in `generate_latest`.
-        version: The version of OpenMetrics, which matters to native histograms only
-            (prometheus_client 0.24 and later).
-
+    `version` matters to native histograms only (prometheus_client 0.24 and later).
     """
     if not _HAS_ESCAPING:
         return cast("bytes", _STOCK_OPENMETRICS(registry))
@@ -106,104 +96,28 @@ def openmetrics_latest(
 def _text(
     registry: Any, encoder: Callable[[Any], bytes], *, escaping: str, openmetrics: bool
 ) -> bytes:
-    content = _content(registry) if escaping in _ESCAPINGS else None
+    content = content_of(registry) if escaping in _ESCAPINGS else None
     if content is None or not content.reads_files():
         return encoder(registry)
     _core.settle_values()
     parts = []
     if content.first:
-        parts.append(encoder(_Metrics(content.first)))
+        parts.append(encoder(Metrics(content.first)))
     for reads, collectors in itertools.groupby(content.collectors, reads_directory):
         if not reads:
-            parts.append(encoder(_Metrics(content.metrics(collectors))))
+            parts.append(encoder(Metrics(content.metrics(collectors))))
             continue
         for collector in collectors:
             path = os.fsdecode(collector._path)  # noqa: SLF001
             compaction.sweep(path, scrapes=True)
-            text, left_out = _core.directory_text(
-                path, openmetrics, escaping, DIALECT, content.names
-            )
+            names = content.names
+            text, left_out = _core.directory_text(path, openmetrics, escaping, DIALECT, names)
             reports.report(left_out, directory=path)
             parts.append(text)
     if openmetrics:
         parts = [part.removesuffix(_EOF) for part in parts]
         parts.append(_EOF)
     return b"".join(parts)
-
-
-class _Metrics:
-    """Metrics that were collected already, as a registry."""
-
-    def __init__(self, metrics: Iterable[Metric]) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterable[Metric]:
-        return self._metrics
-
-
-class _Content:
-    """What a registry would collect: metrics of its own, then collectors in order.
-
-    `names` are the names of the samples that a restricted registry lets through.
-    """
-
-    def __init__(
-        self, first: list[Metric], collectors: Iterable[Any], names: AbstractSet[str] | None = None
-    ) -> None:
-        self.first = first
-        self.collectors = list(collectors)
-        self.names = names
-
-    def reads_files(self) -> bool:
-        return any(map(reads_directory, self.collectors))
-
-    def metrics(self, collectors: Iterable[Any]) -> Iterator[Metric]:
-        for metric in itertools.chain.from_iterable(c.collect() for c in collectors):
-            kept = metric if self.names is None else metric._restricted_metric(self.names)  # noqa: SLF001
-            if kept:
-                yield kept
-
-
-def _has_stock_collect(
-    registry: object, kind: type[CollectorRegistry | RestrictedRegistry]
-) -> bool:
-    if not isinstance(registry, kind) or "collect" in getattr(registry, "__dict__", {}):
-        return False
-    return getattr(type(registry), "collect", None) is _STOCK_COLLECTS[kind]
-
-
-def _content(registry: Any) -> _Content | None:
-    """Give the content of a registry; None if only its own `collect` knows it.
-
-    As the two `collect` methods of prometheus_client's registries, but without their lock, in
-    which a signal handler or a fork could come in: copying a dictionary or set is atomic.
-    """
-    if _has_stock_collect(registry, CollectorRegistry):
-        first = [registry._target_info_metric()] if registry._target_info else []  # noqa: SLF001
-        return _Content(first, list(registry._collector_to_names))  # noqa: SLF001
-    if not _has_stock_collect(registry, RestrictedRegistry):
-        return None
-    names: AbstractSet[str] = registry._name_set  # noqa: SLF001
-    inner = registry._registry  # noqa: SLF001
-    if not _has_stock_collect(inner, CollectorRegistry):
-        return None
-    is_wanted = "target_info" in names and inner._target_info  # noqa: SLF001
-    # Built step by step as prometheus_client does: the order of a set depends on it.
-    collectors = set(getattr(inner, "_collectors_without_names", ()))
-    by_name = inner._names_to_collectors  # noqa: SLF001
-    for name in names:
-        if name != "target_info" and name in by_name:
-            collectors.add(by_name[name])
-    return _Content([inner._target_info_metric()] if is_wanted else [], collectors, names)  # noqa: SLF001
-
-
-def _only_reads_files(registry: Any) -> bool:
-    content = _content(registry)
-    return (
-        content is not None
-        and bool(content.collectors)
-        and all(map(reads_directory, content.collectors))
-    )
 
 
 def _bake_output(
@@ -281,9 +195,8 @@ def make_asgi_app(
     """Make an ASGI application that serves the metrics of `registry`.
 
     As prometheus_client's `make_asgi_app`, but under asyncio the scrape of a registry that holds
-    multiprocess collectors only runs in a thread, so that the event loop goes on meanwhile. Other
-    collectors may need the loop or its thread: with them, and under another event loop, it runs in
-    the loop, as there.
+    multiprocess collectors only runs in a thread, so that the event loop goes on meanwhile: other
+    collectors may need the loop or its thread.
 
     Args:
         registry: A registry.
@@ -311,33 +224,21 @@ def make_asgi_app(
             parse_qs(scope.get("query_string", b"").decode("utf8")),
             disable_compression,
         )
-        run = _in_thread if _only_reads_files(registry) else _at_once
-        status, headers, output = await run(bake)
+        content, loop = content_of(registry), None
+        if content is not None and content.only_reads_files():
+            # An error under another event loop.
+            with contextlib.suppress(RuntimeError):
+                loop = asyncio.get_running_loop()
+        status, headers, output = bake() if loop is None else await asyncio.to_thread(bake)
         payload = await receive()
         if payload.get("type") != "http.request":
             return
-        await send(
-            {
-                "type": "http.response.start",
-                "status": int(status.split(" ")[0]),
-                "headers": [(name.encode("utf8"), value.encode("utf8")) for name, value in headers],
-            }
-        )
+        code = int(status.split(" ")[0])
+        pairs = [(name.encode("utf8"), value.encode("utf8")) for name, value in headers]
+        await send({"type": "http.response.start", "status": code, "headers": pairs})
         await send({"type": "http.response.body", "body": output})
 
     return prometheus_app
-
-
-async def _at_once(function: Callable[[], Any]) -> Any:
-    return function()
-
-
-async def _in_thread(function: Callable[[], Any]) -> Any:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return function()
-    return await asyncio.to_thread(function)
 
 
 def start_http_server(
@@ -355,8 +256,8 @@ def start_http_server(
         port: The port; 0 for a free one.
         addr: The address to listen at.
         registry: A registry.
-        args: For TLS: as in prometheus_client.
-        kwargs: For TLS: as in prometheus_client.
+        args: For TLS, as in prometheus_client.
+        kwargs: For TLS, as in prometheus_client.
 
     Returns:
         The server and its thread; `shutdown()` of the server ends both.
@@ -371,39 +272,30 @@ def start_http_server(
     return server, thread
 
 
-_REPLACED = (
-    (generate_latest, _STOCK_TEXT, "exposition", "generate_latest"),
-    (openmetrics_latest, _STOCK_OPENMETRICS, "openmetrics.exposition", "generate_latest"),
-    (_bake_output, _STOCK_BAKE, "exposition", "_bake_output"),
-    (make_wsgi_app, original(stock_exposition.make_wsgi_app), "exposition", "make_wsgi_app"),
-    (make_asgi_app, original(asgi.make_asgi_app), "asgi", "make_asgi_app"),
-    (
-        start_http_server,
-        original(stock_exposition.start_wsgi_server),
-        "exposition",
-        "start_wsgi_server",
-    ),
-)
-PROMETHEUS_CLIENT: object = prometheus_client
-"""The prometheus_client that this module is bound to; None if it is patched just now, so that it
-is bound once more later: see `multiprom.stock.refresh`."""
-
-for _ours, _stock, _module, _name in _REPLACED:
-    if is_genuine(_stock, f"prometheus_client.{_module}", _name):
+_is_bound = True
+for _ours, _module, _name in (
+    (generate_latest, stock_exposition, "generate_latest"),
+    (openmetrics_latest, stock_openmetrics, "generate_latest"),
+    (_bake_output, stock_exposition, "_bake_output"),
+    (make_wsgi_app, stock_exposition, "make_wsgi_app"),
+    (make_asgi_app, asgi, "make_asgi_app"),
+    (start_http_server, stock_exposition, "start_wsgi_server"),
+):
+    _stock = original(getattr(_module, _name))
+    if is_genuine(_stock, _module.__name__, _name):
         replaces(_ours, _stock)
     else:
-        PROMETHEUS_CLIENT = None
+        _is_bound = False
+bind(__name__, prometheus_client if _is_bound else None)
 
 # The arguments for TLS are those of the installed version.
-start_http_server.__signature__ = inspect.signature(  # type: ignore[attr-defined]
-    original(stock_exposition.start_http_server)
-)
+_signature = inspect.signature(original(stock_exposition.start_http_server))
+start_http_server.__signature__ = _signature  # type: ignore[attr-defined]
 
 __all__ = (
     "CONTENT_TYPE_LATEST",
     "generate_latest",
     "make_asgi_app",
     "make_wsgi_app",
-    "openmetrics_latest",
     "start_http_server",
 )

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
 T = TypeVar("T")
 
 _ORIGINAL = "_multiprom_original"
 
-# The modules that are bound to one import of prometheus_client; the order is that of imports.
-_BOUND = ("multiprom.collector", "multiprom.exposition", "multiprom.values")
+# The modules of ours that took names from one import of prometheus_client, and that import; None
+# if it was patched then. A module comes behind those that it imports.
+_bound: dict[str, ModuleType | None] = {}
 
 
 def original(name: T) -> T:
@@ -44,16 +46,26 @@ def is_genuine(name: object, module: str, qualified_name: str) -> bool:
     return found == (module, qualified_name)
 
 
+def bind(module: str, prometheus_client: ModuleType | None) -> None:
+    """Note which import of prometheus_client a module of ours has taken its names from.
+
+    Args:
+        module: Its name.
+        prometheus_client: The import; None if it is patched just now, so that the next `refresh`
+            imports the module again.
+
+    """
+    _bound[module] = prometheus_client
+
+
 def refresh() -> None:
     """Bind multiprom anew if prometheus_client was imported anew, or was patched when bound."""
     current = sys.modules.get("prometheus_client")
     if current is None:
         # Importing it now would decide how metrics count before the program wants it decided.
         return
-    for name in _BOUND:
-        # In another thread the module may just be on its way in; then it binds itself.
-        bound = getattr(sys.modules.get(name), "PROMETHEUS_CLIENT", current)
-        if bound is not current:
+    for name, bound in list(_bound.items()):
+        if bound is not current and name in sys.modules:
             importlib.reload(sys.modules[name])
 
 

@@ -14,7 +14,7 @@ from prometheus_client import values as stock_values
 from multiprom import _core
 from multiprom.environment import OLD_VARIABLE, VARIABLE
 from multiprom.reports import logger
-from multiprom.stock import is_genuine, original, replaces
+from multiprom.stock import bind, is_genuine, original, replaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,9 +136,7 @@ if _is_bound:
 if is_genuine(_STOCK_CHOICE, "prometheus_client.values", "get_value_class"):
     replaces(get_value_class, _STOCK_CHOICE)
 
-PROMETHEUS_CLIENT = prometheus_client if _is_bound else None
-"""The prometheus_client that this module is bound to; None if it is patched just now, so that it
-is bound once more later: see `multiprom.stock.refresh`."""
+bind(__name__, prometheus_client if _is_bound else None)
 
 # What is counted in memory still, because of a full disk or the like, gets a last chance.
 atexit.unregister(_core.settle_values)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import multiprom
 import pytest
+from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry
 from support import files
 from support.equality import samples
@@ -37,7 +38,7 @@ def scraped(directory: Path) -> dict[str, float]:
     }
     registry = CollectorRegistry()
     multiprom.MultiProcessCollector(registry, directory)
-    for text in (multiprom.generate_latest(registry), multiprom.openmetrics_latest(registry)):
+    for text in (multiprom.generate_latest(registry), openmetrics_latest(registry)):
         lines = [line for line in text.splitlines() if not line.startswith(b"#")]
         assert len(lines) == len(found)
     return {",".join(name for name, _ in labels): value for (_, labels), value in found.items()}

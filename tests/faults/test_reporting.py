@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import multiprom
 import pytest
+from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry
 from support import files
 from support.equality import samples
@@ -65,7 +66,7 @@ def test_not_again_at_each_scrape(damaged: Path, caplog: pytest.LogCaptureFixtur
     for _ in range(3):
         collector.collect()
         multiprom.generate_latest(registry)
-        multiprom.openmetrics_latest(registry)
+        openmetrics_latest(registry)
         multiprom.MultiProcessCollector.merge([str(damaged)])
         multiprom.MultiProcessCollector._read_metrics([str(damaged)])
         multiprom.MultiProcessCollector(None).collect()

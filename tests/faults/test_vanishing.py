@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import multiprom
 import pytest
+from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry
 from support.equality import samples
 from support.files import Entry, counter, write
@@ -53,7 +54,7 @@ def test_with_its_directory(directory: Path) -> None:
     shutil.rmtree(directory)
     assert list(collector.collect()) == []
     assert multiprom.generate_latest(registry) == b""
-    assert multiprom.openmetrics_latest(registry) == b"# EOF\n"
+    assert openmetrics_latest(registry) == b"# EOF\n"
     directory.mkdir()
     write(directory / "counter_1.db", [counter(4)])
     assert samples(collector.collect()) == {("requests_total", ()): 4}

@@ -8,6 +8,7 @@ import types
 from typing import TYPE_CHECKING, Any, cast
 
 import multiprom
+import multiprom.exposition
 import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry, exposition, multiprocess, values
@@ -53,7 +54,8 @@ unrelated = len
 @pytest.mark.parametrize(("module", "name", "ours"), NAMES)
 def test_names_of_prometheus_client(module: Any, name: str, ours: str) -> None:
     multiprom.install()
-    assert getattr(module, name) is getattr(multiprom, ours)
+    home = multiprom if ours in multiprom.__all__ else multiprom.exposition
+    assert getattr(module, name) is getattr(home, ours)
     multiprom.uninstall()
     assert getattr(module, name) is ORIGINALS[module.__name__, name]
 
@@ -63,7 +65,7 @@ def test_names_imported_before(consumer: Any) -> None:
     multiprom.install()
     assert consumer.generate_latest is multiprom.generate_latest
     assert consumer.renamed is multiprom.generate_latest
-    assert consumer.in_openmetrics is multiprom.openmetrics_latest
+    assert consumer.in_openmetrics is multiprom.exposition.openmetrics_latest
     assert consumer.MultiProcessCollector is multiprom.MultiProcessCollector
     assert consumer.mark_process_dead is multiprom.mark_process_dead
     assert consumer.unrelated is len

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import multiprom
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from support import files, stock
@@ -144,9 +145,7 @@ def test_no_scrape_fails(found: list[tuple[str, bytes, bytes]]) -> None:
         registry = CollectorRegistry()
         multiprom.MultiProcessCollector(registry, directory)
         for text in (
-            *stock.texts(
-                registry, multiprom.generate_latest, multiprom.openmetrics_latest
-            ).values(),
+            *stock.texts(registry, multiprom.generate_latest, openmetrics_latest).values(),
             *stock.texts(registry).values(),
         ):
             # However the name is escaped.

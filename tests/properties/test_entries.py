@@ -8,6 +8,7 @@ from pathlib import Path
 import multiprom
 from hypothesis import given
 from hypothesis import strategies as st
+from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry
 from support import files, stock
 from support.equality import plain
@@ -38,6 +39,6 @@ def test_merge_and_text(content: dict[str, list[files.Entry]]) -> None:
         ours, theirs = CollectorRegistry(), CollectorRegistry()
         multiprom.MultiProcessCollector(ours, directory)
         stock.SortedCollector(theirs, directory)
-        assert stock.texts(ours, multiprom.generate_latest, multiprom.openmetrics_latest) == (
+        assert stock.texts(ours, multiprom.generate_latest, openmetrics_latest) == (
             stock.texts(theirs)
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import multiprom
 from hypothesis import given
 from hypothesis import strategies as st
+from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry
 from support import files, stock
 from support.strategies import ANY_FLOATS
@@ -25,7 +26,7 @@ def test_values(values: list[float]) -> None:
         multiprom.MultiProcessCollector(ours, directory)
         stock.SortedCollector(theirs, directory)
         assert multiprom.generate_latest(ours) == stock.generate_latest(theirs)
-        assert multiprom.openmetrics_latest(ours) == stock.openmetrics_latest(theirs)
+        assert openmetrics_latest(ours) == stock.openmetrics_latest(theirs)
 
 
 @given(bounds=st.lists(ANY_FLOATS.filter(lambda bound: bound == bound), min_size=1, max_size=20))  # noqa: PLR0124

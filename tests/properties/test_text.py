@@ -6,6 +6,7 @@ import tempfile
 
 import multiprom
 from hypothesis import given
+from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry
 from support import stock
 from support.processes import Process, write
@@ -17,7 +18,7 @@ def assert_same_text(directory: str) -> None:
     multiprom.MultiProcessCollector(ours, directory)
     stock.SortedCollector(theirs, directory)
     expected = stock.texts(theirs)
-    assert stock.texts(ours, multiprom.generate_latest, multiprom.openmetrics_latest) == expected
+    assert stock.texts(ours, multiprom.generate_latest, openmetrics_latest) == expected
     # The collector serves prometheus_client's own functions as well.
     assert stock.texts(ours) == expected
 

@@ -10,6 +10,7 @@ from unittest import mock
 
 import multiprom
 import pytest
+from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.samples import Sample
@@ -34,7 +35,7 @@ def scraped(collector_class: Any) -> str:
     # The two formats must agree on what they see.
     lines = multiprom.generate_latest(registry).decode().splitlines()
     values = [line for line in lines if not line.startswith("#")]
-    open_lines = multiprom.openmetrics_latest(registry).decode().splitlines()
+    open_lines = openmetrics_latest(registry).decode().splitlines()
     assert [line for line in open_lines if not line.startswith("#")] == values
     return "\n".join(values)
 

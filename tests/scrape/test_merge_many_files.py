@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import multiprom
 import pytest
+from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry
 from support import stock
 from support.equality import plain
@@ -69,5 +70,5 @@ def test_as_text() -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     multiprom.MultiProcessCollector(ours)
     stock.SortedCollector(theirs)
-    own = stock.texts(ours, multiprom.generate_latest, multiprom.openmetrics_latest)
+    own = stock.texts(ours, multiprom.generate_latest, openmetrics_latest)
     assert own == stock.texts(theirs)

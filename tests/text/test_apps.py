@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import multiprom
 import pytest
+from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry, exposition
 from prometheus_client import make_asgi_app as stock_asgi_app
 from prometheus_client import make_wsgi_app as stock_wsgi_app
@@ -171,7 +172,7 @@ class TestSignatures:
         ("ours", "theirs"),
         [
             (multiprom.generate_latest, stock.generate_latest),
-            (multiprom.openmetrics_latest, stock.openmetrics_latest),
+            (openmetrics_latest, stock.openmetrics_latest),
             (multiprom.make_wsgi_app, stock_wsgi_app),
             (multiprom.make_asgi_app, stock_asgi_app),
             (multiprom.start_http_server, exposition.start_http_server),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import multiprom
 import pytest
+from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry
 from support import stock
 from support.files import Entry, write
@@ -37,6 +38,6 @@ if BREAKS:
 def assert_lines(count: int) -> None:
     registry = CollectorRegistry()
     multiprom.MultiProcessCollector(registry)
-    found = stock.texts(registry, multiprom.generate_latest, multiprom.openmetrics_latest)
+    found = stock.texts(registry, multiprom.generate_latest, openmetrics_latest)
     for format_, text in found.items():
         assert text.count(b"\n") == count + (format_[0] == "openmetrics"), format_

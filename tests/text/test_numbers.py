@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import multiprom
 import pytest
+from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry
 from prometheus_client.utils import floatToGoString
 from support import stock
@@ -66,7 +67,7 @@ def printed(collector_class: type, generate: object) -> str:
 def test_value(directory: Path, value: float, expected: str) -> None:
     write(directory / "gauge_max_1.db", [Entry("level", "level", value=value)])
     assert printed(multiprom.MultiProcessCollector, multiprom.generate_latest) == expected
-    assert printed(multiprom.MultiProcessCollector, multiprom.openmetrics_latest) == expected
+    assert printed(multiprom.MultiProcessCollector, openmetrics_latest) == expected
 
 
 @pytest.mark.parametrize("exponent", range(-5, 25))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import multiprom
 import pytest
+from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Summary
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -77,7 +78,7 @@ def both(fill: Callable[[Any, Any], object], **arguments: Any) -> tuple[Any, Any
 def assert_same(ours: Any, theirs: Any) -> None:
     expected = stock.texts(theirs)
     assert len(set(expected.values())) > 1
-    assert stock.texts(ours, multiprom.generate_latest, multiprom.openmetrics_latest) == expected
+    assert stock.texts(ours, multiprom.generate_latest, openmetrics_latest) == expected
 
 
 def test_alone() -> None:
@@ -87,7 +88,7 @@ def test_alone() -> None:
 def test_empty() -> None:
     registry = CollectorRegistry()
     assert multiprom.generate_latest(registry) == b""
-    assert multiprom.openmetrics_latest(registry) == b"# EOF\n"
+    assert openmetrics_latest(registry) == b"# EOF\n"
 
 
 def metrics(registry: Any) -> None:
@@ -159,7 +160,7 @@ def test_target_info() -> None:
         metrics(registry)
 
     ours, theirs = both(fill, target_info={"service": 'a"b\\'})
-    own = stock.texts(ours, multiprom.generate_latest, multiprom.openmetrics_latest)
+    own = stock.texts(ours, multiprom.generate_latest, openmetrics_latest)
     for format_, text in stock.texts(theirs).items():
         # Whatever else is in there, `_created` of the two registries differs by some microseconds.
         assert without_created(own[format_]) == without_created(text)
@@ -216,7 +217,7 @@ class TestForeignRegistry:
             assert b'\njobs{pid="a_1"} 2.0\n' in multiprom.generate_latest(source)
             if stock.ESCAPINGS:
                 # Before 0.23 OpenMetrics is left to prometheus_client.
-                assert b'\njobs{pid="a_1"} 2.0\n' in multiprom.openmetrics_latest(source)
+                assert b'\njobs{pid="a_1"} 2.0\n' in openmetrics_latest(source)
 
     def test_an_instance_that_is_patched(self, monkeypatch: pytest.MonkeyPatch) -> None:
         registry = CollectorRegistry()
@@ -243,7 +244,7 @@ class TestRestricted:
             stock.texts(
                 ours.restricted_registry([name]),
                 multiprom.generate_latest,
-                multiprom.openmetrics_latest,
+                openmetrics_latest,
             )
             == expected
         )
@@ -267,7 +268,7 @@ class TestRestricted:
                 stock.texts(
                     ours.restricted_registry([name]),
                     multiprom.generate_latest,
-                    multiprom.openmetrics_latest,
+                    openmetrics_latest,
                 )
                 == expected
             )
@@ -294,7 +295,7 @@ class TestErrors:
         registry = CollectorRegistry()
         multiprom.MultiProcessCollector(registry)
         registry.register(Families(bad))
-        for text in (multiprom.generate_latest, multiprom.openmetrics_latest):
+        for text in (multiprom.generate_latest, openmetrics_latest):
             with pytest.raises(ValueError, match="no number") as raised:
                 text(registry)
             assert raised.value.args[-1] is bad

@@ -1,0 +1,96 @@
+"""What a registry would collect, so that what comes from shared files can go a way of its own."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import prometheus_client
+from prometheus_client.registry import CollectorRegistry, RestrictedRegistry
+
+from multiprom.collector import reads_directory
+from multiprom.stock import bind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from collections.abc import Set as AbstractSet
+
+    from prometheus_client.metrics_core import Metric
+
+_STOCK_COLLECTS = {kind: kind.collect for kind in (CollectorRegistry, RestrictedRegistry)}
+
+
+class Metrics:
+    """Metrics that were collected already, as a registry."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        """Give them."""
+        return self._metrics
+
+
+class Content:
+    """What a registry would collect: metrics of its own (`first`), then collectors in order.
+
+    `names` are the names of the samples that a restricted registry lets through; None for all.
+    """
+
+    def __init__(
+        self, first: list[Metric], collectors: Iterable[Any], names: AbstractSet[str] | None = None
+    ) -> None:
+        self.first = first
+        self.collectors = list(collectors)
+        self.names = names
+
+    def reads_files(self) -> bool:
+        """Say whether some of it comes from shared files."""
+        return any(map(reads_directory, self.collectors))
+
+    def only_reads_files(self) -> bool:
+        """Say whether all of it comes from shared files, so that no collector's own code runs."""
+        return bool(self.collectors) and all(map(reads_directory, self.collectors))
+
+    def metrics(self, collectors: Iterable[Any]) -> Iterator[Metric]:
+        """Collect from `collectors`, without the samples that are not wanted."""
+        for metric in itertools.chain.from_iterable(c.collect() for c in collectors):
+            kept = metric if self.names is None else metric._restricted_metric(self.names)  # noqa: SLF001
+            if kept:
+                yield kept
+
+
+def _has_stock_collect(
+    registry: object, kind: type[CollectorRegistry | RestrictedRegistry]
+) -> bool:
+    if not isinstance(registry, kind) or "collect" in getattr(registry, "__dict__", {}):
+        return False
+    return getattr(type(registry), "collect", None) is _STOCK_COLLECTS[kind]
+
+
+def content_of(registry: Any) -> Content | None:
+    """Give the content of a registry; None if only its own `collect` knows it.
+
+    As the two `collect` methods of prometheus_client's registries, but without their lock, in
+    which a signal handler or a fork could come in: copying a dictionary or set is atomic.
+    """
+    if _has_stock_collect(registry, CollectorRegistry):
+        first = [registry._target_info_metric()] if registry._target_info else []  # noqa: SLF001
+        return Content(first, list(registry._collector_to_names))  # noqa: SLF001
+    if not _has_stock_collect(registry, RestrictedRegistry):
+        return None
+    names: AbstractSet[str] = registry._name_set  # noqa: SLF001
+    inner = registry._registry  # noqa: SLF001
+    if not _has_stock_collect(inner, CollectorRegistry):
+        return None
+    is_wanted = "target_info" in names and inner._target_info  # noqa: SLF001
+    # Built step by step as prometheus_client does: the order of a set depends on it.
+    collectors = set(getattr(inner, "_collectors_without_names", ()))
+    by_name = inner._names_to_collectors  # noqa: SLF001
+    for name in names:
+        if name != "target_info" and name in by_name:
+            collectors.add(by_name[name])
+    return Content([inner._target_info_metric()] if is_wanted else [], collectors, names)  # noqa: SLF001
+
+
+bind(__name__, prometheus_client)
