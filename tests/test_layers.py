@@ -58,7 +58,6 @@ LONG = {
     "src/count/class.rs",
     "src/count/values.rs",
     "src/count/writer.rs",
-    "src/scrape/family.rs",
     "python/multiprom/gunicorn.py",
     "tests/install/test_beside_stock_counts.py",
 }

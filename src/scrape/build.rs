@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::float::{DoubleDouble, Sum};
-use crate::format::{BOUND_LABEL, Key, PID_LABEL};
+use crate::format::{Key, PID_LABEL};
 use crate::kind::MetricType;
 use crate::scrape::column::{AnyColumn, MostRecent, PerProcess, Record, Sums};
-use crate::scrape::family::{
-    Family, LabelIndex, Labels, MergeOptions, OwnLabels, Sample, SampleTable,
-};
-use crate::scrape::histogram::{BoundTexts, Buckets};
+use crate::scrape::family::{Family, MergeOptions, Sample, SampleTable};
+use crate::scrape::histogram::BoundTexts;
+use crate::scrape::labels::{LabelIndex, Labels};
 use crate::scrape::table::{ParsedTable, Table};
+use crate::scrape::totals::Totals;
 
 /// A family before its samples are built.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Draft<'a> {
     /// Its values of each process, if the rule keeps them apart.
     records: Vec<Record>,
     /// Whether it has keys in other tables too.
-    tangled: bool,
+    mixed: bool,
 }
 
 /// Drafts of all families, in the order in which the files first name them.
@@ -47,10 +47,10 @@ pub(crate) fn drafts<'a>(tables: &'a [ParsedTable<'a>]) -> Vec<Draft<'a>> {
         if place == drafts.len() {
             let (name, help) = (&*key.family, &*key.help);
             let (keys, records) = (Vec::new(), Vec::new());
-            drafts.push(Draft { name, help, table, keys, records, tangled: false });
+            drafts.push(Draft { name, help, table, keys, records, mixed: false });
         }
         let draft = &mut drafts[place];
-        draft.tangled |= !std::ptr::eq(draft.table, table);
+        draft.mixed |= !std::ptr::eq(draft.table, table);
         draft.keys.push((*number, key));
     }
     for ParsedTable { table, .. } in tables {
@@ -61,12 +61,12 @@ pub(crate) fn drafts<'a>(tables: &'a [ParsedTable<'a>]) -> Vec<Draft<'a>> {
     drafts
 }
 
-/// Gives each draft of `table` its records. A tangled one needs none, and the numbers of its keys
-/// are not all of this table.
+/// Gives each draft of `table` its records. A mixed draft needs none, since it is merged entry by
+/// entry; and the numbers of its keys are not all of this table.
 fn hand_out(column: &PerProcess, table: &Table, drafts: &mut [Draft<'_>]) {
     let mut places: HashMap<u32, usize> = HashMap::new();
     for (place, draft) in drafts.iter().enumerate() {
-        if !draft.tangled && std::ptr::eq(draft.table, table) {
+        if !draft.mixed && std::ptr::eq(draft.table, table) {
             places.extend(draft.keys.iter().map(|(number, _)| (*number, place)));
         }
     }
@@ -78,27 +78,20 @@ fn hand_out(column: &PerProcess, table: &Table, drafts: &mut [Draft<'_>]) {
 }
 
 impl<'a> Draft<'a> {
-    /// The family; none if only a replay of its entries is exact.
+    /// The family; none if only merging entry by entry is exact.
     #[must_use]
     pub(crate) fn build(
         &self,
         options: MergeOptions,
         texts: &mut BoundTexts,
     ) -> Option<Family<'a>> {
-        if self.tangled {
+        if self.mixed {
             return None;
         }
         let kind = self.table.kind();
         let samples = match &self.table.column {
             AnyColumn::Sums(column) => {
-                if self.keys.iter().any(|(number, _)| column.lossy[*number as usize]) {
-                    return None;
-                }
-                let table = match kind.metric_type {
-                    MetricType::Histogram => self.histogram(column, options.accumulate, texts)?,
-                    _ => self.sums(column)?,
-                };
-                table.finish(options.order)
+                self.totals(column, options.accumulate, texts)?.finish(options.order)
             }
             AnyColumn::Minima(column) => self.gauges(&column.values, options)?,
             AnyColumn::Maxima(column) => self.gauges(&column.values, options)?,
@@ -117,7 +110,7 @@ impl<'a> Draft<'a> {
 
     /// The labels of a key whose values lose their process in merging.
     fn labels(&self, key: &'a Key<'a>) -> Labels<'a> {
-        let labels = Labels::new(OwnLabels::Borrowed(&key.labels));
+        let labels = Labels::new(&key.labels);
         match self.table.kind().metric_type {
             MetricType::Gauge => labels.without(PID_LABEL),
             _ => labels,
@@ -125,49 +118,23 @@ impl<'a> Draft<'a> {
     }
 
     /// Sums can be put together in any order: several keys may name one series.
-    fn sums(&self, column: &Sums) -> Option<SampleTable<'a>> {
-        let mut table = SampleTable::with_capacity(self.keys.len());
-        let mut sums: Vec<DoubleDouble> = Vec::new();
-        for (number, key) in &self.keys {
-            let (index, is_new) = table.place(&self.labels(key), &key.sample);
-            if is_new {
-                sums.push(DoubleDouble::default());
-            }
-            if !sums[index].add_sum(&column.sums[*number as usize]) {
-                return None;
-            }
-        }
-        sums.iter().enumerate().for_each(|(index, sum)| table.set(index, sum.value()));
-        Some(table)
-    }
-
-    fn histogram(
+    fn totals(
         &self,
         column: &Sums,
         accumulate: bool,
         texts: &mut BoundTexts,
     ) -> Option<SampleTable<'a>> {
-        let mut table = SampleTable::with_capacity(self.keys.len());
-        let mut sums: Vec<DoubleDouble> = Vec::new();
-        let mut buckets: Buckets<'a, DoubleDouble> = Buckets::default();
+        let has_buckets = self.table.kind().metric_type == MetricType::Histogram;
+        let mut totals: Totals<'a, DoubleDouble> = Totals::with_capacity(self.keys.len());
         for (number, key) in &self.keys {
-            let labels = self.labels(key);
-            let sum = &column.sums[*number as usize];
-            let total = if let Some(bound) = key.bound {
-                buckets.bucket(&labels.without(BOUND_LABEL), bound, key)
-            } else {
-                let (index, is_new) = table.place(&labels, &key.sample);
-                if is_new {
-                    sums.push(DoubleDouble::default());
-                }
-                &mut sums[index]
-            };
-            if !total.add_sum(sum) {
+            let number = *number as usize;
+            let total = totals.sum(self.labels(key), key, key.bound.filter(|_| has_buckets));
+            if column.lossy[number] || !total.add_sum(&column.sums[number]) {
                 return None;
             }
         }
-        sums.iter().enumerate().for_each(|(index, sum)| table.set(index, sum.value()));
-        buckets.finish(self.name, accumulate, texts, &mut table).then_some(table)
+        let (table, is_exact) = totals.finish(self.name, accumulate, texts);
+        is_exact.then_some(table)
     }
 
     /// For other rules the order of entries counts, which is lost when several keys name a series.
@@ -206,7 +173,7 @@ impl<'a> Draft<'a> {
         let mut labels = LabelIndex::default();
         let unique = (0..).zip(&self.keys).all(|(place, (_, key))| {
             // Each key must have labels of its own: then each record is a sample and a group.
-            labels.index(&Labels::new(OwnLabels::Borrowed(&key.labels))) == place
+            labels.index(&Labels::new(&key.labels)) == place
         });
         if !unique || column.repeated {
             return None;
@@ -216,7 +183,7 @@ impl<'a> Draft<'a> {
             let key = *keys.get(&record.number)?;
             Some(Sample {
                 name: Cow::Borrowed(&*key.sample),
-                labels: Labels::new(OwnLabels::Borrowed(&key.labels)).with_pid(column.pid(*record)),
+                labels: Labels::new(&key.labels).with_pid(column.pid(*record)),
                 value: record.value,
             })
         });

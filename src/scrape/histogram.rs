@@ -7,7 +7,8 @@ use hashbrown::HashMap;
 
 use crate::float::{ExponentStyle, Sum, float_to_string};
 use crate::format::Key;
-use crate::scrape::family::{LabelIndex, Labels, SampleTable};
+use crate::scrape::family::SampleTable;
+use crate::scrape::labels::{LabelIndex, Labels};
 
 /// The buckets of one histogram family.
 #[derive(Debug)]

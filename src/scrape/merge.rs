@@ -92,12 +92,12 @@ impl ParsedMerge<'_> {
         let mut texts = BoundTexts::new(options.exponents);
         let built: Vec<_> =
             drafts.iter().map(|draft| (draft.name, draft.build(options, &mut texts))).collect();
-        let tangled: HashSet<&str> =
+        let mixed: HashSet<&str> =
             built.iter().filter(|(_, family)| family.is_none()).map(|(name, _)| *name).collect();
-        let mut replayed: HashMap<String, Family<'static>> = HashMap::new();
-        if !tangled.is_empty() {
+        let mut others: HashMap<String, Family<'static>> = HashMap::new();
+        if !mixed.is_empty() {
             let Merge { origin, snapshot, scan } = self.merge;
-            let mut unmerged = read_unmerged(snapshot, |name| tangled.contains(name))?;
+            let mut unmerged = read_unmerged(snapshot, |name| mixed.contains(name))?;
             let has_changed = unmerged.vanished != scan.vanished || !snapshot.is_current()?;
             if has_changed {
                 // A file that vanished in between would be in some families and not in others:
@@ -109,9 +109,9 @@ impl ParsedMerge<'_> {
             if has_changed {
                 return Ok(families.collect());
             }
-            replayed.extend(families.by_ref().map(|family| (family.name.to_string(), family)));
+            others.extend(families.by_ref().map(|family| (family.name.to_string(), family)));
         }
         let families = built.into_iter();
-        Ok(families.filter_map(|(name, family)| family.or_else(|| replayed.remove(name))).collect())
+        Ok(families.filter_map(|(name, family)| family.or_else(|| others.remove(name))).collect())
     }
 }

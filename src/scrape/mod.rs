@@ -11,16 +11,19 @@ mod column;
 mod family;
 mod histogram;
 mod keys;
+mod labels;
 mod merge;
 mod scan;
 mod table;
+mod totals;
 
 pub use crate::float::ExponentStyle;
 #[cfg(feature = "python")]
 pub(crate) use by_entry::{Unmerged, UnmergedFamily, read_unmerged};
 pub(crate) use column::AnyColumn;
-pub use family::{Family, Labels, MergeOptions, Sample, SampleOrder};
+pub use family::{Family, MergeOptions, Sample, SampleOrder};
 pub(crate) use keys::Cursor;
+pub use labels::Labels;
 pub use merge::{Merge, ParsedMerge};
 #[cfg(test)]
 pub(crate) use scan::scan;

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import multiprom
 import pytest
 from support import stock
 from support.equality import plain
-from support.files import Entry, write
+from support.files import Entry, counter, write
 from support.processes import Instrument, Process, Series
 from support.processes import write as write_processes
 
@@ -122,3 +123,18 @@ def test_as_written_by_histograms(directory: Path) -> None:
         expected = stock.MultiProcessCollector.merge(files, accumulate=accumulate)
         merged = multiprom.MultiProcessCollector.merge(files, accumulate=accumulate)
         assert plain(merged) == plain(expected)
+
+
+@pytest.mark.parametrize("values", [(1.0, 2.0, 4.0), (1e299, 1.0, 1e-299)], ids=["few", "many"])
+def test_only_histograms_have_buckets(directory: Path, values: tuple[float, ...]) -> None:
+    """Of any other metric `le` is a label: also where a sum needs more bits than a pair has."""
+    files = []
+    for pid, value in enumerate(values):
+        entries = [counter(value, le="2.0"), counter(1, le="1"), counter(1, le="1.0")]
+        files.append(str(write(directory / f"counter_{pid}.db", entries)))
+    (metric,) = multiprom.MultiProcessCollector.merge(files)
+    assert [(s.name, s.labels, s.value) for s in metric.samples] == [
+        ("requests_total", {"le": "2.0"}, math.fsum(values)),
+        ("requests_total", {"le": "1"}, 3.0),
+        ("requests_total", {"le": "1.0"}, 3.0),
+    ]

@@ -1,18 +1,16 @@
 //! Merges unmerged families entry by entry, exactly as `prometheus_client` does.
-//!
-//! [`crate::scrape::merge`] merges by the bytes of keys, before it knows which series they name. Where
-//! that is not enough (a family in files of several kinds, a series under several help texts with
-//! a rule that depends on order, a sum that needs more than 106 bits), it hands over to here.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::float::{ExactSum, Sum};
-use crate::format::{BOUND_LABEL, PID_LABEL};
+use crate::float::ExactSum;
+use crate::format::PID_LABEL;
 use crate::kind::{Kind, MetricType, Rule};
 use crate::scrape::by_entry::read::{UnmergedFamily, UnmergedSample};
-use crate::scrape::family::{Family, Labels, MergeOptions, OwnLabels, Sample, SampleTable};
-use crate::scrape::histogram::{BoundTexts, Buckets};
+use crate::scrape::family::{Family, MergeOptions, Sample, SampleTable};
+use crate::scrape::histogram::BoundTexts;
+use crate::scrape::labels::Labels;
+use crate::scrape::totals::Totals;
 
 /// Merges a family.
 #[must_use]
@@ -21,11 +19,10 @@ pub(crate) fn merge(
     options: MergeOptions,
     texts: &mut BoundTexts,
 ) -> Family<'static> {
-    let table = if family.metric_type == MetricType::Histogram {
-        merge_histogram(family, options.accumulate, texts)
-    } else {
-        let mode = family.mode.as_deref().unwrap_or_default();
-        merge_samples(family, Kind { metric_type: family.metric_type, mode }.rule())
+    let mode = family.mode.as_deref().unwrap_or_default();
+    let table = match (Kind { metric_type: family.metric_type, mode }).rule() {
+        Rule::Sum => add_up(family, options.accumulate, texts),
+        rule => choose(family, rule),
     };
     Family {
         name: Cow::Owned(family.name.to_string()),
@@ -36,18 +33,30 @@ pub(crate) fn merge(
     }
 }
 
-fn merge_samples(family: &UnmergedFamily, rule: Rule) -> SampleTable<'_> {
-    let drops_pid = family.metric_type == MetricType::Gauge && rule != Rule::PerProcess;
+/// Merges a family whose entries are added up.
+fn add_up<'a>(
+    family: &'a UnmergedFamily,
+    accumulate: bool,
+    texts: &mut BoundTexts,
+) -> SampleTable<'a> {
+    let has_buckets = family.metric_type == MetricType::Histogram;
+    let mut totals: Totals<'a, ExactSum> = Totals::with_capacity(0);
+    for sample in &family.samples {
+        let UnmergedSample { key, value, low, .. } = sample;
+        let bound = key.bound.filter(|_| has_buckets);
+        totals.sum(labels(family, Rule::Sum, sample), key, bound).add_pair(*value, *low);
+    }
+    let (table, _always_exact) = totals.finish(&family.name, accumulate, texts);
+    table
+}
+
+/// Merges a family of gauges of which one entry gives the value of a series.
+fn choose(family: &UnmergedFamily, rule: Rule) -> SampleTable<'_> {
     let mut table = SampleTable::default();
-    let mut sums: Vec<ExactSum> = Vec::new();
     let mut timestamps: HashMap<(Labels<'_>, &str), f64> = HashMap::new();
-    for UnmergedSample { key, pid, value, low, timestamp } in &family.samples {
-        let labels = Labels::new(OwnLabels::Borrowed(&key.labels));
-        let labels = match pid {
-            _ if drops_pid => labels.without(PID_LABEL),
-            Some(pid) => labels.with_pid(&**pid),
-            None => labels,
-        };
+    for sample in &family.samples {
+        let UnmergedSample { key, value, timestamp, .. } = sample;
+        let labels = labels(family, rule, sample);
         if rule == Rule::MostRecent {
             let latest = timestamps.entry((labels.clone(), &*key.sample)).or_default();
             if *latest < *timestamp {
@@ -57,54 +66,27 @@ fn merge_samples(family: &UnmergedFamily, rule: Rule) -> SampleTable<'_> {
             }
         }
         let (index, is_new) = table.place(&labels, &key.sample);
-        if is_new {
-            sums.push(ExactSum::default());
-        }
         let current = table.value(index);
         let replaces = match rule {
-            Rule::Sum => {
-                sums[index].add_pair(*value, *low);
-                false
-            }
             Rule::Min => is_new || *value < current,
             Rule::Max => is_new || *value > current,
-            Rule::MostRecent | Rule::PerProcess => true,
+            Rule::Sum | Rule::MostRecent | Rule::PerProcess => true,
         };
         if replaces {
             table.set(index, *value);
         }
     }
-    if rule == Rule::Sum {
-        sums.iter().enumerate().for_each(|(index, sum)| table.set(index, sum.value()));
-    }
     table
 }
 
-fn merge_histogram<'a>(
-    family: &'a UnmergedFamily,
-    accumulate: bool,
-    texts: &mut BoundTexts,
-) -> SampleTable<'a> {
-    let mut table = SampleTable::default();
-    let mut sums: Vec<ExactSum> = Vec::new();
-    let mut buckets: Buckets<'a, ExactSum> = Buckets::default();
-    for UnmergedSample { key, pid, value, low, .. } in &family.samples {
-        let labels = Labels::new(OwnLabels::Borrowed(&key.labels));
-        let labels = match pid {
-            Some(pid) => labels.with_pid(&**pid),
-            None => labels,
-        };
-        if let Some(bound) = key.bound {
-            buckets.bucket(&labels.without(BOUND_LABEL), bound, key).add_pair(*value, *low);
-            continue;
+/// The labels of the series that an entry counts in.
+fn labels<'a>(family: &UnmergedFamily, rule: Rule, sample: &'a UnmergedSample) -> Labels<'a> {
+    let labels = Labels::new(&sample.key.labels);
+    match &sample.pid {
+        _ if family.metric_type == MetricType::Gauge && rule != Rule::PerProcess => {
+            labels.without(PID_LABEL)
         }
-        let (index, is_new) = table.place(&labels, &key.sample);
-        if is_new {
-            sums.push(ExactSum::default());
-        }
-        sums[index].add_pair(*value, *low);
+        Some(pid) => labels.with_pid(&**pid),
+        None => labels,
     }
-    sums.iter().enumerate().for_each(|(index, sum)| table.set(index, sum.value()));
-    let _always_exact = buckets.finish(&family.name, accumulate, texts, &mut table);
-    table
 }
