@@ -37,7 +37,7 @@ impl Archive {
             return Ok(None);
         }
         let mut header = [0; HEADER_SIZE];
-        let filled = journal::read_at(&file, &mut header, 0)?;
+        let filled = reader::read_at(&file, &mut header, 0)?;
         if filled < HEADER_SIZE || format::parse_magic(&header) != Some(MAGIC_ARCHIVE) {
             return Ok(None);
         }

@@ -17,10 +17,9 @@ pub(crate) use directory::{is_absence, list as list_directory};
 #[cfg(test)]
 pub(crate) use journal::TICK;
 pub(crate) use journal::{
-    Mark, clear as clear_journal, encode as encode_journal, read_at,
-    remaining_for as time_to_deletion,
+    Mark, clear as clear_journal, encode as encode_journal, remaining_for as time_to_deletion,
 };
-pub(crate) use reader::{FromStart, Outcome, Reader, open_itself};
+pub(crate) use reader::{FromStart, Outcome, Reader, open_itself, read_at};
 pub(crate) use report::{LeftOut, Skipped};
 pub(crate) use snapshot::{Origin, Snapshot, read as read_consistently};
 #[cfg(feature = "python")]

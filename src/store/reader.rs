@@ -131,7 +131,7 @@ impl Reader {
     }
 }
 
-/// An open file, from its start, wherever others have read it to.
+/// An open file from some offset on, wherever its own position is: several readers may share it.
 #[derive(Debug)]
 pub(crate) struct FromStart<'a> {
     file: &'a File,
@@ -170,7 +170,12 @@ fn open_with(path: &Path, flags: libc::c_int) -> io::Result<(File, Metadata)> {
     Ok((file, metadata))
 }
 
-/// Reads until `buffer` is full or the file ends.
+/// Reads until `buffer` is full or the file ends, from `offset` on; gives the number of bytes.
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    read_full(&mut FromStart { file, offset }, buffer)
+}
+
+/// Reads until `buffer` is full or the file ends; gives the number of bytes.
 fn read_full(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -189,7 +194,7 @@ pub(crate) fn refused(path: &Path, error: io::Error) -> Result<Outcome> {
     match error.raw_os_error() {
         // NFS says ESTALE of a file that another machine removed.
         Some(libc::ENOENT | libc::ENOTDIR | libc::ESTALE) => Ok(Outcome::Vanished),
-        // These last.
+        // Permanent errors: the file is reported, and the scrape goes on without it.
         Some(
             libc::EACCES
             | libc::EPERM
@@ -202,8 +207,8 @@ pub(crate) fn refused(path: &Path, error: io::Error) -> Result<Outcome> {
             let damage = Damage::Unreadable { message: message(&error) };
             Ok(Outcome::Damaged { offset: None, damage })
         }
-        // The others pass, and say nothing about this file, such as too many open files: a total
-        // without it would be wrong.
+        // Any other error will pass and says nothing about this file, such as too many open files:
+        // a total without the file would be wrong.
         _ => Err(Error::Io { path: path.to_owned(), source: error }),
     }
 }
