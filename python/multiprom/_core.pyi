@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from types import ModuleType
-from typing import Any, TypeVar, final
+from typing import Any, Literal, TypeVar, final
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
@@ -17,6 +17,8 @@ __all__ = [
     "__version__",
     "compact",
     "directory_text",
+    "hold_slot",
+    "leave",
     "merge_directory",
     "merge_files",
     "read_consistently",
@@ -24,6 +26,7 @@ __all__ = [
     "remove_gauge_files",
     "remove_leftovers",
     "settle_values",
+    "slots",
     "tell_dead",
 ]
 
@@ -144,19 +147,49 @@ def compact(
         OSError: The directory could not be locked or listed.
     """
 
-def remove_leftovers(path: str, wait_seconds: float) -> tuple[int, int, Left | None, bool]:
-    """Remove all metrics files of the directory `path`, if nobody living holds one.
+def remove_leftovers(path: str, wait_seconds: float) -> tuple[int, str | None]:
+    """Remove all metrics files of the directory `path`, if no other process uses it.
 
-    For the start of a server: files that prometheus_client itself wrote tell nothing of their
-    owner, and are removed unless one of multiprom's is held.
+    For the start of a server, which has taken a slot of its own before. Files that
+    prometheus_client itself wrote do not tell whether their process lives: they are removed unless
+    a process holds a slot or one of multiprom's files.
 
     Returns:
-        Files removed, bytes freed, the path for which all others were left and why, and whether
-        nothing was done because a compaction is at work.
+        How many files were removed, and why the others stay; None if there are no others.
 
     Raises:
         ValueError: `wait_seconds` is negative, or no number.
         OSError: The directory could not be locked or listed.
+    """
+
+def hold_slot(path: str, role: Literal["worker", "master"]) -> int | None:
+    """Hold a slot of the directory `path` for this process, as long as it lives.
+
+    A process that holds one already keeps it, and its role is changed. The child of a fork does
+    not keep its parent's slot. A process that opens a metrics file takes a slot by itself.
+
+    Returns:
+        The number of the slot, which no other living process has; None if there can be no slot,
+        such as in a directory that is missing or not writable.
+
+    Raises:
+        ValueError: There is no such role.
+    """
+
+def leave(path: str) -> None:
+    """Free the slot that this process holds in the directory `path`, if it holds one."""
+
+def slots(path: str) -> list[tuple[int, bool, bool, tuple[int, int, str, str] | None]]:
+    """List the slots of the directory `path`: who uses it, and who has used it.
+
+    Returns:
+        For each slot, in order: its number; whether a process holds it; whether that is this one;
+        and the pid of the process that holds it or held it last, when it started (clock ticks since
+        the boot, or Unix time in seconds where there is no /proc), its identifier and its role;
+        None in place of the last four if the file does not say.
+
+    Raises:
+        OSError: The directory could not be listed.
     """
 
 def remove_gauge_files(path: str, pid: str, modes: Sequence[str]) -> None:

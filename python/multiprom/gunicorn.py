@@ -151,15 +151,12 @@ def _sign_of_life(path: str, log: Any, *, joins: bool) -> Iterator[bool]:
 
 
 def _remove_leftovers(path: str, log: Any) -> None:
-    files, _, held, busy = _core.remove_leftovers(path, 0.0)
+    files, kept = _core.remove_leftovers(path, 0.0)
     if files:
         log.info("removed %d metrics files of an earlier run", files)
-    if held is not None:
+    if kept is not None:
         which = "the other" if files else "all"
-        path, reason, _ = held
-        log.info("kept %s metrics files of an earlier run, because of %r: %s", which, path, reason)
-    if busy:
-        log.info("kept all metrics files of an earlier run: a compaction is at work")
+        log.info("kept %s metrics files of an earlier run: %s", which, kept)
 
 
 def dirty_worker_exit(arbiter: Any, worker: Any) -> None:

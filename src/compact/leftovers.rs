@@ -1,5 +1,6 @@
 //! Removes what an earlier run of a server left in its directory.
 
+use std::fmt::{self, Display, Formatter};
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use crate::compact::steps::{Checkpoint, Disk, Step, Unchecked};
 use crate::error::{Error, Reason, Result};
 use crate::format::{FileName, temporary_name};
 use crate::kind::FOLDABLE;
+use crate::store::presence::{self, Slot};
 use crate::store::{is_absence, list_directory};
 use crate::sys::lock;
 use crate::sys::{Identity, identity};
@@ -21,20 +23,46 @@ pub struct Leftovers {
     pub files: usize,
     /// Their size.
     pub bytes_freed: u64,
-    /// A file that somebody living holds, or whose owner cannot be told: then all others stay too.
-    pub held: Option<LeftAlone>,
-    /// Whether nothing was done because a compaction is at work: somebody lives.
-    pub busy: bool,
+    /// Why the other files stay; none if no other file is there.
+    pub kept: Option<Kept>,
 }
 
-/// Removes all metrics files and archives in the directory `path`, if nobody living holds one.
+/// Why metrics files of an earlier run stay.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kept {
+    /// Another process holds this slot of the directory.
+    Used(Slot),
+    /// A compaction is at work, so that another process uses the directory.
+    Compacting,
+    /// Another process holds this file, or its owner cannot be told.
+    Held(LeftAlone),
+}
+
+impl Display for Kept {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Used(Slot { occupant: Some(occupant), .. }) => {
+                write!(formatter, "process {} uses the directory", occupant.pid)
+            }
+            Self::Used(_) => write!(formatter, "another process uses the directory"),
+            Self::Compacting => write!(formatter, "another process compacts the directory"),
+            Self::Held(LeftAlone { path, reason }) => {
+                write!(formatter, "{}: {reason}", path.display())
+            }
+        }
+    }
+}
+
+/// Removes all metrics files and archives in the directory `path`, if no other process uses it.
 ///
 /// This is for the start of a server, which has counted in its `own` files at most: they stay, and do
-/// not keep the others. If anybody else holds a file, another server uses the directory, or the one
-/// that this shall replace still runs: all stays as it is.
+/// not keep the others. All stays as it is if another process holds a slot of the directory or one of
+/// its files: another server uses the directory, or the one that this shall replace still runs. The
+/// start holds its own slot before it calls this, so of two servers that start at once each sees the
+/// other, and both keep all.
 ///
-/// Who writes with `prometheus_client` holds nothing, so such files are removed unless somebody
-/// holds one of multiprom's: as the documentation of `prometheus_client` asks for.
+/// A process that writes with `prometheus_client` holds nothing, so its files are removed unless a
+/// process with multiprom lives: as the documentation of `prometheus_client` asks for.
 ///
 /// # Errors
 ///
@@ -51,10 +79,14 @@ fn remove_on<C: Checkpoint>(
 ) -> Result<Leftovers> {
     let _lock = match disk.lock_directory(path, wait) {
         Ok(Some(lock)) => lock,
-        Ok(None) => return Ok(Leftovers { busy: true, ..Leftovers::default() }),
+        Ok(None) => return Ok(Leftovers { kept: Some(Kept::Compacting), ..Leftovers::default() }),
         Err(error) if is_absence(&error) => return Ok(Leftovers::default()),
         Err(source) => return Err(Error::Io { path: lock::path(path), source }),
     };
+    let another = presence::another(path);
+    if let Some(slot) = another.map_err(|source| Error::Io { path: path.to_owned(), source })? {
+        return Ok(Leftovers { kept: Some(Kept::Used(slot)), ..Leftovers::default() });
+    }
     let mut files = list_directory(path)?.files;
     // Not by path: a directory may have several.
     files.retain(|file| {
@@ -63,16 +95,16 @@ fn remove_on<C: Checkpoint>(
     let is_archive = |path: &PathBuf| FileName::of_path(path).is_some_and(|name| name.is_archive());
     let (archives, files): (Vec<_>, Vec<_>) = files.into_iter().partition(is_archive);
     let held = files.iter().find_map(|path| visit(disk, path, |_, _| Ok(())).err());
-    let mut done = Leftovers { held, ..Leftovers::default() };
-    if done.held.is_some() {
+    let mut done = Leftovers { kept: held.map(Kept::Held), ..Leftovers::default() };
+    if done.kept.is_some() {
         return Ok(done);
     }
     for kind in FOLDABLE {
         // What is being written when a compaction is killed; mostly there is none.
         let _ = disk.delete(Step::RemoveStray, &path.join(temporary_name(kind)));
     }
-    // The archives last: they must not go before a file that they absorbed, and they stay if
-    // somebody has begun to count meanwhile.
+    // The archives go last: an archive must not go before a file that it has absorbed, and all
+    // archives stay if a process has begun to count meanwhile.
     for path in files.iter().chain(&archives) {
         let removed = visit(disk, path, |disk, metadata| {
             disk.delete_file(Step::DeleteLeftover, path, metadata).map(|_| ())
@@ -84,7 +116,7 @@ fn remove_on<C: Checkpoint>(
             }
             Ok(None) => {}
             Err(held) => {
-                done.held = Some(held);
+                done.kept = Some(Kept::Held(held));
                 break;
             }
         }
@@ -92,7 +124,7 @@ fn remove_on<C: Checkpoint>(
     Ok(done)
 }
 
-/// Does something with a file while nobody else holds it, and gives its size; none if it is gone.
+/// Locks a file, calls `act`, and gives the size of the file; none if the file is gone.
 fn visit<C: Checkpoint>(
     disk: &mut Disk<C>,
     path: &Path,
@@ -131,7 +163,7 @@ mod tests {
     fn all_goes_if_nobody_lives() {
         let directory = leftovers();
         let done = remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap();
-        assert_eq!((done.files, done.held), (2, None));
+        assert_eq!((done.files, done.kept), (2, None));
         assert_eq!(names(directory.path()), [".multiprom.lock", "cache.db"]);
         let gone = remove_leftovers(&directory.path().join("gone"), Duration::ZERO, &[]).unwrap();
         assert_eq!(gone, Leftovers::default());
@@ -143,7 +175,8 @@ mod tests {
         let living = Worker::start(directory.path(), "histogram_9.db", &[]);
         let before = names(directory.path());
         let done = remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap();
-        assert_eq!((done.files, done.held.unwrap().reason), (0, Reason::Held));
+        let Some(Kept::Held(held)) = done.kept else { panic!("{done:?}") };
+        assert_eq!((done.files, held.reason), (0, Reason::Held));
         assert_eq!(names(directory.path()), before);
         let own = [identity(&fs::metadata(&living.path).unwrap())];
         assert_eq!(remove_leftovers(directory.path(), Duration::ZERO, &own).unwrap().files, 2);
@@ -155,6 +188,23 @@ mod tests {
     fn a_compaction_at_work_is_a_sign_of_life() {
         let directory = leftovers();
         let _lock = crate::sys::lock::directory(directory.path(), Duration::ZERO).unwrap().unwrap();
-        assert!(remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap().busy);
+        let done = remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap();
+        assert_eq!((done.files, done.kept), (0, Some(Kept::Compacting)));
+    }
+
+    #[test]
+    fn nothing_goes_if_another_process_holds_a_slot() {
+        let directory = leftovers();
+        let path = directory.path();
+        presence::hold(path, None, None).unwrap();
+        let other = fs::File::create(path.join(".multiprom.slot-1.lock")).unwrap();
+        other.try_lock().unwrap();
+        let before = names(path);
+        let done = remove_leftovers(path, Duration::ZERO, &[]).unwrap();
+        assert!(matches!(done.kept, Some(Kept::Used(Slot { number: 1, .. }))), "{done:?}");
+        assert_eq!(names(path), before);
+        drop(other);
+        assert_eq!(remove_leftovers(path, Duration::ZERO, &[]).unwrap().files, 2);
+        presence::leave(path);
     }
 }

@@ -11,7 +11,7 @@ use crate::count::writer::{Left, Writer};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::format::{ARCHIVE_PID, FileName, archive_name, kind_of_prefix, metrics_file_name};
-use crate::store::Reader;
+use crate::store::{Reader, presence};
 use crate::sys::Identity;
 
 /// So many suffixes a process tries before it gives up.
@@ -96,6 +96,8 @@ impl Files {
                     let shared = Shared { writer: *writer, users: 1, identifier, suffix };
                     self.open.insert(path.clone(), shared);
                     naming.directory_was_there = true;
+                    // If there can be no slot now, the next file that is opened tries again.
+                    let _ = presence::hold(&directory, Some(&naming.identifier), None);
                     self.opened_in.insert(directory);
                     if let Some((taken, path_of_other)) = avoided {
                         let (path, own) = (path_of_other, path.clone());

@@ -16,7 +16,7 @@ use crate::compact::compaction::{Options, compact_on};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::compact::tests::support::{names, sweep, totals};
 use crate::count::values::{Caller, Class, Operation, Value, hold, settle};
-use crate::store::{Outcome, Reader};
+use crate::store::{Outcome, Reader, list_directory};
 
 /// The values of one identifier in one directory.
 struct Counting {
@@ -47,8 +47,7 @@ impl Counting {
 
 fn total(directory: &Path) -> f64 {
     let mut total = 0.0;
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for path in list_directory(directory).unwrap().files {
         let outcome =
             Reader::default().read(&path, |_| false, |_, entry| total += entry.value).unwrap();
         assert_eq!(outcome, Outcome::Complete, "{path:?}");
@@ -146,7 +145,7 @@ fn two_classes_of_one_identifier_share_a_file() {
     assert_eq!(values.each_ref().map(Value::try_get), [None, Some(7.0)]);
     assert_eq!(values[0].operate(Operation::Get, &first.caller), 3.0);
     assert_eq!(total(directory.path()), 7.0);
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    assert_eq!(list_directory(directory.path()).unwrap().files.len(), 1);
 }
 
 /// What a closed file held is in an archive when its value is set again, which must not come on top.
@@ -312,7 +311,8 @@ fn what_an_archive_has_is_not_continued() {
     let_go((value, second));
     sweep(path);
     assert_eq!(totals(path)["n"], 3.0);
-    assert_eq!(names(path), [".multiprom.lock", "counter_compacted.db"]);
+    let expected = [".multiprom.lock", ".multiprom.slot-0.lock", "counter_compacted.db"];
+    assert_eq!(names(path), expected);
 }
 
 /// A gate that is shut from a step on.

@@ -16,8 +16,8 @@ use crate::error::Concern;
 type Left = (OsString, String, &'static str);
 /// Processes, files folded, files deleted, bytes freed, what was left alone, busy, cut short.
 type Compacted = (usize, usize, usize, u64, Vec<Left>, bool, bool);
-/// Files, bytes freed, the file that kept all others, busy.
-type Removed = (usize, u64, Option<Left>, bool);
+/// Files removed, and why the others stay.
+type Removed = (usize, Option<String>);
 
 /// Folds the files of dead processes in the directory `path`.
 #[pyfunction]
@@ -55,7 +55,7 @@ pub(super) fn compact(
     ))
 }
 
-/// Removes the metrics files of the directory `path`, if nobody living holds one.
+/// Removes the metrics files of the directory `path`, if no other process uses it.
 #[pyfunction]
 pub(super) fn remove_leftovers(
     py: Python<'_>,
@@ -63,9 +63,9 @@ pub(super) fn remove_leftovers(
     wait_seconds: f64,
 ) -> PyResult<Removed> {
     let wait = duration(wait_seconds)?;
-    let Leftovers { files, bytes_freed, held, busy } =
+    let Leftovers { files, kept, .. } =
         py.detach(|| leftovers::remove_leftovers(&path, wait, &values::open_files()))?;
-    Ok((files, bytes_freed, held.map(left), busy))
+    Ok((files, kept.map(|kept| kept.to_string())))
 }
 
 fn duration(seconds: f64) -> PyResult<Duration> {

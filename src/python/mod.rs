@@ -8,6 +8,7 @@ mod compact;
 mod dead;
 mod error;
 mod metrics;
+mod presence;
 mod report;
 mod scrape;
 mod text;
@@ -24,6 +25,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(compact::compact, module)?)?;
     module.add_function(wrap_pyfunction!(compact::remove_leftovers, module)?)?;
     module.add_function(wrap_pyfunction!(dead::remove_gauge_files, module)?)?;
+    module.add_function(wrap_pyfunction!(presence::hold_slot, module)?)?;
+    module.add_function(wrap_pyfunction!(presence::leave, module)?)?;
+    module.add_function(wrap_pyfunction!(presence::slots, module)?)?;
     module.add_function(wrap_pyfunction!(scrape::merge_directory, module)?)?;
     module.add_function(wrap_pyfunction!(scrape::merge_files, module)?)?;
     module.add_function(wrap_pyfunction!(scrape::read_consistently, module)?)?;

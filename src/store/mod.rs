@@ -8,6 +8,9 @@
 mod archive;
 mod directory;
 mod journal;
+// Only the binding frees a slot and names a role.
+#[cfg_attr(not(feature = "python"), allow(dead_code))]
+pub(crate) mod presence;
 mod reader;
 mod report;
 mod snapshot;

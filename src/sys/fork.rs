@@ -41,8 +41,8 @@ static OPEN: [AtomicI32; 256] = [const { AtomicI32::new(NONE) }; 256];
 
 /// Has the child of each fork close its copy of a file, as long as this is kept.
 ///
-/// For a file that is used by one call only, in a thread that does not fork meanwhile: the child has
-/// no copy of that thread, so nothing in the child uses the file.
+/// For a file that nothing in the child uses: because only one call uses it, in a thread that does not
+/// fork meanwhile, of which the child has no copy; or because its owner asks for the pid before.
 #[derive(Debug)]
 pub(crate) struct ClosedInChild(Option<&'static AtomicI32>);
 

@@ -104,21 +104,20 @@ pub(crate) fn path(directory: &Path) -> PathBuf {
 /// Locks the directory `path` against compaction; none if another holds it for all of `wait`.
 pub(crate) fn directory(path: &Path, wait: Duration) -> io::Result<Option<Locked>> {
     let lock_path = self::path(path);
-    poll(
-        |waited| waited < wait,
-        || {
-            let file = match open(&lock_path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => create(&lock_path, path),
-                result => result,
-            };
-            Locked::take(file?, &lock_path)
-        },
-    )
+    poll(|waited| waited < wait, || Locked::take(open_or_create(&lock_path, path)?, &lock_path))
 }
 
-/// Opens the lock file. A link is refused (`O_NOFOLLOW`): in a directory that other users may write
+/// Opens a lock file, or makes it, so that every user who can read its `directory` can lock it.
+pub(crate) fn open_or_create(path: &Path, directory: &Path) -> io::Result<File> {
+    match open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, directory),
+        result => result,
+    }
+}
+
+/// Opens a lock file. A link is refused (`O_NOFOLLOW`): in a directory that other users may write
 /// to it could lead anywhere. A FIFO is not waited for (`O_NONBLOCK`), and then refused.
-fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     if file.metadata()?.is_file() {

@@ -106,7 +106,8 @@ def test_another_compaction_is_at_work(directory: Path) -> None:
     with (directory / ".multiprom.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert multiprom.compact(timeout=0).busy
-        assert _core.remove_leftovers(str(directory), 0.0) == (0, 0, None, True)
+        kept = "another process compacts the directory"
+        assert _core.remove_leftovers(str(directory), 0.0) == (0, kept)
     assert multiprom.compact().files_folded == 1
 
 
@@ -118,9 +119,8 @@ def test_a_held_file_is_never_folded(directory: Path) -> None:
         done = multiprom.compact(pids=[1])
         assert done.left_alone == ((str(path), "a living process holds it"),)
         removed = _core.remove_leftovers(str(directory), 0.0)
-        held_by = (str(path), "a living process holds it", "passing")
-        assert removed == (0, 0, held_by, False)
-    assert _core.remove_leftovers(str(directory), 0.0) == (1, 1 << 16, None, False)
+        assert removed == (0, f"{path}: a living process holds it")
+    assert _core.remove_leftovers(str(directory), 0.0) == (1, None)
 
 
 def test_merge_of_a_list_heeds_its_archives(directory: Path) -> None:

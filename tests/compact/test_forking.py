@@ -168,5 +168,5 @@ def test_a_thousand_deaths(place: Path) -> None:
     multiprom.compact(place)
     assert total(place, multiprom.MultiProcessCollector) == found
     assert total(place, stock.MultiProcessCollector) == pytest.approx(found, rel=1e-15)
-    names = {path.name for path in place.iterdir()}
-    assert names == {".multiprom.lock", "counter_compacted.db", "histogram_compacted.db"}
+    names = {path.name for path in place.glob("*.db")}
+    assert names == {"counter_compacted.db", "histogram_compacted.db"}

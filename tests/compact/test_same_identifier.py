@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WORKERS = 3
 GENERATIONS = 300
 SCRIPT = """
-import json, os, random, signal, sys, time
+import glob, json, os, random, signal, sys, time
 import multiprom
 from prometheus_client import Counter, Gauge, values
 from support.warned import messages
@@ -79,7 +79,7 @@ while running:
     scrapes += 1
 multiprom.compact()
 found = {s.name: s.value for m in collector.collect() for s in m.samples}
-print(json.dumps([scrapes, found, sorted(os.listdir(directory))]))
+print(json.dumps([scrapes, found, sorted(glob.glob("*.db", root_dir=directory))]))
 """
 
 

@@ -46,7 +46,7 @@ def test_classes_of_one_identifier_share_the_files(
             value.inc(1)
         assert (shared.get(), also_shared.get()) == (22.0, 22.0)
         assert (only_one.get(), only_other.get()) == (11.0, 11.0)
-    assert [file.name for file in directory.iterdir()] == ["counter_w.db"]
+    assert [file.name for file in directory.glob("*.db")] == ["counter_w.db"]
     found = values_of(directory / "counter_w.db")
     assert {name: found.pop(name) for name in ("requests_total", "one", "other")} == {
         "requests_total": 22.0,
@@ -92,7 +92,7 @@ def test_an_identifier_is_any_string_or_number(directory: Path) -> None:
     for identifier in identifiers:
         with ours.value_class(functools.partial(str, identifier)) as made:
             ours.value(made).inc(1)
-    names = {file.name for file in directory.iterdir()}
+    names = {file.name for file in directory.glob("*.db")}
     assert names == {f"counter_{identifier}.db" for identifier in identifiers}
 
 
@@ -114,6 +114,6 @@ def test_the_identifier_is_asked_on_each_operation(directory: Path) -> None:
             assert asked > before
             assert value.get() == 1.0
             assert idle.get() == 0.0
-    assert {file.name: values_of(file) for file in directory.iterdir()} == {
+    assert {file.name: values_of(file) for file in directory.glob("*.db")} == {
         f"counter_{name}.db": {"requests_total": 1.0, "idle": 0.0} for name in "abc"
     }

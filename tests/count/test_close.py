@@ -22,13 +22,13 @@ CLOSE_ALL = getattr(values, "close_all_multiprocess_files", None)
 
 
 def open_files(directory: Path) -> set[str]:
-    """Return the files of a directory that this process holds open."""
+    """Return the metrics files of a directory that this process holds open."""
     links = set()
     for descriptor in Path("/proc/self/fd").iterdir():
         # The one that lists them is gone.
         with contextlib.suppress(FileNotFoundError):
             links.add(descriptor.readlink())
-    return {link.name for link in links if link.parent == directory}
+    return {link.name for link in links if link.parent == directory and link.suffix == ".db"}
 
 
 def test_values_answer(made: Any) -> None:
@@ -67,7 +67,7 @@ def test_the_closed_file_is_continued(times: int, made: Any, directory: Path) ->
         value.inc(1)
         assert value.get() == 6.0 + number
     other.inc(1)
-    assert [file.name for file in directory.iterdir()] == ["counter_w.db"]
+    assert [file.name for file in directory.glob("*.db")] == ["counter_w.db"]
     assert values_of(directory / "counter_w.db") == {"requests_total": 5.0 + times, "other": 8.0}
 
 
@@ -183,4 +183,4 @@ def test_a_metric_that_counts_again_is_in_the_scrape(directory: Path) -> None:
     assert found["took_count", ()] == 2.0
     assert found["took_sum", ()] == 3.5
     values.ValueClass.close_all_files()
-    assert [file.name for file in directory.iterdir()] == [f"histogram_{os.getpid()}.db"]
+    assert [file.name for file in directory.glob("*.db")] == [f"histogram_{os.getpid()}.db"]

@@ -64,7 +64,7 @@ def test_each_call_makes_a_new_class() -> None:
 def test_the_identifier_is_the_pid_by_default(directory: Path) -> None:
     with ours.value_class() as made:
         ours.value(made).inc(1)
-    assert [file.name for file in directory.iterdir()] == [f"counter_{os.getpid()}.db"]
+    assert [file.name for file in directory.glob("*.db")] == [f"counter_{os.getpid()}.db"]
 
 
 def test_set_writes_the_timestamp_and_inc_takes_it_away(made: Any, directory: Path) -> None:
@@ -193,7 +193,7 @@ class TestNames:
         multiprom.install()
         assert values.ValueClass._multiprocess is True
         prometheus_client.Counter("n", "Help", registry=None).inc(3)
-        [file] = directory.iterdir()
+        [file] = directory.glob("*.db")
         assert [entry.value for entry in entries(directory, file.name)] == [3.0]
         # Again makes no second class.
         value_class = values.ValueClass

@@ -26,7 +26,7 @@ def test_a_file_for_each_type_and_mode(directory: Path) -> None:
             ours.value(made, typ="gauge", mode=mode).inc(1)
     names = ["counter", "histogram", "summary"]
     names += [f"gauge_{mode}" for mode in (*stock.GAUGE_MODES, stock.EXTRA_MODE)]
-    files = sorted(directory.iterdir())
+    files = sorted(directory.glob("*.db"))
     assert [file.name for file in files] == sorted(f"{name}_w.db" for name in names)
     for file in files:
         assert magic(file) == MAGIC

@@ -100,7 +100,7 @@ for _ in range(2):
 print(messages)
 """
     assert run(TOGETHER + script, PROMETHEUS_MULTIPROC_DIR=directory) == "{0}\n{0}\n[]\n"
-    assert sorted(file.name for file in directory.iterdir()) == [
+    assert sorted(file.name for file in directory.glob("*.db")) == [
         *[f"counter_{number}.db" for number in range(4)],
         *[f"gauge_livesum_{number}.db" for number in range(4)],
     ]
@@ -123,7 +123,7 @@ print(counter.get(), messages)
 """
     printed = run(TOGETHER + script, PROMETHEUS_MULTIPROC_DIR=directory)
     assert printed == "{0}\n6.0 []\n"
-    assert {file.name: values_of(file) for file in directory.iterdir()} == {
+    assert {file.name: values_of(file) for file in directory.glob("*.db")} == {
         "counter_w.db": {"n_total": 6.0, "idle": 5.0},
         **{f"counter_w-{n}.db": {"n_total": 2.0, "idle": 0.0} for n in (1, 2, 3)},
     }

@@ -64,7 +64,7 @@ def test_the_lock_goes_with_the_parent(action: str, directory: Path) -> None:
         assert [is_held(file) for file in files] == [False, False]
         # It lives, and holds what is its own.
         os.kill(child, 0)
-        own = {file.name for file in directory.iterdir() if is_held(file)}
+        own = {file.name for file in directory.glob("*.db") if is_held(file)}
         assert all(name.endswith(f"_{child}.db") for name in own)
         assert (own == set()) == (action == "pass")
     assert parent.returncode == -signal.SIGKILL
@@ -117,7 +117,8 @@ def test_no_descriptor_of_the_parents_files(directory: Path) -> None:
                     links.append(os.readlink(f"/proc/self/fd/{name}"))
                 except OSError:
                     pass
-            return sorted(os.path.basename(link) for link in links if directory in link)
+            return sorted(os.path.basename(link) for link in links
+                          if directory in link and link.endswith(".db"))
 
         parent = os.getpid()
         if os.fork() == 0:

@@ -52,7 +52,7 @@ print(grown_by(one, 1_000_000))
 """
     printed = run(MEASURED + script, PROMETHEUS_MULTIPROC_DIR=directory, seconds=110)
     assert int(printed) < MEBIBYTE
-    [file] = directory.iterdir()
+    [file] = directory.glob("*.db")
     assert values_of(file) == {f"n_total {number}": 1020.0 for number in range(1000)}
 
 
@@ -68,7 +68,7 @@ print(grown_by(one, 200_000))
 """
     printed = run(MEASURED + script, PROMETHEUS_MULTIPROC_DIR=directory, seconds=110)
     assert int(printed) < 40 * 200_000
-    [file] = directory.iterdir()
+    [file] = directory.glob("*.db")
     found = values_of(file)
     assert len(found) == 220_000
     assert set(found.values()) == {1.0}
@@ -91,7 +91,7 @@ print(grown_by(Task, 30_000))
 """
     printed = run(MEASURED + script, PROMETHEUS_MULTIPROC_DIR=directory, seconds=110)
     assert int(printed) < 2 * MEBIBYTE
-    [file] = directory.iterdir()
+    [file] = directory.glob("*.db")
     assert sum(values_of(file).values()) == 80_000
 
 

@@ -126,7 +126,7 @@ def test_a_gc_callback(directory: Path) -> None:
     )
     calls, made, counted = map(float, printed.split())
     assert counted == calls + 1000 * made
-    [file] = directory.iterdir()
+    [file] = directory.glob("*.db")
     found = values_of(file)
     assert found["collections_total"] == counted
     assert sum(value for name, value in found.items() if name.startswith("requests")) == made

@@ -67,7 +67,7 @@ def container(directory: Path) -> Iterator[Container]:
 
 
 def names(directory: Path) -> list[str]:
-    return sorted(file.name for file in directory.iterdir())
+    return sorted(file.name for file in directory.glob("*.db"))
 
 
 FILES = ["counter_7", "gauge_all_7", "gauge_liveall_7", "gauge_livesum_7"]

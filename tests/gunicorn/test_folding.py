@@ -140,7 +140,7 @@ def test_the_master_does_not_wait_for_another_compaction(
     assert given["max_files"] is not None
     # The next that looks will fold it.
     assert names(directory) == {"counter_7.db"}
-    kept = "kept all metrics files of an earlier run: a compaction is at work"
+    kept = "kept all metrics files of an earlier run: another process compacts the directory"
     assert messages(server.log) == [MARKED, ("info", kept)]
 
 
@@ -179,7 +179,7 @@ def test_nothing_of_a_living_server(hooks: Any, server: Any, directory: Path) ->
         fcntl.flock(held, fcntl.LOCK_EX)
         hooks.on_starting(server)
         assert names(directory) == before
-    why = f"kept all metrics files of an earlier run, because of {str(path)!r}: a living process"
+    why = f"kept all metrics files of an earlier run: {path}: a living process"
     [(level, text)] = messages(server.log)
     assert level == "info"
     assert text.startswith(why)

@@ -115,7 +115,7 @@ counter.inc(5)
 multiprom.install(sys.argv[1])
 multiprom.uninstall()
 counter.inc(1)
-for name in os.listdir(sys.argv[1]):
+for name in [name for name in os.listdir(sys.argv[1]) if name[0] != "."]:
     os.unlink(os.path.join(sys.argv[1], name))
 multiprom.install(sys.argv[1])
 counter.inc(1)

@@ -317,7 +317,7 @@ print(value.get() - expected, level.get() - expected, [n - expected for n in tot
 finish()
 """
     for _ in range(5):
-        for file in directory.iterdir():
+        for file in directory.glob("*.db"):
             file.unlink()
         printed = run(COUNTED + script, PROMETHEUS_MULTIPROC_DIR=directory)
         assert printed == "0.0 0.0 [0.0, 0.0]\n"

@@ -59,8 +59,8 @@ print([value.get() for value in held], os.getpid())
     assert got == "[7.0, 7.0, 8.0]"
     kinds = ["counter", *[f"gauge_{mode}" for mode in ("all", "livesum", "max", "mostrecent")]]
     kinds.append("histogram")
-    assert sorted(file.name for file in directory.iterdir()) == [f"{k}_{pid}.db" for k in kinds]
-    for file in directory.iterdir():
+    assert sorted(file.name for file in directory.glob("*.db")) == [f"{k}_{pid}.db" for k in kinds]
+    for file in directory.glob("*.db"):
         assert magic(file) == MAGIC
         # No series has two entries.
         assert len(extents(file.read_bytes())) == len(values_of(file))

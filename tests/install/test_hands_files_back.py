@@ -253,7 +253,7 @@ multiprom.install()
 if os.fork() == 0:
     counter.inc(1)
     gauge.set(7)
-    for name in os.listdir(sys.argv[1]):
+    for name in [name for name in os.listdir(sys.argv[1]) if name[0] != "."]:
         if name.endswith(f"_{os.getppid()}.db"):
             os.unlink(os.path.join(sys.argv[1], name))
     multiprom.uninstall()

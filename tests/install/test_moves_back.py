@@ -30,7 +30,7 @@ histogram.observe(0.5)
 
 def content():
     import pathlib
-    return {file.name: file.read_bytes() for file in pathlib.Path(directory).iterdir()}
+    return {file.name: file.read_bytes() for file in pathlib.Path(directory).glob("*.db")}
 """
 
 

@@ -85,7 +85,7 @@ print(scrape())
     first, second, *rest = run(EXISTING + script, directory).splitlines()
     assert (first, second) == ("True", "True True")
     assert eval(rest[0]) == FIVES
-    for file in directory.iterdir():
+    for file in directory.glob("*.db"):
         assert magic(file) == MAGIC
 
 

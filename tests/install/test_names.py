@@ -232,7 +232,7 @@ class TestVariableSetLate:
             multiprom.install()
             assert values.ValueClass is not own
             prometheus_client.Counter("n", "Help", registry=None).inc()
-            assert [path.name for path in directory.iterdir()] == ["counter_worker-1.db"]
+            assert [path.name for path in directory.glob("*.db")] == ["counter_worker-1.db"]
             multiprom.uninstall()
             assert values.ValueClass is own
 

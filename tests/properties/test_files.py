@@ -56,7 +56,7 @@ def test_stock_continues_ours(first: list[Process], second: list[Process]) -> No
         written, expected = write_both(parent, first)
         for directory in (written, expected):
             write(directory, second)
-        for file in set(written.iterdir()):
+        for file in set(written.glob("*.db")):
             if file.read_bytes()[4:8] == b"\0\0\0\0":
                 # Stock alone wrote it, and the same twice.
                 twin = expected / file.name
@@ -82,8 +82,8 @@ def test_ours_continues_stock(first: list[Process], second: list[Process]) -> No
         write(alone, second)
         for file in alone.glob("gauge_live*.db"):
             shutil.copy(file, expected / file.name)
-        touched = {file.name for file in alone.iterdir()}
-        for file in set(written.iterdir()):
+        touched = {file.name for file in alone.glob("*.db")}
+        for file in set(written.glob("*.db")):
             if file.name not in touched:
                 # Nobody opened it again.
                 assert file.read_bytes() == (expected / file.name).read_bytes()

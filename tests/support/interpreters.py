@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 import textwrap
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 TESTS = Path(__file__).resolve().parent.parent
 
@@ -59,3 +60,28 @@ def run(
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stderr == "", result.stderr
     return result.stdout
+
+
+@contextmanager
+def another(
+    directory: Path, script: str, **variables: str | Path
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run a script beside this process until the context is left; give it and its first number.
+
+    The script prints a number when it is ready, mostly its pid, and ends when it has read a line.
+    """
+    process = subprocess.Popen(
+        command(script),
+        env=environment(PROMETHEUS_MULTIPROC_DIR=directory, **variables),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield process, int(process.stdout.readline())
+        # Until the last process that has its standard output has ended.
+        process.communicate("\n", timeout=60)
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,394 @@
+//! Presence: which processes use a directory.
+//!
+//! Each process that counts in a directory, and the master of its server, holds one slot there while
+//! it lives: an exclusive lock (`flock`) on the first free of the files `.multiprom.slot-0.lock`,
+//! `.multiprom.slot-1.lock`, … The kernel frees the lock however the process ends. The files stay,
+//! because two processes could lock two files of one name if a file were deleted and made anew. So
+//! there are as many slots as processes ever lived at once, and the number of its slot is a small
+//! number that a process shares with nobody who lives.
+//!
+//! The content of the file says which process holds it, as one line of JSON. It is there for people:
+//! the lock alone decides, and on a full disk the content may be empty.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::mem;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, TryLockError as Busy};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::sys::fork::ClosedInChild;
+use crate::sys::{Identity, identity, is_at, lock};
+
+/// What the file of a slot is called, around its number. Not `*.db`, so that no reader takes it for
+/// a metrics file.
+const PREFIX: &str = ".multiprom.slot-";
+const SUFFIX: &str = ".lock";
+/// A process gives up after so many slots that others hold.
+const SLOTS_MAX: u32 = 1 << 16;
+/// How often this process's table is tried while another thread has it, 1 ms apart. In the child of
+/// a fork that other thread may not exist: then the child has no slot.
+const TABLE_ATTEMPTS: u32 = 10;
+
+/// What a process does in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It counts.
+    Worker,
+    /// It starts, watches and ends workers.
+    Master,
+}
+
+impl Role {
+    /// The role of this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Worker, Self::Master].into_iter().find(|role| role.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Master => "master",
+        }
+    }
+}
+
+/// One slot of a directory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slot {
+    /// Its number, from 0.
+    pub number: u32,
+    /// Whether a process holds it, this one or another.
+    pub is_held: bool,
+    /// Whether this process holds it.
+    pub is_own: bool,
+    /// The process that holds it or held it last; none if the file does not say.
+    pub occupant: Option<Occupant>,
+}
+
+/// The process that the content of a slot names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Occupant {
+    /// Its pid, in its own pid namespace.
+    pub pid: u32,
+    /// When it started: clock ticks since the boot; where `/proc` is missing, Unix time in seconds.
+    pub start: u64,
+    /// What its files are named after: the pid, or what a custom process identifier gives.
+    pub identifier: String,
+    /// `worker` or `master`.
+    pub role: String,
+}
+
+/// A slot that this process holds.
+#[derive(Debug)]
+struct Held {
+    /// The directory.
+    home: Identity,
+    number: u32,
+    closed_in_child: ClosedInChild,
+    /// Its lock.
+    file: File,
+    /// The file's, when it was opened.
+    identity: Identity,
+    identifier: String,
+    role: Role,
+}
+
+/// The slots that the process `pid` holds.
+#[derive(Debug)]
+struct Table {
+    pid: u32,
+    held: Vec<Held>,
+}
+
+static TABLE: Mutex<Table> = Mutex::new(Table { pid: 0, held: Vec::new() });
+
+/// This process's table; none if another thread has it for long.
+fn table() -> Option<MutexGuard<'static, Table>> {
+    for attempt in 0..TABLE_ATTEMPTS {
+        if attempt > 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let mut table = match TABLE.try_lock() {
+            Ok(table) => table,
+            Err(Busy::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
+            Err(Busy::WouldBlock) => continue,
+        };
+        if table.pid != process::id() {
+            table.pid = process::id();
+            // `ClosedInChild` has closed these descriptors in this child of a fork: to drop them
+            // would close whatever has their numbers now.
+            table.held.drain(..).for_each(mem::forget);
+        }
+        return Some(table);
+    }
+    None
+}
+
+/// Holds a slot of `directory` for this process, and gives its number. Once held it stays.
+///
+/// The file names the `identifier` and the `role` that were given last; without any, the pid and
+/// `worker`.
+///
+/// # Errors
+///
+/// If the directory or its files cannot be opened or locked, or all slots are held.
+pub(crate) fn hold(
+    directory: &Path,
+    identifier: Option<&OsStr>,
+    role: Option<Role>,
+) -> io::Result<u32> {
+    let home = identity(&fs::metadata(directory)?);
+    let busy = || io::Error::from(io::ErrorKind::WouldBlock);
+    let mut table = table().ok_or_else(busy)?;
+    let identifier = identifier.map(|identifier| identifier.to_string_lossy().into_owned());
+    if let Some(at) = table.held.iter().position(|held| held.home == home) {
+        let held = &mut table.held[at];
+        let path = directory.join(file_name(held.number));
+        if held.is_open() && is_at(&path, held.identity)? {
+            let identifier = identifier.unwrap_or_else(|| held.identifier.clone());
+            let role = role.unwrap_or(held.role);
+            if (held.identifier.as_str(), held.role) != (identifier.as_str(), role) {
+                (held.identifier, held.role) = (identifier, role);
+                held.describe(&path);
+            }
+            return Ok(held.number);
+        }
+        // Somebody has removed the file, or closed the descriptor.
+        table.held.swap_remove(at).give_up();
+    }
+    for number in 0..SLOTS_MAX {
+        let path = directory.join(file_name(number));
+        let file = lock::open_or_create(&path, directory)?;
+        let identity = identity(&file.metadata()?);
+        if !lock::try_lock(&file)? || !is_at(&path, identity)? {
+            continue;
+        }
+        let closed_in_child = ClosedInChild::new(&file);
+        let identifier = identifier.unwrap_or_else(|| process::id().to_string());
+        let role = role.unwrap_or(Role::Worker);
+        let held = Held { home, number, closed_in_child, file, identity, identifier, role };
+        held.describe(&path);
+        table.held.push(held);
+        return Ok(number);
+    }
+    Err(busy())
+}
+
+/// Frees the slot that this process holds in `directory`, if it holds one.
+pub(crate) fn leave(directory: &Path) {
+    if let Ok(metadata) = fs::metadata(directory)
+        && let Some(mut table) = table()
+        && let Some(at) = table.held.iter().position(|held| held.home == identity(&metadata))
+    {
+        table.held.swap_remove(at).give_up();
+    }
+}
+
+/// The slots of `directory`, in order of their numbers.
+///
+/// # Errors
+///
+/// If the directory cannot be listed.
+pub(crate) fn slots(directory: &Path) -> io::Result<Vec<Slot>> {
+    let home = identity(&fs::metadata(directory)?);
+    let mut slots = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let Some(number) = number_of(&entry?.file_name()) else { continue };
+        let path = directory.join(file_name(number));
+        let Some(is_held) = is_held(&path) else { continue };
+        // Looked up for each: another thread may take one meanwhile.
+        let is_own = is_held
+            && table().is_some_and(|table| {
+                table.held.iter().any(|held| (held.home, held.number) == (home, number))
+            });
+        let occupant = fs::read(&path).ok().and_then(|content| Occupant::parse(&content));
+        slots.push(Slot { number, is_held, is_own, occupant });
+    }
+    slots.sort_unstable_by_key(|slot| slot.number);
+    Ok(slots)
+}
+
+/// A slot of `directory` that another process holds; none if there is none.
+///
+/// # Errors
+///
+/// If the directory cannot be listed.
+pub(crate) fn another(directory: &Path) -> io::Result<Option<Slot>> {
+    Ok(slots(directory)?.into_iter().find(|slot| slot.is_held && !slot.is_own))
+}
+
+impl Held {
+    /// Writes into the file at `path` which process holds it.
+    fn describe(&self, path: &Path) {
+        static START: LazyLock<(u32, u64)> = LazyLock::new(|| (process::id(), start()));
+        // The child of a fork has started later than its parent.
+        let start = if START.0 == process::id() { START.1 } else { start() };
+        let content = json!({
+            "pid": process::id(),
+            "start": start,
+            "identifier": self.identifier,
+            "role": self.role.name(),
+        });
+        // The lock counts, not the content: it may be missing on a full disk, or where this process
+        // may lock the file but not write it.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        if let Ok(file) = File::options().write(true).custom_flags(flags).open(path) {
+            let _ = file.set_len(0);
+            let _ = io::Write::write_all(&mut &file, format!("{content}\n").as_bytes());
+        }
+    }
+
+    /// Whether the descriptor is still that of the slot: a program may have closed it, and its number
+    /// may be that of another file by now.
+    fn is_open(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| identity(&metadata) == self.identity)
+    }
+
+    /// Frees the slot.
+    fn give_up(self) {
+        let is_open = self.is_open();
+        drop(self.closed_in_child);
+        if is_open {
+            // Closing alone would not do: a fork in another thread may have copied the descriptor.
+            let _ = self.file.unlock();
+        } else {
+            mem::forget(self.file);
+        }
+    }
+}
+
+impl Occupant {
+    fn parse(content: &[u8]) -> Option<Self> {
+        let content: Value = serde_json::from_slice(content).ok()?;
+        Some(Self {
+            pid: u32::try_from(content["pid"].as_u64()?).ok()?,
+            start: content["start"].as_u64()?,
+            identifier: content["identifier"].as_str()?.to_owned(),
+            role: content["role"].as_str()?.to_owned(),
+        })
+    }
+}
+
+/// Whether a process holds the slot whose file is at `path`; none if there is no such file.
+fn is_held(path: &Path) -> Option<bool> {
+    let file = match lock::open(path) {
+        Ok(file) => file,
+        // Nobody can tell, so that somebody may hold it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Some(true),
+        Err(_) => return None,
+    };
+    // A shared lock, so that two processes that look at once do not take each other for the holder.
+    match file.try_lock_shared() {
+        Ok(()) => Some(false),
+        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => Some(true),
+    }
+}
+
+fn file_name(number: u32) -> String {
+    format!("{PREFIX}{number}{SUFFIX}")
+}
+
+fn number_of(name: &OsStr) -> Option<u32> {
+    name.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
+}
+
+/// When this process started: see [`Occupant::start`].
+fn start() -> u64 {
+    // `pid (name) state …`: the 22nd field. The name may hold blanks and parentheses.
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19));
+    let now = || SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs());
+    ticks.and_then(|ticks| ticks.parse().ok()).unwrap_or_else(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use tempfile::TempDir;
+
+    /// Another process's slot: a lock through a descriptor of its own.
+    fn other(directory: &Path, number: u32) -> File {
+        let file = File::create(directory.join(file_name(number))).unwrap();
+        file.try_lock().unwrap();
+        file
+    }
+
+    #[test]
+    fn the_first_free_slot_is_held_once() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path();
+        let first = other(path, 0);
+        assert_eq!(hold(path, None, None).unwrap(), 1);
+        assert_eq!(hold(path, Some(OsStr::new("w")), Some(Role::Master)).unwrap(), 1);
+        let [theirs, own] = slots(path).unwrap().try_into().unwrap();
+        assert_eq!((theirs.is_held, theirs.is_own, theirs.occupant), (true, false, None));
+        assert_eq!((own.number, own.is_held, own.is_own), (1, true, true));
+        let occupant = own.occupant.unwrap();
+        assert_eq!((occupant.pid, occupant.role.as_str()), (process::id(), "master"));
+        assert_eq!(occupant.identifier, "w");
+        assert!(occupant.start > 0);
+        assert_eq!(another(path).unwrap().unwrap().number, 0);
+        drop(first);
+        assert_eq!(another(path).unwrap(), None);
+        leave(path);
+        assert!(slots(path).unwrap().iter().all(|slot| !slot.is_held));
+        assert_eq!(hold(path, None, None).unwrap(), 0);
+        leave(path);
+    }
+
+    #[test]
+    fn a_slot_whose_file_is_removed_is_taken_anew() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path();
+        assert_eq!(hold(path, None, None).unwrap(), 0);
+        fs::remove_file(path.join(file_name(0))).unwrap();
+        assert_eq!(hold(path, None, None).unwrap(), 0);
+        assert!(slots(path).unwrap()[0].is_own);
+        leave(path);
+    }
+
+    #[test]
+    fn a_directory_keeps_its_slot_when_it_is_renamed() {
+        let directory = TempDir::new().unwrap();
+        let (old, new) = (directory.path().join("old"), directory.path().join("new"));
+        fs::create_dir(&old).unwrap();
+        hold(&old, None, None).unwrap();
+        fs::rename(&old, &new).unwrap();
+        assert!(slots(&new).unwrap()[0].is_own);
+        assert_eq!(hold(&new, None, None).unwrap(), 0);
+        leave(&new);
+    }
+
+    #[test]
+    fn what_is_no_slot_is_passed_over() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path();
+        symlink("elsewhere", path.join(file_name(0))).unwrap();
+        fs::create_dir(path.join(file_name(1))).unwrap();
+        fs::write(path.join(".multiprom.slot-x.lock"), "").unwrap();
+        assert_eq!(slots(path).unwrap(), []);
+        assert!(hold(path, None, None).is_err());
+        assert!(!path.join("elsewhere").exists());
+        assert!(hold(&path.join("gone"), None, None).is_err());
+        leave(&path.join("gone"));
+    }
+
+    #[test]
+    fn any_content_is_read() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path();
+        for content in ["", "{", "[]", "{\"pid\": -1}", "{\"pid\": 1}", "\u{0}"] {
+            fs::write(path.join(file_name(0)), content).unwrap();
+            let [slot] = slots(path).unwrap().try_into().unwrap();
+            assert_eq!((slot.is_held, slot.occupant), (false, None));
+        }
+    }
+}
