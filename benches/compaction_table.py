@@ -111,7 +111,7 @@ def _folds(template: Path, directory: Path) -> list[tuple[str, ...]]:
             _die(template, directory, died)
             time.sleep(REST_SECONDS)
             began = time.perf_counter()
-            done, _ = fold(str(directory), [died])
+            done = fold(str(directory), died)
             times.append(time.perf_counter() - began)
             if done.processes != 1 or done.left_alone:
                 raise SystemExit(f"bench: not folded: {done}")

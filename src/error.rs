@@ -72,12 +72,17 @@ pub enum Reason {
     /// It is too much for a call that must be quick.
     #[error("the archive or the file is large: a scrape will fold it")]
     TooMuch,
+    /// A sum together with that of the archive takes more than the 106 bits that an archive has.
+    #[error("its sums are of a size or precision that the archive cannot hold")]
+    TooPrecise,
     /// The archive would be larger than the format allows.
     #[error("the archive would be too large")]
     TooLarge,
     /// A system call failed.
-    #[error("{message}")]
+    #[error("{}{message}", .code.map(|code| format!("[Errno {code}] ")).unwrap_or_default())]
     Io {
+        /// Its errno, if the system gave one.
+        code: Option<i32>,
         /// What the system said.
         message: String,
     },
@@ -101,16 +106,18 @@ impl Reason {
         match self {
             Self::Held | Self::TooMuch | Self::Io { .. } => Concern::Passing,
             Self::Damaged { .. } | Self::KnownDamage => Concern::Reported,
-            Self::UnknownMagic | Self::NotAnArchive | Self::OtherReaders | Self::TooLarge => {
-                Concern::Lasting
-            }
+            Self::UnknownMagic
+            | Self::NotAnArchive
+            | Self::OtherReaders
+            | Self::TooPrecise
+            | Self::TooLarge => Concern::Lasting,
         }
     }
 }
 
 impl From<io::Error> for Reason {
     fn from(error: io::Error) -> Self {
-        Self::Io { message: message(&error) }
+        Self::Io { code: error.raw_os_error(), message: message(&error) }
     }
 }
 

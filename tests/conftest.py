@@ -77,22 +77,21 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def automatic(monkeypatch: pytest.MonkeyPatch) -> None:
+def automatic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let compaction happen by itself, and at each occasion, however short ago the last was."""
-    from multiprom import compaction
+    from multiprom import _core
 
     monkeypatch.delenv("MULTIPROM_COMPACTION")
-    monkeypatch.setattr(compaction, "_SWEEP_SECONDS", 0.0)
-    monkeypatch.setattr(compaction, "_swept", {})
+    _core.reset_compaction(sweep_seconds=0)
+    yield
+    _core.reset_compaction()
 
 
 @pytest.fixture
-def hooks(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return the module of gunicorn's hooks, which remembers no worker, with a directory named."""
+def hooks(directory: Path) -> Any:
+    """Return the module of gunicorn's hooks, with a directory named."""
     assert directory.is_dir()
-    module = importlib.import_module("multiprom.gunicorn")
-    monkeypatch.setattr(module, "_unfolded", {})
-    return module
+    return importlib.import_module("multiprom.gunicorn")
 
 
 @pytest.fixture

@@ -49,7 +49,6 @@ UPWARD = {
     # What a worker counts is tested with compaction beside it, and the other way round.
     ("src/count/tests.rs", "compact"),
     ("src/compact/tests/support.rs", "text"),
-    ("src/python/value.rs", "multiprom.compaction"),
     ("src/python/value.rs", "multiprom.values"),
 }
 # These are to be split.

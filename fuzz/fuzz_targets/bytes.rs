@@ -20,9 +20,10 @@ fuzz_target!(|input: (u8, Vec<(bool, Vec<u8>)>)| {
         directory.write(process, &bytes);
     }
     let before = directory.samples();
-    let _ = directory.fold(0..files.len());
+    let first = directory.fold(0..files.len());
     assert_same(&before, &directory.samples());
     let again = directory.fold(0..files.len());
-    assert_eq!(again.files_folded, 0, "folded twice: {again:?}");
+    // What the first left alone may go now: sums that were too precise together with other files.
+    assert!(again.files_folded <= first.left_alone.len(), "folded twice: {again:?}");
     assert_same(&before, &directory.samples());
 });

@@ -6,9 +6,9 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use multiprom::compact::compaction::{self, Compaction, Options};
-use multiprom::text::{Escaping, Format, directory_text};
+use multiprom::compact::{self, Compaction, Request};
 use multiprom::scrape::{self, ExponentStyle, SampleOrder};
+use multiprom::text::{Escaping, Format, directory_text};
 use tempfile::TempDir;
 
 /// Values by the names and labels of their samples.
@@ -51,8 +51,7 @@ impl Directory {
         };
         let (format, escaping) = (Format::Prometheus, Escaping::AllowUtf8);
         let (text, _) =
-            directory_text(self.directory.path(), options, None, format, escaping)
-                .unwrap();
+            directory_text(self.directory.path(), options, None, format, escaping).unwrap();
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         let mut values = Samples::new();
         for line in samples {
@@ -65,9 +64,9 @@ impl Directory {
     /// Folds the files of the processes with these numbers.
     pub fn fold(&self, processes: impl Iterator<Item = usize>) -> Compaction {
         let pids: Vec<OsString> = processes.map(|number| number.to_string().into()).collect();
-        let options =
-            Options { named_only: true, wait: Duration::from_secs(1), ..Options::default() };
-        compaction::compact(self.directory.path(), &pids, &options, &[]).unwrap()
+        let wait = Duration::from_secs(1);
+        let request = Request { pids, named_only: true, wait, ..Request::default() };
+        compact::compact(self.directory.path(), &request, &[]).unwrap()
     }
 }
 

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 from typing_extensions import disjoint_base
 
-from multiprom.reports import Left, Report
+from multiprom.reports import Compacted, Report
 
 __all__ = [
     "Owner",
@@ -17,7 +17,9 @@ __all__ = [
     "__version__",
     "compact",
     "directory_text",
+    "fold_dead",
     "hold_slot",
+    "is_automatic",
     "leave",
     "merge_directory",
     "merge_files",
@@ -25,6 +27,7 @@ __all__ = [
     "read_files",
     "remove_gauge_files",
     "remove_leftovers",
+    "reset_compaction",
     "settle_values",
     "slots",
     "tell_dead",
@@ -58,7 +61,11 @@ def merge_files(
 def merge_directory(
     path: str, dialect: tuple[bool, bool], metric_class: type[Metric], sample_class: type[Sample]
 ) -> tuple[list[Metric], list[Report]]:
-    """Merge the files of the directory `path`, in name order; else as `merge_files`."""
+    """Scrape the directory `path`: merge its files, in name order; else as `merge_files`.
+
+    First it writes what this process has counted, and folds what the dead have left if it is time
+    for that.
+    """
 
 def read_files(
     files: Sequence[str], metric_class: type[Metric], sample_class: type[Sample]
@@ -79,7 +86,10 @@ def directory_text(
     dialect: tuple[bool, bool],
     names: AbstractSet[str] | None,
 ) -> tuple[bytes, list[Report]]:
-    """Merge the files of the directory `path` into text, with the GIL released.
+    """Scrape the directory `path`: merge its files into text, with the GIL released.
+
+    First it writes what this process has counted, and folds what the dead have left if it is time
+    for that.
 
     Args:
         path: The directory. One that does not exist has no files.
@@ -97,7 +107,10 @@ def directory_text(
 def read_consistently(
     path: str, merge: Callable[[list[str], list[Report]], _Merged], *, timeout: float = 8.0
 ) -> _Merged:
-    """Give what `merge` makes of the files of the directory `path`: each count is seen once.
+    """Scrape the directory `path` with `merge`, which is given its files: each count is seen once.
+
+    First it writes what this process has counted, and folds what the dead have left if it is time
+    for that.
 
     Args:
         path: The directory. One that does not exist has no files.
@@ -113,38 +126,40 @@ def read_consistently(
         Exception: Whatever `merge` raises; an OSError only if no archive has changed meanwhile.
     """
 
-def compact(
-    path: str,
-    *,
-    pids: Sequence[str],
-    named_only: bool,
-    drop_all: bool,
-    wait_seconds: float,
-    max_files: int | None,
-    max_bytes: int | None,
-    remembers: bool,
-) -> tuple[int, int, int, int, list[Left], bool, bool]:
+def compact(path: str, pids: Sequence[str], drop_all: bool | None, timeout: float) -> Compacted:
     """Fold the files of dead processes in the directory `path`, with the GIL released.
 
     Args:
         path: The directory. One that does not exist has no files.
         pids: Processes that are dead by the word of the caller.
-        named_only: Whether to leave the files of all others unopened.
-        drop_all: Whether to delete the files of dead processes' `all` gauges.
-        wait_seconds: How long to wait for another compaction of the directory to end.
-        max_files: How many files to fold or delete at most; None for all.
-        max_bytes: How many bytes to read at most, of archives, and of files of which anybody can
-            tell that they are a dead process's; None for all.
-        remembers: Whether to pass over what this process has found unfit to be folded before.
-
-    Returns:
-        Processes folded, files folded, files deleted, bytes freed, paths that were left alone and
-        why, whether nothing was done because another compaction is at work, and whether there were
-        more files than `max_files`.
+        drop_all: Whether to delete the files of dead processes' `all` gauges; None for what
+            MULTIPROM_DROP_ALL says.
+        timeout: How many seconds to wait for another compaction of the directory to end. Signals
+            are handled meanwhile.
 
     Raises:
-        ValueError: `wait_seconds` is negative, or no number.
         OSError: The directory could not be locked or listed.
+        BaseException: Whatever a signal handler raises.
+    """
+
+def fold_dead(path: str, pid: str) -> Compacted:
+    """Fold the files of a process that has just been reaped, and of those not folded before.
+
+    Does nothing with MULTIPROM_COMPACTION=off, and waits at most 50 ms for another compaction. Logs
+    once for each reason what stays until somebody does something.
+
+    Raises:
+        OSError: The directory could not be locked or listed.
+    """
+
+def is_automatic() -> bool:
+    """Say whether MULTIPROM_COMPACTION lets files be folded without being asked for."""
+
+def reset_compaction(sweep_seconds: float = 5.0) -> None:
+    """Forget earlier sweeps, deaths and warnings, and set how often to sweep: for tests.
+
+    Raises:
+        ValueError: `sweep_seconds` is negative, or no number.
     """
 
 def remove_leftovers(path: str, wait_seconds: float) -> tuple[int, str | None]:

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
-from multiprom import _core, compaction, environment, reports
+from multiprom import _core, environment, reports
 from multiprom.stock import bind, is_genuine, original, replaces
 
 if TYPE_CHECKING:
@@ -127,8 +127,6 @@ class MultiProcessCollector(StockCollector):
 
         """
         path = os.fsdecode(self._path)
-        _core.settle_values()
-        compaction.sweep(path, scrapes=True)
         if reads_directory(self, calling="collect"):
             metrics, left_out = _core.merge_directory(path, DIALECT, Metric, Sample)
             reports.report(left_out, directory=path)

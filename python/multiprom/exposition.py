@@ -18,7 +18,7 @@ from prometheus_client import exposition as stock_exposition
 from prometheus_client.openmetrics import exposition as stock_openmetrics
 from prometheus_client.registry import REGISTRY
 
-from multiprom import _core, compaction, reports
+from multiprom import _core, reports
 from multiprom.collector import DIALECT, reads_directory
 from multiprom.registries import Metrics, content_of
 from multiprom.stock import bind, has_parameter, is_genuine, original, replaces
@@ -99,7 +99,6 @@ def _text(
     content = content_of(registry) if escaping in _ESCAPINGS else None
     if content is None or not content.reads_files():
         return encoder(registry)
-    _core.settle_values()
     parts = []
     if content.first:
         parts.append(encoder(Metrics(content.first)))
@@ -109,7 +108,6 @@ def _text(
             continue
         for collector in collectors:
             path = os.fsdecode(collector._path)  # noqa: SLF001
-            compaction.sweep(path, scrapes=True)
             names = content.names
             text, left_out = _core.directory_text(path, openmetrics, escaping, DIALECT, names)
             reports.report(left_out, directory=path)

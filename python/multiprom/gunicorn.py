@@ -69,11 +69,6 @@ _PRIVATE_VARIABLE = "MULTIPROM_PRIVATE_DIR"
 
 _MULTIPROCESS = "prometheus_client.multiprocess"
 
-# Workers that died and whose files are not folded yet: only the hook knows that they are dead if
-# they wrote with prometheus_client's own code. Single operations on a dictionary need no lock.
-_unfolded: dict[int, None] = {}
-_UNFOLDED_MAX = 1024
-
 
 def child_exit(server: Any, worker: Any) -> None:
     """Mark a worker that has just exited as dead: gunicorn's ``child_exit`` hook.
@@ -116,7 +111,7 @@ def on_starting(server: Any) -> None:
     """
     try:
         path = _directory_in_environment()
-        if not path or not compaction.is_automatic():
+        if not path or not _core.is_automatic():
             return
         log = _log_of(server)
         # The new master of an upgrade knows the old one, whose workers may hold nothing just now.
@@ -203,18 +198,7 @@ def _mark_dead(server: Any, worker: Any) -> None:
 
 def _fold(server: Any, pid: Any) -> None:
     try:
-        if not compaction.is_automatic():
-            return
-        if isinstance(pid, int):
-            _unfolded[pid] = None
-        for oldest in list(_unfolded)[:-_UNFOLDED_MAX]:
-            _unfolded.pop(oldest, None)
-        # Who has the pid of a dead worker now may go on in its files.
-        pids = [found for found in list(_unfolded) if found != pid and not _is_in_use(found)]
-        done, is_complete = compaction.fold(_directory_in_environment(), [str(pid), *pids])
-        if is_complete:
-            for found in [pid, *pids]:
-                _unfolded.pop(found, None)
+        done = compaction.fold(_directory_in_environment(), pid)
     except Exception as error:  # noqa: BLE001 - as above; the files stay, and count
         with contextlib.suppress(Exception):
             _log_of(server).warning("could not fold the files of worker %s: %s", pid, _told(error))
@@ -223,18 +207,6 @@ def _fold(server: Any, pid: Any) -> None:
             text = "left %d files of dead workers alone, such as %r: %s"
             with contextlib.suppress(Exception):
                 _log_of(server).debug(text, len(done.left_alone), *done.left_alone[0])
-
-
-def _is_in_use(pid: int) -> bool:
-    """Say whether there is a process of that pid: any, not only one of this server."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        # Another user's.
-        pass
-    return True
 
 
 def _told(error: Exception) -> str:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 Report: TypeAlias = tuple[str, int | None, str, int, bool]
 """As the core gives it: path, offset, reason, entries, and whether it is no metrics file at all."""
 
-Left: TypeAlias = tuple[str, str, str]
-"""A file that compaction left alone, as the core gives it: path, reason, and whether the reason is
-`passing`, `reported` by every scrape, or `lasting`, so that somebody should hear of it."""
+Compacted: TypeAlias = tuple[int, int, int, int, list[tuple[str, str]], bool]
+"""What compaction did, as the core gives it: processes, files folded, files deleted, bytes freed,
+paths that were left alone and why, and whether another compaction was at work all the time."""
 
 _Key = TypeVar("_Key")
 

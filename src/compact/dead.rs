@@ -1,4 +1,4 @@
-//! Tells the files of dead processes from those of the living.
+//! Selects the files of dead processes: tells them from those of the living, and locks them.
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::compact::run::{Budget, Request};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::error::Reason;
-use crate::format::{self, HEADER_SIZE, MAGIC_STOCK, MAGIC_WRITER};
+use crate::format::{self, FileName, HEADER_SIZE, MAGIC_STOCK, MAGIC_WRITER};
 use crate::store::read_at;
 use crate::sys::lock::Locked;
 
@@ -53,37 +54,38 @@ impl Dead {
     }
 }
 
-/// Files that were claimed and given back, by device, inode and the time of their last change, also
-/// of their permissions: most are damaged for good, and to read them all in each sweep would take
-/// longer and longer.
-static GIVEN_BACK: Mutex<BTreeSet<Given>> = Mutex::new(BTreeSet::new());
-type Given = (u64, u64, i64, i64);
+/// What tells a file in one state from the same file after any change, also of its permissions:
+/// device, inode and `ctime`.
+type State = (u64, u64, i64, i64);
+/// Files that could not be folded as they are. Most are damaged for good: to read all of them in each
+/// sweep would take longer and longer.
+static UNFIT: Mutex<BTreeSet<State>> = Mutex::new(BTreeSet::new());
+/// How many of them are remembered; then all are forgotten, and tried once more.
+const UNFIT_MAX: usize = 10_000;
 /// How long a writer may take from the creation of its file to the header.
 const HEADER_WAIT: Duration = Duration::from_secs(60);
-/// So many are remembered; then all are tried once more.
-const GIVEN_BACK_MAX: usize = 10_000;
 
 /// Remembers that a file cannot be folded as it is.
 pub(crate) fn remember(metadata: &Metadata) {
-    if let Some(mut given_back) = given_back() {
-        if given_back.len() >= GIVEN_BACK_MAX {
-            given_back.clear();
+    if let Some(mut unfit) = unfit() {
+        if unfit.len() >= UNFIT_MAX {
+            unfit.clear();
         }
-        given_back.insert(given(metadata));
+        unfit.insert(state(metadata));
     }
 }
 
-/// Whether a file is as it was when it was given back.
+/// Whether a file is as it was when it could not be folded.
 pub(crate) fn is_remembered(metadata: &Metadata) -> bool {
-    given_back().is_some_and(|given_back| given_back.contains(&given(metadata)))
+    unfit().is_some_and(|unfit| unfit.contains(&state(metadata)))
 }
 
-/// None if another thread is at it; or was, when this process was forked.
-fn given_back() -> Option<MutexGuard<'static, BTreeSet<Given>>> {
-    GIVEN_BACK.try_lock().ok()
+/// None if another thread has it; or had it when this process was forked, and then for good.
+fn unfit() -> Option<MutexGuard<'static, BTreeSet<State>>> {
+    UNFIT.try_lock().ok()
 }
 
-fn given(metadata: &Metadata) -> Given {
+fn state(metadata: &Metadata) -> State {
     (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
 }
 
@@ -94,62 +96,94 @@ fn is_old(metadata: &Metadata) -> bool {
     age.is_some_and(|age| age >= HEADER_WAIT)
 }
 
-/// Whose a file is.
+/// What became of the selection of a file.
 #[derive(Debug)]
-pub(crate) enum Claim {
-    /// A dead process's, and locked now.
+pub(crate) enum Selected {
+    /// It is a dead process's, and locked now.
     Dead(Dead),
-    /// A living one's, or nobody knows.
+    /// It is a living process's, or no caller has named its process, or it is an archive.
     Other,
+    /// The call has had as many files as the request allows.
+    BeyondBudget,
     /// It looks like a dead process's but must be left alone.
     LeftAlone(Reason),
 }
 
-/// Claims the file at `path`, if its process is dead: for multiprom's files the lock tells, for
-/// those of `prometheus_client`, which nobody locks, the caller must know and have named it.
+/// Takes the file at `path`, if its process is dead and the request allows one more file.
 ///
-/// `remembers` leaves out what was given back before.
-pub(crate) fn claim<C: Checkpoint>(
+/// The lock of a file of multiprom's tells whether its process lives. Nobody locks the files of
+/// `prometheus_client`: of these the request must name the process.
+///
+/// The error is that no file can be opened just now, neither this one nor another.
+pub(crate) fn select<C: Checkpoint>(
+    disk: &mut Disk<C>,
+    path: &Path,
+    request: &Request,
+    budget: &mut Budget,
+) -> io::Result<Selected> {
+    let name = FileName::of_path(path).filter(|name| !name.is_archive());
+    let Some(FileName { pid, .. }) = name else { return Ok(Selected::Other) };
+    let is_named = request.pids.iter().any(|named| named == pid);
+    if request.named_only && !is_named {
+        return Ok(Selected::Other);
+    }
+    if budget.files == 0 {
+        return Ok(Selected::BeyondBudget);
+    }
+    match take(disk, path, is_named, request.skips_known) {
+        Ok(Selected::Dead(dead)) => {
+            budget.files -= 1;
+            Ok(Selected::Dead(dead))
+        }
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            Err(error)
+        }
+        Err(error) => Ok(Selected::LeftAlone(error.into())),
+        selected => selected,
+    }
+}
+
+fn take<C: Checkpoint>(
     disk: &mut Disk<C>,
     path: &Path,
     is_named: bool,
-    remembers: bool,
-) -> io::Result<Claim> {
+    skips_known: bool,
+) -> io::Result<Selected> {
     let (file, metadata) = match disk.open(Step::OpenDead, path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Claim::Other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Selected::Other),
         result => result?,
     };
-    if !metadata.is_file() || remembers && is_remembered(&metadata) {
-        return Ok(Claim::Other);
+    if !metadata.is_file() || skips_known && is_remembered(&metadata) {
+        return Ok(Selected::Other);
     }
     let mut header = [0; HEADER_SIZE];
     read_at(&file, &mut header, 0)?;
-    if let Some(claim) = refusal(&header, &metadata, is_named) {
-        return Ok(claim);
+    if let Some(refused) = refusal(&header, &metadata, is_named) {
+        return Ok(refused);
     }
     let Some(file) = disk.lock(Step::LockDead, file, path)? else {
-        return Ok(if is_named { Claim::LeftAlone(Reason::Held) } else { Claim::Other });
+        return Ok(if is_named { Selected::LeftAlone(Reason::Held) } else { Selected::Other });
     };
-    // As it is now that nobody can change it: its writer may have died just now, or have handed it
-    // over to prometheus_client.
+    // Read again now that the lock keeps it as it is: before, its writer may have died, or have
+    // handed the file over to `prometheus_client`.
     let metadata = file.metadata()?;
     read_at(&file, &mut header, 0)?;
-    if let Some(claim) = refusal(&header, &metadata, is_named) {
-        return Ok(claim);
+    if let Some(refused) = refusal(&header, &metadata, is_named) {
+        return Ok(refused);
     }
     let used = format::parse_used(&header).unwrap_or_default();
     let is_ours = format::parse_magic(&header) == Some(MAGIC_WRITER);
-    Ok(Claim::Dead(Dead { path: path.to_owned(), file, metadata, is_ours, used }))
+    Ok(Selected::Dead(Dead { path: path.to_owned(), file, metadata, is_ours, used }))
 }
 
-/// Why a file with this header is not a dead process's, or none that can be folded.
-fn refusal(header: &[u8], metadata: &Metadata, is_named: bool) -> Option<Claim> {
+/// Why a file with this header is not taken; none if it is.
+fn refusal(header: &[u8], metadata: &Metadata, is_named: bool) -> Option<Selected> {
     match format::parse_magic(header) {
         Some(MAGIC_WRITER) => None,
         // Without entries its writer was killed before it could write a header, or is about to.
         Some(MAGIC_STOCK) if is_named || has_no_entries(header) && is_old(metadata) => None,
-        Some(MAGIC_STOCK) => Some(Claim::Other),
-        _ => Some(Claim::LeftAlone(Reason::UnknownMagic)),
+        Some(MAGIC_STOCK) => Some(Selected::Other),
+        _ => Some(Selected::LeftAlone(Reason::UnknownMagic)),
     }
 }
 

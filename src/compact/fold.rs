@@ -1,12 +1,10 @@
 //! What several files of one kind hold, as the bytes of an archive.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, Read, Write};
-use std::path::PathBuf;
+use std::path::Path;
 
-use crate::error::{Damage, Error, Reason, Result, message};
-use crate::float::ExactSum;
+use crate::error::{Error, Reason, Result};
 use crate::format::{self, Entry, HEADER_SIZE, Key, MAGIC_ARCHIVE};
 use crate::kind::{Kind, MetricType};
 use crate::scrape::{AnyColumn, Cursor, Entries, Table};
@@ -15,25 +13,6 @@ use crate::store::{Outcome, Reader, Skipped};
 /// Few system calls, and little memory.
 const WRITTEN_AT_ONCE: usize = 256 << 10;
 
-/// What is wrong with a file that is not folded.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Unsound {
-    /// Where in the file.
-    pub(crate) offset: Option<u64>,
-    /// What.
-    pub(crate) damage: Damage,
-}
-
-impl From<Unsound> for Reason {
-    fn from(Unsound { offset, damage }: Unsound) -> Self {
-        match damage {
-            // That may pass.
-            Damage::Unreadable { message } => Self::Io { message },
-            damage => Self::Damaged { offset, damage },
-        }
-    }
-}
-
 /// Files of one kind under way into an archive.
 #[derive(Debug)]
 pub(crate) struct Fold {
@@ -41,28 +20,21 @@ pub(crate) struct Fold {
     table: Table,
     metric_type: MetricType,
     reader: Reader,
-    /// The sums that do not fit a pair without loss, by key.
-    exact: HashMap<Box<[u8]>, ExactSum>,
 }
 
 impl Fold {
     /// Nothing of this kind.
     #[must_use]
     pub(crate) fn new(kind: Kind<'_>) -> Self {
-        Self {
-            table: Table::new(kind),
-            metric_type: kind.metric_type,
-            reader: Reader::default(),
-            exact: HashMap::new(),
-        }
+        Self { table: Table::new(kind), metric_type: kind.metric_type, reader: Reader::default() }
     }
 
     /// Whether all of a file is sound, which nobody writes to.
     ///
     /// Of a damaged one the valid prefix counts in every scrape, and a damaged key is reported by
     /// every scrape. Both would end with the file, so it stays.
-    pub(crate) fn check(&mut self, file: impl Read) -> Result<(), Unsound> {
-        let Self { table, reader, metric_type, .. } = self;
+    pub(crate) fn check(&mut self, file: impl Read) -> Result<(), Reason> {
+        let Self { table, reader, metric_type } = self;
         let mut cursor = Cursor::default();
         let mut first = None;
         let outcome = reader.read_entries(file, |offset, entry| {
@@ -70,51 +42,32 @@ impl Fold {
                 return;
             }
             let damage = Key::check(entry.key, *metric_type).err();
-            first = damage.map(|damage| Unsound { offset: Some(offset), damage });
+            first = damage.map(|damage| Reason::Damaged { offset: Some(offset), damage });
         });
-        match outcome {
-            Ok(Outcome::Complete) => first.map_or(Ok(()), Err),
-            Ok(Outcome::Damaged { offset, damage }) => Err(Unsound { offset, damage }),
-            Ok(Outcome::Vanished) => Ok(()),
-            Err(error) => {
-                let damage = Damage::Unreadable { message: message(&error) };
-                Err(Unsound { offset: None, damage })
-            }
+        match outcome? {
+            Outcome::Complete => first.map_or(Ok(()), Err),
+            Outcome::Damaged { offset, damage } => Err(Reason::Damaged { offset, damage }),
+            Outcome::Vanished => Ok(()),
         }
     }
 
-    /// Adds a file that was checked. After an error this is of no use any more.
-    pub(crate) fn add(&mut self, file: impl Read, is_archive: bool) -> io::Result<()> {
-        let entries = Checked { reader: &mut self.reader, file, is_archive };
+    /// Adds the file at `path`, which was checked. After an error this is of no use any more.
+    pub(crate) fn add(&mut self, path: &Path, file: impl Read, is_archive: bool) -> io::Result<()> {
+        let entries = Checked { reader: &mut self.reader, path, file, is_archive };
         // Its place and its process matter only for rules that are never folded.
         match self.table.read(entries, OsStr::new(""), 0, &mut Skipped::default()) {
             Ok(Outcome::Complete) => Ok(()),
-            Ok(_) => Err(changed()),
+            // It is locked, or an archive: nobody may write to it.
+            Ok(_) => Err(io::Error::other("the file was changed while it was read")),
             Err(Error::Io { source, .. }) => Err(source),
             Err(error) => Err(io::Error::other(error)),
         }
     }
 
-    /// Whether some sum lost bits, so that all that was added must be recounted, in the same order.
+    /// Whether some sum has lost bits: as a pair it is not what scrapes of the files show.
     #[must_use]
     pub(crate) fn is_lossy(&self) -> bool {
         matches!(&self.table.column, AnyColumn::Sums(sums) if sums.lossy.contains(&true))
-    }
-
-    /// Recounts a file that was added.
-    pub(crate) fn recount(&mut self, file: impl Read, is_archive: bool) -> io::Result<()> {
-        let AnyColumn::Sums(sums) = &self.table.column else { return Ok(()) };
-        if self.exact.is_empty() {
-            let lossy = self.table.keys().zip(&sums.lossy).filter(|(_, lossy)| **lossy);
-            self.exact.extend(lossy.map(|(key, _)| (key.into(), ExactSum::default())));
-        }
-        let exact = &mut self.exact;
-        let outcome = self.reader.read_entries(file, |_, entry| {
-            if let Some(sum) = exact.get_mut(entry.key) {
-                sum.add_pair(entry.value, if is_archive { entry.timestamp } else { 0.0 });
-            }
-        })?;
-        if outcome == Outcome::Complete { Ok(()) } else { Err(changed()) }
     }
 
     /// The size of the archive without its journal; none if it is larger than a file can be.
@@ -131,10 +84,7 @@ impl Fold {
         archive.write_all(&MAGIC_ARCHIVE)?;
         for (number, key) in self.table.keys().enumerate() {
             let (value, timestamp) = match &self.table.column {
-                AnyColumn::Sums(sums) => match self.exact.get(key) {
-                    Some(exact) => exact.pair(),
-                    None => sums.sums[number].pair(),
-                },
+                AnyColumn::Sums(sums) => sums.sums[number].pair(),
                 AnyColumn::Minima(minima) => (minima.values[number], 0.0),
                 AnyColumn::Maxima(maxima) => (maxima.values[number], 0.0),
                 AnyColumn::MostRecent(column) => {
@@ -155,6 +105,7 @@ impl Fold {
 /// The entries of a file that was checked.
 struct Checked<'a, R> {
     reader: &'a mut Reader,
+    path: &'a Path,
     file: R,
     is_archive: bool,
 }
@@ -165,14 +116,9 @@ impl<R: Read> Entries for Checked<'_, R> {
     }
 
     fn read(self, visit: impl FnMut(u64, Entry<'_>)) -> Result<Outcome> {
-        let io_error = |source| Error::Io { path: PathBuf::new(), source };
+        let io_error = |source| Error::Io { path: self.path.to_owned(), source };
         self.reader.read_entries(self.file, visit).map_err(io_error)
     }
-}
-
-/// Somebody writes to a file that is locked, or to an archive.
-fn changed() -> io::Error {
-    io::Error::other("the file was changed while it was read")
 }
 
 #[cfg(test)]
@@ -190,17 +136,12 @@ mod tests {
 
     fn folded(kind: Kind<'_>, archive: Option<&[u8]>, files: &[Vec<u8>]) -> Vec<u8> {
         let mut fold = Fold::new(kind);
-        let all = || {
-            let files = files.iter().map(|bytes| (&bytes[..], false));
-            archive.into_iter().map(|bytes| (bytes, true)).chain(files)
-        };
-        for (bytes, is_archive) in all() {
+        let files = files.iter().map(|bytes| (&bytes[..], false));
+        for (bytes, is_archive) in archive.into_iter().map(|bytes| (bytes, true)).chain(files) {
             fold.check(bytes).unwrap();
-            fold.add(bytes, is_archive).unwrap();
+            fold.add(Path::new("counter_1.db"), bytes, is_archive).unwrap();
         }
-        if fold.is_lossy() {
-            all().for_each(|(bytes, is_archive)| fold.recount(bytes, is_archive).unwrap());
-        }
+        assert!(!fold.is_lossy());
         finish(&fold)
     }
 
@@ -249,24 +190,37 @@ mod tests {
         }
     }
 
+    fn one_series(values: &[f64]) -> Vec<Vec<u8>> {
+        values.iter().map(|value| file(None, &[entry(&key("f"), *value, 0.0)])).collect()
+    }
+
+    /// `Summary.observe(float("inf"))` must not keep a file for ever.
     #[test]
-    fn what_a_pair_cannot_hold_is_recounted() {
-        let values = |values: &[f64]| {
-            values.iter().map(|value| file(None, &[entry(&key("f"), *value, 0.0)])).collect()
-        };
-        for (given, expected) in [
-            (&[1e305, 1.0, -1e305][..], (1.0, 0.0)),
-            (&[1e308, 1e308, -1e308], (f64::INFINITY, 0.0)),
-            (&[f64::INFINITY, 1.0], (f64::INFINITY, 0.0)),
-        ] {
-            let files: Vec<_> = values(given);
-            assert_eq!(
-                content(&folded(COUNTER, None, &files)),
-                [(key("f"), expected.0, expected.1)]
-            );
+    fn infinity_and_nan_are_folded() {
+        let infinity = f64::INFINITY;
+        for (given, expected) in
+            [(&[infinity, 1.0, 0.1][..], infinity), (&[0.1, 0.2, -infinity], -infinity)]
+        {
+            let archive = folded(COUNTER, None, &one_series(given));
+            assert_eq!(content(&archive), [(key("f"), expected, 0.0)]);
+            let archive = folded(COUNTER, Some(&archive), &one_series(&[0.1]));
+            assert_eq!(content(&archive), [(key("f"), expected, 0.0)]);
         }
-        let nan = content(&folded(COUNTER, None, &values(&[f64::NAN, 1.0])));
-        assert!(nan[0].1.is_nan() && nan[0].2 == 0.0);
+        for values in [[f64::NAN, 1.0], [infinity, -infinity]] {
+            let archive = content(&folded(COUNTER, None, &one_series(&values)));
+            assert!(archive[0].1.is_nan() && archive[0].2 == 0.0);
+        }
+    }
+
+    #[test]
+    fn finite_sums_that_lose_bits_are_found_out() {
+        for values in [&[1e305, 1.0, -1e305][..], &[1e308, 1e308], &[1.0, 1e-20, 1e-40]] {
+            let mut fold = Fold::new(COUNTER);
+            for bytes in one_series(values) {
+                fold.add(Path::new("counter_1.db"), &bytes[..], false).unwrap();
+            }
+            assert!(fold.is_lossy(), "{values:?}");
+        }
     }
 
     #[test]
@@ -276,14 +230,18 @@ mod tests {
         let mut fold = Fold::new(COUNTER);
         let sound = file(None, std::slice::from_ref(&good));
         fold.check(&sound[..]).unwrap();
-        fold.add(&sound[..], false).unwrap();
+        fold.add(Path::new("counter_1.db"), &sound[..], false).unwrap();
         for (bytes, offset) in [
             (file(None, &[good.clone(), bad.clone()]), HEADER_SIZE + good.len()),
             (file(None, &[bad.clone(), good.clone()]), HEADER_SIZE),
             (file(Some(1000), std::slice::from_ref(&good)), HEADER_SIZE + good.len()),
             (file(None, &[good.clone(), vec![0; 8]]), HEADER_SIZE + good.len()),
         ] {
-            assert_eq!(fold.check(&bytes[..]).unwrap_err().offset, Some(offset as u64));
+            let reason = fold.check(&bytes[..]).unwrap_err();
+            assert!(
+                matches!(reason, Reason::Damaged { offset: Some(at), .. } if at == offset as u64),
+                "{reason:?}"
+            );
         }
         assert_eq!(content(&finish(&fold)), [(key("a"), 1.0, 0.0)]);
     }

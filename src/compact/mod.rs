@@ -1,12 +1,25 @@
-//! Dead files to one archive.
+//! Dead files to one archive for each kind.
+//!
+//! An [`Occasion`] says why a directory is compacted now, and with that whose files a call may take,
+//! how many, and how long it waits: the [`Request`]. A call locks the directory (`run`) and goes kind
+//! by kind (`kind`): select files of the dead (`select`, `dead`), fold them (`fold`), commit the new
+//! archive, delete what it has absorbed (`spent`). Each stage returns what it has done. Every system
+//! call on the way is a named step (`steps`), so that tests can stop before each.
+//!
+//! `docs/compaction.md` has the protocol, and why no count is ever lost or seen twice.
 
-pub mod compaction;
 pub(crate) mod dead;
-pub(crate) mod fold;
-pub(crate) mod kind;
+mod fold;
+mod kind;
 pub mod leftovers;
+mod occasion;
 pub(crate) mod run;
+mod select;
+mod spent;
 pub(crate) mod steps;
+
+pub use occasion::{Occasion, news, reset};
+pub use run::{Compaction, LeftAlone, Request, compact};
 
 #[cfg(test)]
 pub(crate) mod tests;

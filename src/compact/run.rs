@@ -1,42 +1,85 @@
-//! One call of compaction: what it shall do, what it has done, and whose files it may take.
+//! One call of compaction: the directory is locked, and each kind of file is compacted.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::compact::dead::{self, Claim, Dead};
-use crate::compact::steps::{Checkpoint, Disk, Step};
-use crate::error::Reason;
+use crate::compact::dead::{self, Dead, Selected};
+use crate::compact::kind;
+use crate::compact::steps::{Checkpoint, Disk, Step, Unchecked};
+use crate::error::{Error, Reason, Result};
 use crate::format::FileName;
+use crate::kind::Kind;
+use crate::store::{identity_at, is_absence, list_directory};
+use crate::sys::Identity;
 use crate::sys::lock::{self, Locked};
 
-/// What to compact.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Only the files of the processes that are named; else of all that are found dead.
+/// What a call may do.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Processes that are dead by the word of the caller.
+    pub pids: Vec<OsString>,
+    /// Whether to open only the files of the processes that are named.
     pub named_only: bool,
     /// Whether to delete the files of dead processes' `all` gauges, which are kept else.
     pub drop_all: bool,
     /// How long to wait for another compaction of the directory to end.
     pub wait: Duration,
-    /// So many files at most; the next call goes on.
-    pub max_files: Option<usize>,
-    /// How many bytes of archives and files to read at most, which takes some 5 ms for a MiB. Files of
-    /// `prometheus_client`'s writer are folded all the same: nobody else will know that they are a
-    /// dead process's.
-    pub max_bytes: Option<u64>,
+    /// How many files to fold or delete at most; the next call goes on.
+    pub max_files: usize,
+    /// How many bytes of archives and files to read at most, which takes some 5 ms for a MiB. Files
+    /// of `prometheus_client`'s writer are folded all the same: only this caller knows that their
+    /// process is dead.
+    pub max_bytes: u64,
     /// Whether to pass over files that this process has found unfit to be folded before.
-    pub remembers: bool,
+    pub skips_known: bool,
+}
+
+impl Default for Request {
+    /// All files of the dead, without waiting.
+    fn default() -> Self {
+        Self {
+            pids: Vec::new(),
+            named_only: false,
+            drop_all: false,
+            wait: Duration::ZERO,
+            max_files: usize::MAX,
+            max_bytes: u64::MAX,
+            skips_known: false,
+        }
+    }
+}
+
+/// What may still be done of a request.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// How many files may still be folded or deleted.
+    pub(crate) files: usize,
+    /// How many bytes may still be read.
+    pub(crate) bytes: u64,
+}
+
+impl Budget {
+    /// Takes `bytes`; false if there are not as many.
+    pub(crate) fn take_bytes(&mut self, bytes: u64) -> bool {
+        let left = self.bytes.checked_sub(bytes);
+        self.bytes = left.unwrap_or(self.bytes);
+        left.is_some()
+    }
+
+    /// Gives back what was taken for so many files.
+    pub(crate) fn return_files(&mut self, files: usize) {
+        self.files = self.files.saturating_add(files);
+    }
 }
 
 /// What was done.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Compaction {
-    /// How many processes had files that were folded.
-    pub processes: usize,
+    /// The processes that had files that were folded.
+    pub processes: BTreeSet<OsString>,
     /// How many files were folded into archives.
     pub files_folded: usize,
     /// How many were deleted without being folded: of live gauges, empty ones, and dropped ones.
@@ -45,10 +88,28 @@ pub struct Compaction {
     pub bytes_freed: u64,
     /// What had to be left alone.
     pub left_alone: Vec<LeftAlone>,
-    /// Whether there were more files than the call may take.
+    /// Whether there were more files than the request allows.
     pub is_cut_short: bool,
     /// Whether nothing was done because another compaction is at work.
     pub busy: bool,
+}
+
+impl Compaction {
+    /// Adds what was done besides.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.processes.extend(other.processes);
+        self.files_folded += other.files_folded;
+        self.files_deleted += other.files_deleted;
+        self.bytes_freed += other.bytes_freed;
+        self.left_alone.extend(other.left_alone);
+        self.is_cut_short |= other.is_cut_short;
+        self.busy |= other.busy;
+    }
+
+    /// Adds that the file at `path` was left alone.
+    pub(crate) fn leave_alone(&mut self, path: &Path, reason: impl Into<Reason>) {
+        self.left_alone.push(left_alone(path, reason));
+    }
 }
 
 /// A file that had to be left alone, with all that it counts.
@@ -60,44 +121,79 @@ pub struct LeftAlone {
     pub reason: Reason,
 }
 
-/// One call under way.
-pub(crate) struct Run<'a, C> {
-    pub(crate) disk: &'a mut Disk<C>,
-    directory: &'a Path,
-    lock: &'a Locked,
-    pids: &'a [OsString],
-    options: &'a Options,
-    pub(crate) done: Compaction,
-    processes: HashSet<OsString>,
-    /// How many bytes may still be read.
-    bytes_left: u64,
-    /// How many files may still be claimed.
-    files_left: usize,
+/// The note that a file was left alone.
+pub(crate) fn left_alone(path: &Path, reason: impl Into<Reason>) -> LeftAlone {
+    LeftAlone { path: path.to_owned(), reason: reason.into() }
 }
 
-impl<'a, C: Checkpoint> Run<'a, C> {
-    /// The beginning of a call on a directory that is locked.
-    pub(crate) fn new(
-        disk: &'a mut Disk<C>,
-        directory: &'a Path,
-        lock: &'a Locked,
-        pids: &'a [OsString],
-        options: &'a Options,
-    ) -> Self {
-        Self {
-            disk,
-            directory,
-            lock,
-            pids,
-            options,
-            done: Compaction::default(),
-            processes: HashSet::new(),
-            bytes_left: options.max_bytes.unwrap_or(u64::MAX),
-            files_left: options.max_files.unwrap_or(usize::MAX),
+/// Folds the files of dead processes in the directory `path`, but for those among `own`, which this
+/// process has open.
+///
+/// A process is dead that wrote with multiprom and does not hold its file any more, or that the
+/// request names, unless somebody holds its file. A directory that is not there has no files.
+///
+/// # Errors
+///
+/// If the directory cannot be locked or listed. Whatever happens to single files is in the result.
+pub fn compact(path: &Path, request: &Request, own: &[Identity]) -> Result<Compaction> {
+    if request.pids.is_empty() && !has_others(path, own) {
+        return Ok(Compaction::default());
+    }
+    compact_on(&mut Disk { checkpoint: Unchecked }, path, request)
+}
+
+/// Whether the directory `path` has files that are not among `own`: else nothing can be folded there,
+/// and not even a lock file is needed.
+fn has_others(path: &Path, own: &[Identity]) -> bool {
+    let is_own = |file: &Path| {
+        identity_at(file).is_ok_and(|found| found.is_some_and(|found| own.contains(&found)))
+    };
+    // Where the directory cannot be listed, the compaction fails and says why.
+    !list_directory(path)
+        .is_ok_and(|listing| listing.files.iter().all(|file| is_own(file.as_path())))
+}
+
+pub(crate) fn compact_on<C: Checkpoint>(
+    disk: &mut Disk<C>,
+    path: &Path,
+    request: &Request,
+) -> Result<Compaction> {
+    let lock = match disk.lock_directory(path, request.wait) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return Ok(Compaction { busy: true, ..Compaction::default() }),
+        Err(error) if is_absence(&error) => return Ok(Compaction::default()),
+        Err(source) => return Err(Error::Io { path: lock::path(path), source }),
+    };
+    let listing = list_directory(path)?;
+    let mut call = Call {
+        disk,
+        directory: path,
+        lock: &lock,
+        request,
+        budget: Budget { files: request.max_files, bytes: request.max_bytes },
+    };
+    let mut done = Compaction::default();
+    for (kind, files) in by_kind(&listing.files) {
+        if kind.is_foldable() {
+            done.add(kind::compact(&mut call, kind, files));
+        } else if kind.is_live() || request.drop_all {
+            done.add(delete_dead(&mut call, files));
         }
     }
+    Ok(done)
+}
 
-    /// Fails if the directory may be another's by now: somebody has deleted the lock file.
+/// What all stages of one call need. What they have done they return.
+pub(crate) struct Call<'a, C> {
+    pub(crate) disk: &'a mut Disk<C>,
+    pub(crate) directory: &'a Path,
+    lock: &'a Locked,
+    pub(crate) request: &'a Request,
+    pub(crate) budget: Budget,
+}
+
+impl<C: Checkpoint> Call<'_, C> {
+    /// Fails if somebody has deleted the lock file: another compaction may have locked a new one.
     pub(crate) fn check_lock(&self) -> io::Result<()> {
         if self.lock.is_at(&lock::path(self.directory))? {
             return Ok(());
@@ -105,108 +201,57 @@ impl<'a, C: Checkpoint> Run<'a, C> {
         Err(io::Error::other(format!("{} was deleted while it was locked", lock::LOCK_FILE)))
     }
 
-    /// What was done.
-    pub(crate) fn finish(self) -> Compaction {
-        Compaction { processes: self.processes.len(), ..self.done }
-    }
-
-    /// Takes so many bytes of what may be read; false if there are not as many.
-    pub(crate) fn may_read(&mut self, bytes: u64) -> bool {
-        let left = self.bytes_left.checked_sub(bytes);
-        self.bytes_left = left.unwrap_or(self.bytes_left);
-        left.is_some()
-    }
-
-    /// Whether an archive is known to be damaged.
-    pub(crate) fn knows(&self, metadata: &Metadata) -> bool {
-        self.options.remembers && dead::is_remembered(metadata)
-    }
-
-    /// Claims the file at `path`, if its process is dead and it is not too much for one call.
-    ///
-    /// The error is that no file can be opened just now, this one or another.
-    pub(crate) fn claim(&mut self, path: &Path) -> io::Result<Option<Dead>> {
-        let name = FileName::of_path(path).filter(|name| !name.is_archive());
-        let Some(FileName { pid, .. }) = name else { return Ok(None) };
-        let is_named = self.pids.iter().any(|named| named == pid);
-        if self.options.named_only && !is_named {
-            return Ok(None);
-        }
-        if self.files_left == 0 {
-            self.done.is_cut_short = true;
-            return Ok(None);
-        }
-        match dead::claim(self.disk, path, is_named, self.options.remembers) {
-            Ok(Claim::Dead(dead)) => {
-                self.files_left -= 1;
-                return Ok(Some(dead));
-            }
-            Ok(Claim::Other) => {}
-            Ok(Claim::LeftAlone(reason)) => self.leave_alone(path, reason),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                return Err(error);
-            }
-            Err(error) => self.leave_alone(path, error),
-        }
-        Ok(None)
-    }
-
-    /// Notes that so many files that were claimed have yet to wait.
-    pub(crate) fn unclaim(&mut self, files: usize) {
-        self.files_left = self.files_left.saturating_add(files);
-    }
-
-    /// Deletes those of `files` whose processes are dead.
-    pub(crate) fn delete_dead(&mut self, files: Vec<&Path>) {
-        for path in files {
-            match self.claim(path) {
-                Ok(Some(dead)) => self.delete(&dead),
-                Ok(None) => {}
-                Err(error) => return self.leave_alone(path, error),
-            }
-        }
-    }
-
-    /// Deletes a file that is not folded.
-    pub(crate) fn delete(&mut self, dead: &Dead) {
-        if dead.has_changed() {
-            // A writer of prometheus_client, which heeds no lock, has begun with it just now.
-            return;
-        }
-        match self.disk.delete_file(Step::DeleteDead, &dead.path, &dead.metadata) {
-            Ok(_) => {
-                self.done.files_deleted += 1;
-                self.done.bytes_freed += dead.metadata.len();
-            }
-            Err(error) => self.leave_alone(&dead.path, error),
-        }
-    }
-
-    /// Notes that a file is in the archive.
-    pub(crate) fn folded(&mut self, dead: &Dead) {
-        self.done.files_folded += 1;
-        let name = FileName::of_path(&dead.path);
-        self.processes.extend(name.map(|name| name.pid.to_owned()));
-    }
-
-    /// Notes that a file that was claimed is left alone. What is not damaged may be folded as soon as
-    /// something else has changed, and shall not keep others from their turn.
-    pub(crate) fn give_back(&mut self, dead: &Dead, reason: Reason) {
-        if matches!(reason, Reason::Damaged { .. }) {
-            dead::remember(&dead.metadata);
-        } else {
-            self.unclaim(1);
-        }
-        self.leave_alone(&dead.path, reason);
-    }
-
-    /// Notes that a file was left alone.
-    pub(crate) fn leave_alone(&mut self, path: &Path, reason: impl Into<Reason>) {
-        self.done.left_alone.push(left_alone(path, reason));
+    /// Takes the file at `path` if its process is dead; see [`dead::select`].
+    pub(crate) fn select(&mut self, path: &Path) -> io::Result<Selected> {
+        dead::select(self.disk, path, self.request, &mut self.budget)
     }
 }
 
-/// The note that a file was left alone.
-pub(crate) fn left_alone(path: &Path, reason: impl Into<Reason>) -> LeftAlone {
-    LeftAlone { path: path.to_owned(), reason: reason.into() }
+/// Deletes those of `files` whose processes are dead.
+fn delete_dead<C: Checkpoint>(call: &mut Call<'_, C>, files: Vec<&Path>) -> Compaction {
+    let mut done = Compaction::default();
+    for path in files {
+        match call.select(path) {
+            Ok(Selected::Dead(dead)) => done.add(delete(call.disk, &dead)),
+            Ok(Selected::Other) => {}
+            Ok(Selected::BeyondBudget) => done.is_cut_short = true,
+            Ok(Selected::LeftAlone(reason)) => done.leave_alone(path, reason),
+            Err(error) => {
+                // No other file can be opened either.
+                done.leave_alone(path, error);
+                break;
+            }
+        }
+    }
+    done
+}
+
+/// Deletes a dead process's file that is not folded.
+pub(crate) fn delete<C: Checkpoint>(disk: &mut Disk<C>, dead: &Dead) -> Compaction {
+    let mut done = Compaction::default();
+    if dead.has_changed() {
+        // A writer of `prometheus_client`, which heeds no lock, has begun to write it just now.
+        return done;
+    }
+    match disk.delete_file(Step::DeleteDead, &dead.path, &dead.metadata) {
+        Ok(_) => {
+            done.files_deleted = 1;
+            done.bytes_freed = dead.metadata.len();
+        }
+        Err(error) => done.leave_alone(&dead.path, error),
+    }
+    done
+}
+
+/// The files of each kind, in the order given.
+fn by_kind(files: &[PathBuf]) -> Vec<(Kind<'_>, Vec<&Path>)> {
+    let mut kinds: Vec<(Kind<'_>, Vec<&Path>)> = Vec::new();
+    for path in files {
+        let Some(FileName { kind, .. }) = FileName::of_path(path) else { continue };
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, files)) => files.push(path),
+            None => kinds.push((kind, vec![path])),
+        }
+    }
+    kinds
 }

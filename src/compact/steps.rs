@@ -1,8 +1,7 @@
 //! Every system call with which compaction changes a directory, or depends on its state.
 //!
-//! All go through here, each with the name of its step, so that a test can stop the world before
-//! any of them, and cannot forget one. Only looks at a file that is open already do not: they can
-//! fail, but the world is the same before and after.
+//! Each call has a named step, so that a test can stop compaction before any of them, and cannot forget
+//! one. Only reading the metadata or header of an open file has none: it can fail, but changes nothing.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
@@ -97,7 +96,7 @@ pub(crate) trait Checkpoint {
     fn wait(&mut self, time: Duration);
 }
 
-/// Nobody looks.
+/// In production the steps pass unchecked.
 #[derive(Debug)]
 pub(crate) struct Unchecked;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::compact::compaction::{Options, compact_on};
+use crate::compact::run::{Request, compact_on};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::compact::tests::support::{names, sweep, totals};
 use crate::count::values::{Caller, Class, Operation, Value, hold, settle};
@@ -298,7 +298,7 @@ fn what_an_archive_has_is_not_continued() {
     let_go((value, first));
     let is_folded = |step| matches!(step, Step::DeleteAbsorbed);
     let mut disk = Disk { checkpoint: Killed { before: is_folded, is_dead: false } };
-    let _ = compact_on(&mut disk, path, &[], &Options::default());
+    let _ = compact_on(&mut disk, path, &Request::default());
     assert!(path.join("counter_spent.db").exists() && path.join("counter_compacted.db").exists());
     assert_eq!(totals(path)["n"], 1.0);
     let second = Counting::of(path, "spent");

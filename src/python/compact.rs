@@ -1,58 +1,101 @@
-//! `compact`, and what is removed when a server starts
+//! Compaction: what is asked for, what a death and a scrape bring about, and what is removed when a
+//! server starts.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 
-use crate::compact::compaction::{self, LeftAlone, Options};
+use super::settings;
+use super::value::{self, log};
 use crate::compact::leftovers::{self, Leftovers};
+use crate::compact::{self as core, Compaction, LeftAlone, Occasion};
 use crate::count::values;
-use crate::error::Concern;
 
-/// A path, why it was left alone, and what somebody should hear of it.
-type Left = (OsString, String, &'static str);
-/// Processes, files folded, files deleted, bytes freed, what was left alone, busy, cut short.
-type Compacted = (usize, usize, usize, u64, Vec<Left>, bool, bool);
+/// How long the core waits for another compaction before Python handles signals.
+const WAIT: Duration = Duration::from_millis(50);
+
+/// A path, and why it was left alone.
+type Left = (OsString, String);
+/// Processes, files folded, files deleted, bytes freed, what was left alone, busy.
+type Compacted = (usize, usize, usize, u64, Vec<Left>, bool);
 /// Files removed, and why the others stay.
 type Removed = (usize, Option<String>);
 
 /// Folds the files of dead processes in the directory `path`.
 #[pyfunction]
-#[allow(clippy::too_many_arguments, reason = "Python gives them by name")]
-#[pyo3(signature = (path, *, pids, named_only, drop_all, wait_seconds, max_files, max_bytes, remembers))]
 pub(super) fn compact(
     py: Python<'_>,
     path: PathBuf,
     pids: Vec<OsString>,
-    named_only: bool,
-    drop_all: bool,
-    wait_seconds: f64,
-    max_files: Option<usize>,
-    max_bytes: Option<u64>,
-    remembers: bool,
+    drop_all: Option<bool>,
+    timeout: f64,
 ) -> PyResult<Compacted> {
-    let options = Options {
-        named_only,
-        drop_all,
-        wait: duration(wait_seconds)?,
-        max_files,
-        max_bytes,
-        remembers,
-    };
-    let done = py.detach(|| compaction::compact(&path, &pids, &options, &values::open_files()))?;
-    let left_alone = done.left_alone.into_iter().map(left).collect();
-    Ok((
-        done.processes,
-        done.files_folded,
-        done.files_deleted,
-        done.bytes_freed,
-        left_alone,
-        done.busy,
-        done.is_cut_short,
-    ))
+    let drop_all = drop_all.map_or_else(|| settings::drops_all(py), Ok)?;
+    // No deadline if that is more than a clock can tell.
+    let timeout = Duration::try_from_secs_f64(timeout).ok();
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let remaining = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let wait = remaining.map_or(WAIT, |remaining| remaining.min(WAIT));
+        let occasion = Occasion::Asked { pids: pids.clone(), wait };
+        let done = py.detach(|| occasion.compact(&path, drop_all, &values::open_files()))?;
+        if !done.busy || remaining.is_some_and(|remaining| remaining <= WAIT) {
+            return Ok(compacted(done));
+        }
+        py.check_signals()?;
+    }
+}
+
+/// Folds the files of process `pid`, which has just been reaped, unless automatic compaction is off.
+#[pyfunction]
+pub(super) fn fold_dead(py: Python<'_>, path: PathBuf, pid: OsString) -> PyResult<Compacted> {
+    compact_unasked(py, &path, &Occasion::Death(pid)).map(compacted)
+}
+
+/// Prepares a scrape of the directory `path`: writes what this process has counted, and folds what
+/// the dead have left if it is time for that.
+pub(super) fn prepare_scrape(py: Python<'_>, path: &Path) -> PyResult<()> {
+    value::settle_values(py, false)?;
+    sweep(py, path, &Occasion::Scrape)
+}
+
+/// Folds what the dead have left, on an occasion that must not fail for that: where a directory cannot
+/// be locked, `multiprom.compact()` says why.
+pub(super) fn sweep(py: Python<'_>, path: &Path, occasion: &Occasion) -> PyResult<()> {
+    match compact_unasked(py, path, occasion) {
+        Err(error) if error.is_instance_of::<PyException>(py) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// Forgets earlier occasions, and sets how often this process sweeps from now on: for tests.
+#[pyfunction]
+#[pyo3(signature = (sweep_seconds = 5.0))]
+pub(super) fn reset_compaction(sweep_seconds: f64) -> PyResult<()> {
+    core::reset(duration(sweep_seconds)?);
+    Ok(())
+}
+
+/// Compacts if automatic compaction is on, and logs what stays until somebody does something.
+fn compact_unasked(py: Python<'_>, path: &Path, occasion: &Occasion) -> PyResult<Compaction> {
+    if !settings::is_automatic(py)? {
+        return Ok(Compaction::default());
+    }
+    let drop_all = settings::drops_all(py)?;
+    let done = py.detach(|| occasion.compact(path, drop_all, &values::open_files()))?;
+    for LeftAlone { path: file, reason } in core::news(path, &done) {
+        let name = Path::new(file.file_name().unwrap_or_default());
+        let message = format!(
+            "files of dead processes stay and count in '{}', such as '{}': {reason}",
+            path.display(),
+            name.display(),
+        );
+        log(py, &message, true)?;
+    }
+    Ok(done)
 }
 
 /// Removes the metrics files of the directory `path`, if no other process uses it.
@@ -72,11 +115,12 @@ fn duration(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
+fn compacted(done: Compaction) -> Compacted {
+    let left_alone = done.left_alone.into_iter().map(left).collect();
+    let processes = done.processes.len();
+    (processes, done.files_folded, done.files_deleted, done.bytes_freed, left_alone, done.busy)
+}
+
 fn left(LeftAlone { path, reason }: LeftAlone) -> Left {
-    let concern = match reason.concern() {
-        Concern::Passing => "passing",
-        Concern::Reported => "reported",
-        Concern::Lasting => "lasting",
-    };
-    (path.into_os_string(), reason.to_string(), concern)
+    (path.into_os_string(), reason.to_string())
 }

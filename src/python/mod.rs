@@ -11,6 +11,7 @@ mod metrics;
 mod presence;
 mod report;
 mod scrape;
+mod settings;
 mod text;
 mod value;
 
@@ -23,7 +24,9 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(compact::compact, module)?)?;
+    module.add_function(wrap_pyfunction!(compact::fold_dead, module)?)?;
     module.add_function(wrap_pyfunction!(compact::remove_leftovers, module)?)?;
+    module.add_function(wrap_pyfunction!(compact::reset_compaction, module)?)?;
     module.add_function(wrap_pyfunction!(dead::remove_gauge_files, module)?)?;
     module.add_function(wrap_pyfunction!(presence::hold_slot, module)?)?;
     module.add_function(wrap_pyfunction!(presence::leave, module)?)?;
@@ -32,6 +35,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(scrape::merge_files, module)?)?;
     module.add_function(wrap_pyfunction!(scrape::read_consistently, module)?)?;
     module.add_function(wrap_pyfunction!(scrape::read_files, module)?)?;
+    module.add_function(wrap_pyfunction!(settings::is_automatic, module)?)?;
     module.add_function(wrap_pyfunction!(text::directory_text, module)?)?;
     module.add_function(wrap_pyfunction!(value::settle_values, module)?)?;
     module.add_function(wrap_pyfunction!(value::tell_dead, module)?)?;

@@ -7,6 +7,7 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use super::compact;
 use super::metrics::Maker;
 use super::report::{self, Report};
 use crate::error::Result;
@@ -26,7 +27,7 @@ pub(super) fn merge_files<'py>(
     merge(|| Merge::of_files(files), options, Maker::new(metric_class, sample_class)?)
 }
 
-/// Merges the files of the directory `path`, in name order.
+/// A scrape of the directory `path`: merges its files, in name order.
 #[pyfunction]
 pub(super) fn merge_directory<'py>(
     path: PathBuf,
@@ -35,6 +36,7 @@ pub(super) fn merge_directory<'py>(
     sample_class: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyList>, Vec<Report>)> {
     let options = options(true, dialect);
+    compact::prepare_scrape(metric_class.py(), &path)?;
     merge(|| Merge::of_directory(&path), options, Maker::new(metric_class, sample_class)?)
 }
 
@@ -75,6 +77,7 @@ pub(super) fn read_consistently(
 ) -> PyResult<Py<PyAny>> {
     let timeout = Duration::try_from_secs_f64(timeout)
         .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    compact::prepare_scrape(py, &path)?;
     let origin = Origin::from(path.as_path());
     let read = |snapshot: &Snapshot| {
         Python::attach(|py| {

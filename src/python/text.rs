@@ -7,11 +7,12 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::compact;
 use super::report::{self, Report};
 use super::scrape::{Dialect, options};
 use crate::text::{self, Escaping, Format};
 
-/// The text of the directory `path`; of the samples with these names only, if there are any.
+/// A scrape of the directory `path` as text; of the samples with these names only, if there are any.
 #[pyfunction]
 pub(super) fn directory_text<'py>(
     py: Python<'py>,
@@ -25,6 +26,7 @@ pub(super) fn directory_text<'py>(
         .ok_or_else(|| PyValueError::new_err(format!("unknown escaping scheme: {escaping}")))?;
     let format = if openmetrics { Format::OpenMetrics } else { Format::Prometheus };
     let options = options(true, dialect);
+    compact::prepare_scrape(py, &path)?;
     let (text, left_out) =
         py.detach(|| text::directory_text(&path, options, names.as_ref(), format, escaping))?;
     Ok((PyBytes::new(py, text.as_bytes()), report::reports(&left_out)))

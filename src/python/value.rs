@@ -11,6 +11,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::compact;
+use crate::compact::Occasion;
 use crate::count::values::{self, Caller, Class, Operation};
 use crate::format::write_key;
 
@@ -283,26 +285,30 @@ pub(super) fn tell_dead(py: Python<'_>, path: OsString, pid: OsString) {
 ///
 /// The error is of what interrupts a program, such as the `SystemExit` of a signal handler.
 fn tell(py: Python<'_>) -> PyResult<()> {
-    let mut interruption = Ok(());
-    let mut heed = |result: PyResult<_>| match result {
-        // Whatever a log handler raises, counting must not fail.
-        Err(error) if error.is_instance_of::<PyException>(py) => error.write_unraisable(py, None),
-        Err(error) => interruption = Err(error),
-        Ok(()) => {}
-    };
     if !values::has_notices() {
         return Ok(());
     }
+    let mut interruption = Ok(());
     let (notices, opened_in) = py.detach(values::take_notices);
     for notice in notices {
-        let arguments = (notice.to_string(), notice.is_warning());
-        heed(call(python_layer(py), intern!(py, "log"), arguments));
+        let logged = log(py, &notice.to_string(), notice.is_warning());
+        interruption = interruption.and(logged);
     }
     for directory in opened_in {
-        let compaction = own_module(py, intern!(py, "multiprom.compaction"));
-        heed(call(compaction, intern!(py, "sweep"), (directory.as_os_str(),)));
+        interruption = interruption.and(compact::sweep(py, &directory, &Occasion::Opening));
     }
     interruption
+}
+
+/// Logs a line. Whatever a log handler raises is not raised here, but for what interrupts a program.
+pub(super) fn log(py: Python<'_>, message: &str, is_warning: bool) -> PyResult<()> {
+    match call(python_layer(py), intern!(py, "log"), (message, is_warning)) {
+        Err(error) if error.is_instance_of::<PyException>(py) => {
+            error.write_unraisable(py, None);
+            Ok(())
+        }
+        result => result,
+    }
 }
 
 fn python_layer(py: Python<'_>) -> PyResult<Option<Bound<'_, PyModule>>> {

@@ -9,6 +9,7 @@ mod gate;
 mod identity;
 pub(crate) mod lock;
 mod mapping;
+pub(crate) mod process;
 
 pub(crate) use allocate::reserve;
 pub(crate) use attachment::Attachment;

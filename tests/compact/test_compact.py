@@ -1,4 +1,4 @@
-"""`multiprom.compact`: what it does, and that both readers see the same totals afterwards."""
+"""`multiprom.compact`: what it takes and does, and that both readers then see the same totals."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from multiprom import _core
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, values
 from support import stock
 from support.files import Entry, counter, write, write_ours
+from support.interpreters import run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 VALUES = (0.1, 0.2, 0.3, 1e-9, 12345.678)
@@ -134,3 +136,55 @@ def test_merge_of_a_list_heeds_its_archives(directory: Path) -> None:
     assert [sample.value for sample in metric.samples] == [1.3]
     read = multiprom.MultiProcessCollector._read_metrics(files)
     assert [sample.value for sample in read["requests"].samples] == [0.3, 1.0]
+
+
+@pytest.fixture
+def files(directory: Path) -> list[Path]:
+    """Give files of prometheus_client's, which say nothing of their process."""
+    return [write(directory / f"counter_{pid}.db", [counter(1)]) for pid in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [list, tuple, set, iter, lambda pids: dict.fromkeys(map(str, pids)), lambda _: range(1, 3)],
+    ids=["list", "tuple", "set", "iterator", "dict of str", "range"],
+)
+def test_any_iterable_of_pids(files: list[Path], make: Callable[[list[int]], Any]) -> None:
+    assert multiprom.compact(pids=make([1, 2])).files_folded == 2
+    assert [file.exists() for file in files] == [False, False, True]
+
+
+@pytest.mark.parametrize("pids", ["123", b"123", ""])
+def test_one_text_is_no_list_of_pids(files: list[Path], pids: Any) -> None:
+    """Each character would be taken for a process, which may well live."""
+    with pytest.raises(TypeError, match="pids must be several process identifiers, not one: "):
+        multiprom.compact(pids=pids)
+    assert all(file.exists() for file in files)
+
+
+@pytest.mark.parametrize("pid", [b"1", 1.0, None, True, ["1"]])
+def test_what_names_no_process(files: list[Path], pid: Any) -> None:
+    """It would match no file, and nothing would tell."""
+    with pytest.raises(TypeError, match="a process identifier must be an int or a str, not: "):
+        multiprom.compact(pids=[2, pid])
+    assert all(file.exists() for file in files)
+
+
+DESCRIPTORS = 40
+DEAD = 200
+FEW_DESCRIPTORS = """
+import os, resource, sys
+import multiprom
+directory, limit, pids = sys.argv[1], int(sys.argv[2]), range(int(sys.argv[3]))
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+done = multiprom.compact(directory, pids=pids)
+assert done.left_alone == (), done.left_alone
+print(done.files_folded, *sorted(os.listdir(directory)))
+"""
+
+
+def test_with_few_descriptors_all_is_folded_in_small_steps(tmp_path: Path) -> None:
+    for pid in range(DEAD):
+        write(tmp_path / f"counter_{pid}.db", [counter(1)])
+    printed = run(FEW_DESCRIPTORS, tmp_path, str(DESCRIPTORS), str(DEAD))
+    assert printed.split() == [str(DEAD), ".multiprom.lock", "counter_compacted.db"]

@@ -1,7 +1,7 @@
-"""Two applications that fork for each task, without any hook, beside scrapes and killed sweeps.
+"""Two applications that fork for each task, without any hook, beside scrapes and compactions.
 
-Each child counts and ends; half of them are killed at any moment of a sweep. Everybody knows what
-has been counted, so no scrape may give less than was counted before it, or more than can be.
+Each child counts and ends; half of them are killed at any moment of a compaction. Everybody knows
+what has been counted, so no scrape may give less than was counted before it, or more than can be.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ MEMORY = Path("/dev/shm")
 
 SCRIPT = """
 import json, math, os, random, select, signal, sys, time
-from multiprom import compaction
+from multiprom import _core
 # At each occasion.
-compaction._SWEEP_SECONDS = 0.0
+_core.reset_compaction(sweep_seconds=0)
 import multiprom
 multiprom.install()
 from prometheus_client import Counter, Histogram
@@ -72,8 +72,8 @@ def task(number, tell):
     os.write(tell, b".")
     if number % 2:
         while True:
-            compaction.sweep(directory)
-    compaction.sweep(directory)
+            multiprom.compact(directory, timeout=0)
+    multiprom.compact(directory, timeout=0)
 
 def application(number, tell_total):
     dice = random.Random(number)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import multiprom
 import pytest
-from multiprom import compaction
+from multiprom import _core
 from prometheus_client import CollectorRegistry
 from support import ours
 from support.files import Entry, counter, write, write_ours
 from support.interpreters import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -81,22 +81,17 @@ def test_a_living_process_that_closed_its_files_counts_on(directory: Path) -> No
 
 @each_scrape
 @pytest.mark.usefixtures("automatic")
-def test_not_more_often_than_once_in_five_seconds(
-    directory: Path, scrape: Callable[[Path], float], monkeypatch: pytest.MonkeyPatch
+def test_not_more_often_than_once_in_a_while(
+    directory: Path, scrape: Callable[[Path], float]
 ) -> None:
-    monkeypatch.undo()
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(directory))
-    monkeypatch.setattr(compaction, "_swept", {})
-    now = 100.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
+    """In five seconds, and once for writers and once for scrapes, as tests of the core say."""
+    _core.reset_compaction()
     other = directory / "other"
     other.mkdir()
-    for moment, sweeps in ((100.0, True), (101.0, False), (104.9, False), (105.0, True)):
-        now = moment
+    for sweeps in (True, False, False):
         path = write_ours(directory / "counter_1.db", counter(0.5))
         scrape(directory)
-        assert path.exists() is not sweeps, moment
-        path.unlink(missing_ok=True)
+        assert path.exists() is not sweeps
     # Each directory has a time of its own.
     path = write_ours(other / "counter_1.db", counter(0.5))
     scrape(other)
@@ -187,22 +182,41 @@ def test_beside_another_compaction_it_does_not_wait(directory: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("interruption", [SystemExit, KeyboardInterrupt])
+class Raising(logging.Handler):
+    """Raises when it is told of files that stay."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        super().__init__()
+        self._error = error
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        if "files of dead processes stay" in record.getMessage():
+            raise self._error
+        return True
+
+
+@pytest.fixture
+def raising(directory: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let a sweep find files that must stay, which a log handler does not want to hear of."""
+    for pid, mode in [(1, 0o600), (2, 0o640)]:
+        write_ours(directory / f"counter_{pid}.db", counter(1)).chmod(mode)
+    handler = Raising(request.param)
+    logging.getLogger("multiprom").addHandler(handler)
+    yield
+    logging.getLogger("multiprom").removeHandler(handler)
+
+
+@pytest.mark.usefixtures("automatic", "raising")
+@pytest.mark.parametrize("raising", [SystemExit, KeyboardInterrupt], indirect=True)
 def test_what_interrupts_a_program_is_not_swallowed(
-    directory: Path, interruption: type[BaseException], monkeypatch: pytest.MonkeyPatch
+    directory: Path, request: pytest.FixtureRequest
 ) -> None:
-    """A signal handler may run in a sweep, and what it raises must reach the program."""
-
-    def interrupted(path: str) -> None:
-        assert path == str(directory)
-        raise interruption
-
-    monkeypatch.setattr(compaction, "sweep", interrupted)
+    """A signal handler may run in the log call: what it raises must reach the program."""
     with ours.value_class(lambda: "w") as made:
-        with pytest.raises(interruption):
+        with pytest.raises(request.node.callspec.params["raising"]):
             ours.value(made)
         ours.value(made).inc(2)
-        assert collect_files(directory) == 2
+        assert collect_files(directory) == 4
 
 
 def collect_files(directory: Path) -> float:
@@ -210,19 +224,16 @@ def collect_files(directory: Path) -> float:
     return sum(sample.value for metric in metrics for sample in metric.samples)
 
 
+@pytest.mark.usefixtures("automatic", "raising")
+@pytest.mark.parametrize("raising", [ValueError], indirect=True)
 def test_a_failing_sweep_does_not_keep_from_counting(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures: list[Any] = []
     monkeypatch.setattr("sys.unraisablehook", failures.append)
-
-    def failing(path: str) -> None:
-        raise ValueError(path)
-
-    monkeypatch.setattr(compaction, "sweep", failing)
     with ours.value_class(lambda: "w") as made:
         ours.value(made).inc(2)
-    assert collect_files(directory) == 2
+    assert collect_files(directory) == 4
     assert [failure.exc_type for failure in failures] == [ValueError]
 
 
@@ -230,8 +241,8 @@ def test_subprocesses_that_inherit_the_variable_leave_nothing(tmp_path: Path) ->
     """Each imports the application, counts or does not, and ends: files for ever, so far."""
     script = """
     import os, subprocess, sys
-    from multiprom import compaction
-    compaction._SWEEP_SECONDS = 0.0
+    from multiprom import _core
+    _core.reset_compaction(sweep_seconds=0)
     import multiprom
     multiprom.install()
     from prometheus_client import Counter, Gauge, Histogram

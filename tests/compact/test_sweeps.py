@@ -1,11 +1,19 @@
-"""Where no hook tells who has died, whoever scrapes or begins to write folds what the dead left."""
+"""Where no hook tells who has died, who scrapes or begins to write folds what the dead left.
+
+Here in processes that fork, with archives that are large, and with files that cannot be folded.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING
 
+import multiprom
 import pytest
+from multiprom.compaction import fold
+from support import ours
+from support.files import Entry, counter, write_ours
 from support.interpreters import run
 
 if TYPE_CHECKING:
@@ -14,7 +22,7 @@ if TYPE_CHECKING:
 APPLICATION = """
 import os, sys
 import multiprom
-from multiprom import compaction
+from multiprom import _core
 multiprom.install()
 from prometheus_client import Counter, Gauge
 directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
@@ -45,7 +53,7 @@ def test_a_scrape(directory: Path) -> None:
     script = """
 for _ in range(50):
     in_child(count)
-compaction._swept.clear()
+_core.reset_compaction()
 found = scrape()
 print(found["n_total"], "live" in found and found["live"])
 print(len(files()), "counter_compacted.db" in files())
@@ -62,7 +70,7 @@ def test_the_start_of_a_writer(directory: Path) -> None:
 for _ in range(20):
     in_child(count)
 before = len(files())
-compaction._swept.clear()
+_core.reset_compaction()
 in_child(count)
 print(before, len(files()), "counter_compacted.db" in files())
 """
@@ -96,7 +104,7 @@ most = 0
 for number in range(1000):
     in_child(count)
     if number % 10 == 0:
-        compaction._swept.clear()
+        _core.reset_compaction()
         total = scrape()["n_total"]
         assert total == math.fsum([0.1] * (number + 1)), (number, total)
         assert total >= last
@@ -115,9 +123,14 @@ print(scrape()["n_total"], most)
 def test_a_scrape_does_not_wait_for_the_sweep_of_a_writer(directory: Path) -> None:
     """What the writer has left to it, as it takes long, would stay where workers live shortly."""
     script = """
-compaction._BYTES_AT_ONCE = 0
-in_child(count)
-compaction._swept.clear()
+def count_much():
+    # An archive is rewritten as a whole: more than the 16 MiB that a writer reads.
+    for letter in "ab":
+        Counter(letter, letter * (9 << 20)).inc(0.1)
+    count()
+
+in_child(count_much)
+_core.reset_compaction()
 # Opens a file, and sweeps: live gauges go, which takes no time.
 Gauge("late", "Help", multiprocess_mode="max").set(1)
 print(sorted({name.rpartition("_")[0] for name in files()}), len(files()))
@@ -127,3 +140,49 @@ print(scrape()["n_total"], "counter_compacted.db" in files(), len(files()))
         APPLICATION + script, PROMETHEUS_MULTIPROC_DIR=directory, MULTIPROM_COMPACTION="on"
     )
     assert printed == "['counter', 'gauge_livesum', 'gauge_max'] 4\n0.1 True 4\n"
+
+
+@pytest.mark.usefixtures("automatic")
+def test_a_hook_leaves_a_large_archive_to_a_scrape(directory: Path) -> None:
+    """The archive and the file together are more than the 16 MiB that a hook and a writer read."""
+    entry = Entry("c", "c_total", help="x" * (9 << 20), value=1)
+    write_ours(directory / "counter_1.db", entry)
+    assert fold(str(directory), 1).files_folded == 1
+    second = write_ours(directory / "counter_2.db", entry)
+    done = fold(str(directory), 2)
+    assert (done.files_folded, [left.path for left in done.left_alone]) == (0, [str(second)])
+    with ours.value_class(lambda: "w") as made:
+        ours.value(made)
+        assert second.exists()
+    multiprom.MultiProcessCollector(None, directory).collect()
+    assert not second.exists()
+
+
+@pytest.mark.usefixtures("automatic")
+def test_each_reason_is_one_warning(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Files that stay until somebody does something about it, whoever tries to fold them."""
+    for pid, mode in [(1, 0o600), (2, 0o640), (3, 0o660)]:
+        write_ours(directory / f"counter_{pid}.db", counter(1)).chmod(mode)
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(2):
+            multiprom.MultiProcessCollector(None, directory).collect()
+        fold(str(directory), 2)
+    expected = (
+        f"files of dead processes stay and count in '{directory}', such as 'counter_2.db': "
+        "not the same users may read it and the archive"
+    )
+    assert [record.getMessage() for record in caplog.records] == [expected]
+    assert caplog.records[0].levelno == logging.WARNING
+
+
+@pytest.mark.usefixtures("automatic")
+def test_what_every_scrape_reports_is_not_told_twice(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_ours(directory / "counter_1.db", counter(1))
+    path.write_bytes(path.read_bytes()[:20])
+    with caplog.at_level(logging.DEBUG), ours.value_class(lambda: "w") as made:
+        # Opens a file, and sweeps.
+        ours.value(made)
+    assert caplog.records == []
+    assert path.exists()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import multiprom
 import pytest
-from multiprom import compaction, environment
+from multiprom import _core
 from support.files import Entry, write_ours
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ ON = ("1", "on", "true", "yes", "ON", "True", " yes ")
 
 
 @pytest.fixture(autouse=True)
-def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "_warned", {})
+def _nothing_swept() -> None:
+    _core.reset_compaction()
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,6 @@ def test_compaction_is_on_unless_it_is_turned_off(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(compaction, "_swept", {})
     monkeypatch.setenv("MULTIPROM_COMPACTION", value)
     path = write_ours(directory / "counter_1.db", Entry("c", "c", value=1))
     list(multiprom.MultiProcessCollector(None, directory).collect())
@@ -68,8 +67,7 @@ def test_any_other_word_is_one_warning(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(compaction, "_swept", {})
-    monkeypatch.setattr(compaction, "_SWEEP_SECONDS", 0.0)
+    _core.reset_compaction(sweep_seconds=0)
     monkeypatch.setenv("MULTIPROM_COMPACTION", "on")
     monkeypatch.setenv(variable, "none")
     gauge = write_ours(directory / "gauge_all_1.db", Entry("g", "g", value=1))
@@ -82,7 +80,7 @@ def test_any_other_word_is_one_warning(
         ("multiprom", logging.WARNING)
     ]
     understood = "off, 0, false, no, on, 1, true and yes are"
-    text = f"{variable} is 'none', which is not understood: {understood}; it stays {default}"
+    text = f'{variable} is "none", which is not understood: {understood}; it stays {default}'
     assert caplog.messages == [text]
     # Another value is another mistake.
     monkeypatch.setenv(variable, "disabled")

@@ -11,7 +11,6 @@ from unittest import mock
 
 import multiprom
 import pytest
-from multiprom import compaction
 from support import ours
 from support.files import Entry, counter, write, write_ours
 from support.hooks import Failing, messages, names, total
@@ -124,20 +123,13 @@ def test_the_master_does_not_wait_for_another_compaction(
     hooks: Any,
     server: Any,
     directory: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_ours(directory / "counter_7.db", counter(0.1))
-    asked = mock.Mock(wraps=compaction._core.compact)  # type: ignore[attr-defined]
-    monkeypatch.setattr(compaction._core, "compact", asked)  # type: ignore[attr-defined]
     begin = time.monotonic()
     hook(server, WORKER)
     hooks.on_starting(server)
-    # Generous: a machine may be busy; 0.05 s are what it asks for.
-    assert time.monotonic() - begin < 20
-    (given,) = (call.kwargs for call in asked.call_args_list)
-    assert (given["pids"], given["named_only"]) == (["7"], True)
-    assert given["wait_seconds"] <= 0.05
-    assert given["max_files"] is not None
+    # Generous: a machine may be busy; 0.05 s are what it waits.
+    assert time.monotonic() - begin < 5
     # The next that looks will fold it.
     assert names(directory) == {"counter_7.db"}
     kept = "kept all metrics files of an earlier run: another process compacts the directory"

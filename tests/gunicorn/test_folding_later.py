@@ -15,7 +15,6 @@ from unittest import mock
 
 import multiprom
 import pytest
-from multiprom import compaction
 from support.files import Entry, counter, write, write_ours
 from support.hooks import messages, names, total
 
@@ -89,22 +88,11 @@ def test_not_while_another_process_has_the_pid(
     assert not path.exists()
 
 
-def test_so_many_and_no_more(
-    exited: Callable[[int], Any], hooks: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compaction, "fold", mock.Mock(side_effect=OSError("no")))
-    for number in range(1100):
-        exited(FIRST + number)
-    # The latest.
-    assert list(hooks._unfolded) == [FIRST + number for number in range(1100 - 1024, 1100)]
-
-
-def test_more_than_can_be_folded_at_once(
-    exited: Callable[[int], Any], hooks: Any, directory: Path
-) -> None:
-    for number in range(300):
-        write(directory / f"counter_{FIRST + number}.db", [counter(1)])
-        hooks._unfolded[FIRST + number] = None
+def test_more_than_can_be_folded_at_once(exited: Callable[[int], Any], directory: Path) -> None:
+    with failing(directory):
+        for number in range(300):
+            write(directory / f"counter_{FIRST + number}.db", [counter(1)])
+            exited(FIRST + number)
     exited(FIRST)
     assert len(names(directory)) == 300 - 256 + 1
     exited(FIRST)
@@ -135,7 +123,7 @@ def test_a_worker_that_cannot_be_marked_is_folded(
 
 
 def test_what_may_go_the_next_time_is_tried_again(
-    exited: Callable[[int], Any], hooks: Any, directory: Path
+    exited: Callable[[int], Any], directory: Path
 ) -> None:
     """Such as on a full disk, or here where something is in the way of the new archive."""
     path = write(directory / f"counter_{FIRST}.db", [counter(1)])
@@ -143,21 +131,18 @@ def test_what_may_go_the_next_time_is_tried_again(
     obstacle.mkdir()
     exited(FIRST)
     assert path.exists()
-    assert list(hooks._unfolded) == [FIRST]
     obstacle.rmdir()
     exited(SECOND)
     assert not path.exists()
-    assert list(hooks._unfolded) == []
 
 
-def test_damaged_files_hide_no_others(
-    exited: Callable[[int], Any], hooks: Any, directory: Path
-) -> None:
-    for number in range(300):
-        path = write(directory / f"counter_{FIRST + number}.db", [counter(1)])
-        if number < 2:
-            path.write_bytes(path.read_bytes()[:20])
-        hooks._unfolded[FIRST + number] = None
+def test_damaged_files_hide_no_others(exited: Callable[[int], Any], directory: Path) -> None:
+    with failing(directory):
+        for number in range(300):
+            path = write(directory / f"counter_{FIRST + number}.db", [counter(1)])
+            if number < 2:
+                path.write_bytes(path.read_bytes()[:20])
+            exited(FIRST + number)
     for _ in range(2):
         exited(FIRST)
     assert len(names(directory)) == 3

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use crate::compact::compaction::{Compaction, Options, compact_on};
+use crate::compact::run::{Compaction, Request, compact_on};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::compact::tests::support::{Watch, Worker, key, names, sweep, totals};
 use crate::format::testing::{entry, file};
@@ -60,11 +60,11 @@ impl Scene {
     }
 
     fn compact(&self, before: impl FnMut(usize) -> bool, waits: bool) -> (Compaction, Vec<Step>) {
-        let pids = [OsString::from("2")];
-        let options = Options { drop_all: true, ..Options::default() };
+        let pids = vec![OsString::from("2")];
+        let request = Request { pids, drop_all: true, ..Request::default() };
         let mut disk = Disk { checkpoint: Watch::new(before) };
         disk.checkpoint.waits = waits;
-        let done = compact_on(&mut disk, self.path(), &pids, &options).unwrap_or_default();
+        let done = compact_on(&mut disk, self.path(), &request).unwrap_or_default();
         (done, disk.checkpoint.seen)
     }
 
@@ -153,7 +153,7 @@ fn nothing_young_is_deleted_before_the_clock_advances() {
         drop(Worker::start(directory.path(), "counter_1.db", &[(key("c"), 1.0)]));
         std::thread::sleep(Duration::from_millis(age));
         let mut disk = Disk { checkpoint: Watch::new(|_| false) };
-        compact_on(&mut disk, directory.path(), &[], &Options::default()).unwrap();
+        compact_on(&mut disk, directory.path(), &Request::default()).unwrap();
         assert_eq!(disk.checkpoint.waited_after, expected);
     }
 }
@@ -170,7 +170,7 @@ fn the_young_are_waited_for_beside_files_of_the_future() {
     drop(file);
     drop(Worker::start(path, "counter_2.db", &[(key("c"), 1.0)]));
     let mut disk = Disk { checkpoint: Watch::new(|_| false) };
-    compact_on(&mut disk, path, &[], &Options::default()).unwrap();
+    compact_on(&mut disk, path, &Request::default()).unwrap();
     assert_eq!(disk.checkpoint.waited_after, [Step::Commit]);
 }
 
@@ -196,13 +196,13 @@ fn recovery_and_writers_wait_too() {
         let spent = directory.path().join("counter_1.db");
         fs::File::options().write(true).open(&spent).unwrap().set_modified(changed).unwrap();
         let mut disk = Disk { checkpoint: KilledByWaiting(false) };
-        compact_on(&mut disk, directory.path(), &[], &Options::default()).unwrap();
+        compact_on(&mut disk, directory.path(), &Request::default()).unwrap();
         assert!(spent.exists() && directory.path().join("counter_compacted.db").exists());
         (directory, changed)
     };
     let (directory, changed) = killed();
     let mut disk = Disk { checkpoint: Watch::new(|_| false) };
-    compact_on(&mut disk, directory.path(), &[], &Options::default()).unwrap();
+    compact_on(&mut disk, directory.path(), &Request::default()).unwrap();
     assert_eq!(names(directory.path()), [".multiprom.lock", "counter_compacted.db"]);
     assert!(SystemTime::now() >= changed + TICK);
     let (directory, changed) = killed();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::compact::compaction::{Compaction, Options, compact, compact_on};
+use crate::compact::run::{Compaction, Request, compact, compact_on};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::compact::tests::support::{Watch, Worker, exact, key, names, sweep, text, totals};
 use crate::error::{Concern, Damage, Reason};
@@ -28,6 +28,11 @@ fn stock(directory: &Path, name: &str, value: f64) {
 
 fn dead(directory: &Path, name: &str, value: f64) {
     drop(Worker::start(directory, name, &[(key("c"), value)]));
+}
+
+/// The request that names these processes as dead.
+fn naming(pids: &[&str]) -> Request {
+    Request { pids: pids.iter().map(OsString::from).collect(), ..Request::default() }
 }
 
 fn reasons(done: &Compaction) -> Vec<(&str, &Reason)> {
@@ -46,7 +51,7 @@ fn the_dead_are_folded_and_the_living_go_on() {
     dead(path, "summary_2.db", 8.0);
     let living = Worker::start(path, "counter_3.db", &[(key("c"), 4.0)]);
     let done = sweep(path);
-    assert_eq!((done.processes, done.files_folded, done.files_deleted), (2, 3, 0));
+    assert_eq!((done.processes.len(), done.files_folded, done.files_deleted), (2, 3, 0));
     assert_eq!((done.bytes_freed, done.busy, done.left_alone.len()), (3 << 16, false, 0));
     assert_eq!(names(path), [LOCK, "counter_3.db", "counter_compacted.db", "summary_compacted.db"]);
     living.add(&key("c"), 16.0);
@@ -67,8 +72,7 @@ fn files_of_prometheus_client_only_when_named() {
     fs::write(path.join("summary_1.db"), "").unwrap();
     dead(path, "counter_1-1.db", 8.0);
     assert_eq!(sweep(path).files_folded, 1, "the one that has our magic");
-    let options = Options { named_only: true, ..Options::default() };
-    let done = compact(path, &[OsString::from("1")], &options, &[]).unwrap();
+    let done = compact(path, &Request { named_only: true, ..naming(&["1"]) }, &[]).unwrap();
     assert_eq!((done.files_folded, done.files_deleted), (1, 1));
     assert_eq!(
         names(path),
@@ -87,12 +91,16 @@ fn a_large_archive_is_left_to_others() {
     dead(path, "counter_1.db", 1.0);
     stock(path, "counter_2.db", 1.0);
     let size = 2 * file(None, &[entry(&key("c"), 1.0, 0.0)]).len() as u64;
-    let pids = ["1", "2"].map(OsString::from);
-    let options = |max| Options { max_bytes: Some(max), ..Options::default() };
-    let done = compact(path, &pids, &options(size - 1), &[]).unwrap();
+    let request = Request { max_bytes: size - 1, ..naming(&["1", "2"]) };
+    let done = compact(path, &request, &[]).unwrap();
     assert_eq!(done.files_folded, 1, "nobody else would fold it");
     assert_eq!(reasons(&done), [("counter_1.db", &Reason::TooMuch)]);
-    assert_eq!(compact(path, &[], &options(size), &[]).unwrap().files_folded, 1);
+    assert_eq!(
+        compact(path, &Request { max_bytes: size, ..Request::default() }, &[])
+            .unwrap()
+            .files_folded,
+        1
+    );
 }
 
 #[test]
@@ -101,8 +109,7 @@ fn named_only_opens_no_others() {
     let path = directory.path();
     dead(path, "counter_1.db", 1.0);
     dead(path, "counter_2.db", 2.0);
-    let options = Options { named_only: true, ..Options::default() };
-    let done = compact(path, &[OsString::from("1")], &options, &[]).unwrap();
+    let done = compact(path, &Request { named_only: true, ..naming(&["1"]) }, &[]).unwrap();
     assert_eq!(done.files_folded, 1);
     assert_eq!(names(path), [LOCK, "counter_2.db", "counter_compacted.db"]);
 }
@@ -111,7 +118,7 @@ fn named_only_opens_no_others() {
 fn a_named_process_that_lives_is_left_alone() {
     let directory = TempDir::new().unwrap();
     let _living = Worker::start(directory.path(), "counter_3.db", &[(key("c"), 4.0)]);
-    let done = compact(directory.path(), &[OsString::from("3")], &Options::default(), &[]).unwrap();
+    let done = compact(directory.path(), &naming(&["3"]), &[]).unwrap();
     assert_eq!(reasons(&done), [("counter_3.db", &Reason::Held)]);
 }
 
@@ -139,7 +146,7 @@ fn gauges_by_their_modes() {
         ["all_1", "all_2", "all_3", "odd_1", "odd_2", "odd_3"]
             .map(|name| format!("gauge_{name}.db"))
     );
-    let done = compact(path, &[], &Options { drop_all: true, ..Options::default() }, &[]).unwrap();
+    let done = compact(path, &Request { drop_all: true, ..Request::default() }, &[]).unwrap();
     assert_eq!((done.files_folded, done.files_deleted), (0, 6));
     assert_eq!(names(path).len(), 5);
 }
@@ -159,8 +166,7 @@ fn what_is_damaged_is_left_alone() {
         .unwrap();
     dead(path, "counter_5.db", 2.0);
     let before = totals(path);
-    let done =
-        compact(path, &[], &Options { max_files: Some(1), ..Options::default() }, &[]).unwrap();
+    let done = compact(path, &Request { max_files: 1, ..Request::default() }, &[]).unwrap();
     assert_eq!(done.files_folded, 0, "a damaged one was tried");
     let done = sweep(path);
     assert_eq!(done.files_folded, 1);
@@ -235,11 +241,11 @@ fn what_is_too_much_takes_no_turns() {
         dead(path, &format!("counter_{number}.db"), 1.0);
     }
     drop(Worker::start(path, "gauge_livesum_1.db", &[(key("g"), 1.0)]));
-    let options = Options { max_files: Some(3), max_bytes: Some(1), ..Options::default() };
-    let done = compact(path, &[], &options, &[]).unwrap();
+    let request = Request { max_files: 3, max_bytes: 1, ..Request::default() };
+    let done = compact(path, &request, &[]).unwrap();
     assert_eq!((done.files_folded, done.files_deleted), (0, 1));
-    let options = Options { max_files: Some(3), ..Options::default() };
-    let cut_short = |()| compact(path, &[], &options, &[]).unwrap().is_cut_short;
+    let request = Request { max_files: 3, ..Request::default() };
+    let cut_short = |()| compact(path, &request, &[]).unwrap().is_cut_short;
     assert_eq!([(), ()].map(cut_short), [true, false]);
     assert_eq!(names(path), [LOCK, "counter_compacted.db"]);
 }
@@ -262,11 +268,11 @@ fn what_could_not_be_read_once_is_read_again() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     dead(path, "counter_1.db", 1.0);
-    let remembering = Options { remembers: true, ..Options::default() };
+    let remembering = Request { skips_known: true, ..Request::default() };
     let mut disk = Disk { checkpoint: Unreadable(1) };
-    let done = compact_on(&mut disk, path, &[], &remembering).unwrap();
+    let done = compact_on(&mut disk, path, &remembering).unwrap();
     assert_eq!(done.left_alone[0].reason.concern(), Concern::Passing);
-    assert_eq!(compact_on(&mut disk, path, &[], &remembering).unwrap().files_folded, 1);
+    assert_eq!(compact_on(&mut disk, path, &remembering).unwrap().files_folded, 1);
 }
 
 /// Files in a directory of several users, who may not delete each other's, are in nobody's way.
@@ -288,8 +294,8 @@ fn what_cannot_be_deleted_takes_no_turns() {
     for name in ["counter_a1.db", "counter_a2.db", "counter_a3.db", "counter_b.db"] {
         dead(path, name, 1.0);
     }
-    let options = Options { max_files: Some(3), ..Options::default() };
-    let compact = || compact_on(&mut Disk { checkpoint: Sticky }, path, &[], &options).unwrap();
+    let request = Request { max_files: 3, ..Request::default() };
+    let compact = || compact_on(&mut Disk { checkpoint: Sticky }, path, &request).unwrap();
     assert_eq!(compact().files_folded, 3);
     assert_eq!(compact().files_folded, 1, "the others are spent");
     assert_eq!(totals(path)["c"], 4.0);
@@ -308,7 +314,7 @@ fn without_its_lock_file_nothing_is_committed() {
             false
         }),
     };
-    let done = compact_on(&mut disk, path, &[], &Options::default()).unwrap();
+    let done = compact_on(&mut disk, path, &Request::default()).unwrap();
     assert_eq!((done.files_folded, done.left_alone.len()), (0, 1));
     assert_eq!(names(path), ["counter_1.db"]);
     assert_eq!(sweep(path).files_folded, 1);
@@ -334,7 +340,7 @@ fn a_new_file_in_the_place_of_an_absorbed_one_is_not_deleted() {
     let path = directory.path();
     dead(path, "counter_1.db", 1.0);
     let mut disk = Disk { checkpoint: Replaces(path, None) };
-    compact_on(&mut disk, path, &[], &Options::default()).unwrap();
+    compact_on(&mut disk, path, &Request::default()).unwrap();
     assert_eq!(totals(path)["c"], 3.0);
 }
 
@@ -356,10 +362,10 @@ fn many_files_in_bounded_steps() {
     for number in 0..300 {
         dead(path, &format!("counter_{number}.db"), 1.0);
     }
-    let bounded = Options { max_files: Some(7), ..Options::default() };
-    assert_eq!(compact(path, &[], &bounded, &[]).unwrap().files_folded, 7);
+    let bounded = Request { max_files: 7, ..Request::default() };
+    assert_eq!(compact(path, &bounded, &[]).unwrap().files_folded, 7);
     let done = sweep(path);
-    assert_eq!((done.files_folded, done.processes), (293, 293));
+    assert_eq!((done.files_folded, done.processes.len()), (293, 293));
     assert_eq!(names(path), [LOCK, "counter_compacted.db"]);
     assert_eq!(totals(path)["c"], 300.0);
 }
@@ -403,14 +409,14 @@ fn a_damaged_file_of_other_readers_keeps_nobody() {
     {
         mode(name, bits);
     }
-    let remembering = Options { remembers: true, ..Options::default() };
-    let done = compact(path, &[], &remembering, &[]).unwrap();
+    let remembering = Request { skips_known: true, ..Request::default() };
+    let done = compact(path, &remembering, &[]).unwrap();
     assert_eq!((done.files_folded, done.left_alone.len()), (1, 2));
-    let done = compact(path, &[], &remembering, &[]).unwrap();
+    let done = compact(path, &remembering, &[]).unwrap();
     assert_eq!(reasons(&done), [("counter_3.db", &Reason::OtherReaders)], "it is looked at again");
     // Somebody mends it.
     mode("counter_3.db", 0o640);
-    assert_eq!(compact(path, &[], &remembering, &[]).unwrap().files_folded, 1);
+    assert_eq!(compact(path, &remembering, &[]).unwrap().files_folded, 1);
     assert_eq!(totals(path)["c"], 2.0);
 }
 
@@ -452,7 +458,7 @@ fn a_file_that_is_handed_over_is_not_taken() {
     let path = directory.path();
     dead(path, "counter_1.db", 1.0);
     let mut disk = Disk { checkpoint: HandsOver(path) };
-    let done = compact_on(&mut disk, path, &[], &Options::default()).unwrap();
+    let done = compact_on(&mut disk, path, &Request::default()).unwrap();
     assert_eq!(done, Compaction::default());
     assert_eq!(names(path), [LOCK, "counter_1.db"]);
 }
@@ -465,7 +471,7 @@ fn a_damaged_archive_is_read_once() {
     dead(path, "counter_1.db", 1.0);
     let bad = file_of(MAGIC_ARCHIVE, &[entry("garbled", 1.0, 0.0)]);
     fs::write(path.join("counter_compacted.db"), &bad).unwrap();
-    let remembering = Options { remembers: true, ..Options::default() };
+    let remembering = Request { skips_known: true, ..Request::default() };
     for read in [2, 0] {
         let (done, reads) = reads(path, &remembering);
         assert_eq!((done.left_alone.len(), reads), (1, read));
@@ -481,8 +487,8 @@ fn what_may_be_read_is_for_all_files_together() {
         dead(path, &format!("counter_{number}.db"), 1.0);
     }
     let size = file(None, &[entry(&key("c"), 1.0, 0.0)]).len() as u64;
-    let options = Options { max_bytes: Some(5 * size), ..Options::default() };
-    let folded = |()| compact(path, &[], &options, &[]).unwrap().files_folded;
+    let request = Request { max_bytes: 5 * size, ..Request::default() };
+    let folded = |()| compact(path, &request, &[]).unwrap().files_folded;
     assert_eq!([(), (), ()].map(folded), [5, 4, 1]);
 }
 
@@ -533,9 +539,9 @@ fn a_huge_damaged_file_costs_nothing() {
 }
 
 /// Reads beside the steps of one call.
-fn reads(path: &Path, options: &Options) -> (Compaction, usize) {
+fn reads(path: &Path, request: &Request) -> (Compaction, usize) {
     let mut disk = Disk { checkpoint: Watch { waits: false, ..Watch::new(|_| false) } };
-    let done = compact_on(&mut disk, path, &[], options).unwrap();
+    let done = compact_on(&mut disk, path, request).unwrap();
     let seen = disk.checkpoint.seen;
     (done, seen.into_iter().filter(|step| *step == Step::Read).count())
 }
@@ -550,7 +556,7 @@ fn what_cannot_be_folded_is_read_once() {
     for number in 1..=20 {
         fs::write(path.join(format!("counter_{number}.db")), &bad).unwrap();
     }
-    let sweeping = Options { max_files: Some(8), remembers: true, ..Options::default() };
+    let sweeping = Request { max_files: 8, skips_known: true, ..Request::default() };
     // Not even the archive is read: there is nothing to add to it.
     for (tried, read) in [(8, 8), (8, 8), (4, 4), (0, 0)] {
         let (done, reads) = reads(path, &sweeping);
@@ -558,7 +564,7 @@ fn what_cannot_be_folded_is_read_once() {
     }
     dead(path, "counter_9a.db", 1.0);
     assert_eq!(reads(path, &sweeping).0.files_folded, 1, "the bad ones are in nobody's way");
-    let (done, reads) = reads(path, &Options::default());
+    let (done, reads) = reads(path, &Request::default());
     assert_eq!((done.left_alone.len(), reads), (20, 20), "who asks for it is told");
 }
 
@@ -592,10 +598,10 @@ fn with_few_descriptors_all_is_folded_in_small_steps() {
         dead(path, &format!("counter_{number}.db"), 1.0);
     }
     let mut disk = Disk { checkpoint: FewDescriptors { limit: 0, open: 0 } };
-    let done = compact_on(&mut disk, path, &[], &Options::default()).unwrap();
+    let done = compact_on(&mut disk, path, &Request::default()).unwrap();
     assert_eq!((done.files_folded, done.left_alone.len()), (0, 1));
     disk.checkpoint.limit = 10;
-    let done = compact_on(&mut disk, path, &[], &Options::default()).unwrap();
+    let done = compact_on(&mut disk, path, &Request::default()).unwrap();
     assert_eq!((done.files_folded, done.left_alone), (50, vec![]));
     assert_eq!(names(path), [LOCK, "counter_compacted.db"]);
     assert_eq!(totals(path)["c"], 50.0);
@@ -619,8 +625,8 @@ fn who_may_not_write_reads_nothing() {
     sweep(directory.path());
     dead(directory.path(), "counter_1.db", 1.0);
     let mut disk = Disk { checkpoint: ReadOnly };
-    let done = compact_on(&mut disk, directory.path(), &[], &Options::default()).unwrap();
-    let reason = Reason::Io { message: "permission denied".to_owned() };
+    let done = compact_on(&mut disk, directory.path(), &Request::default()).unwrap();
+    let reason = Reason::Io { code: None, message: "permission denied".to_owned() };
     assert_eq!(reasons(&done), [("counter_compacted.db", &reason)]);
 }
 

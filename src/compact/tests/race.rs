@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::compact::compaction::{Options, compact_on};
+use crate::compact::run::{Request, compact_on};
 use crate::compact::steps::{Disk, Step};
 use crate::compact::tests::support::{Watch, Worker, key, names, sweep, text, totals};
 use crate::format::MAGIC_WRITER;
@@ -36,7 +36,8 @@ fn scene() -> TempDir {
 /// Compacts, and calls `before` before each step.
 fn compact_watched(directory: &Path, before: impl FnMut(usize) -> bool) -> Vec<Step> {
     let mut disk = Disk { checkpoint: Watch::new(before) };
-    compact_on(&mut disk, directory, &[OsString::from("2")], &Options::default()).unwrap();
+    let request = Request { pids: vec![OsString::from("2")], ..Request::default() };
+    compact_on(&mut disk, directory, &request).unwrap();
     disk.checkpoint.seen
 }
 
@@ -231,7 +232,7 @@ fn scrapes_beside_compactions_and_new_files() {
                 killed_at = (killed_at + 1) % 40;
                 let is_killed = |number| killed_at % 2 == 0 && number >= killed_at;
                 let mut disk = Disk { checkpoint: Watch::new(is_killed) };
-                let _ = compact_on(&mut disk, path, &[], &Options::default());
+                let _ = compact_on(&mut disk, path, &Request::default());
             }
             sweep(path);
         });

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::compact::compaction::{Compaction, Options, compact_on};
+use crate::compact::run::{Compaction, Request, compact_on};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::count::open::{self, CONTINUING, Opened};
 use crate::count::writer::Writer;
@@ -121,7 +121,7 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
 /// Folds everything that is dead, without waiting for the clock: nobody is killed here.
 pub(crate) fn sweep(directory: &Path) -> Compaction {
     let mut disk = Disk { checkpoint: Watch { waits: false, ..Watch::new(|_| false) } };
-    compact_on(&mut disk, directory, &[], &Options::default()).unwrap()
+    compact_on(&mut disk, directory, &Request::default()).unwrap()
 }
 
 /// Counts steps, does something before each, and makes some fail.

@@ -1,0 +1,205 @@
+//! Why a directory is compacted now: this decides whose files are folded, how many, and how long a
+//! call waits.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::compact::run::{self, Compaction, LeftAlone, Request};
+use crate::error::{Concern, Result};
+use crate::sys::{Identity, process};
+
+/// A process sweeps a directory at most this often on each of the two occasions for it.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// A call that nobody has asked for folds or deletes at most this many files: it must not take long.
+const FILES_AT_ONCE: usize = 256;
+/// To fold a file, all of the archive is read and written, which takes 5 ms for a MiB. gunicorn's
+/// master and a process that begins to count leave what is more than this to a scrape.
+const BYTES_AT_ONCE: u64 = 16 << 20;
+/// How long a hook waits for another compaction of the directory. gunicorn before 24 calls it in a
+/// signal handler.
+const HOOK_WAIT: Duration = Duration::from_millis(50);
+/// How many dead processes are remembered whose files are not folded yet.
+const UNFOLDED_MAX: usize = 1024;
+
+/// Why a directory is compacted now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Occasion {
+    /// `multiprom.compact()`: all files of the dead, and of the processes that the caller names.
+    Asked {
+        /// The processes that are dead by the word of the caller.
+        pids: Vec<OsString>,
+        /// How long to wait for another compaction of the directory.
+        wait: Duration,
+    },
+    /// A server has reaped this process: its files, and those of earlier ones that could not be
+    /// folded when they died.
+    Death(OsString),
+    /// A process scrapes: all files of the dead, if the last sweep is long enough ago.
+    Scrape,
+    /// A process has opened a file: the same, but what takes long is left to a scrape.
+    Opening,
+}
+
+/// What this process remembers from one occasion to the next.
+struct Memory {
+    sweep_every: Duration,
+    /// When each directory was last swept, and whether by a scrape. A scrape does what the others
+    /// leave to it, so their sweeps do not put it off.
+    swept: BTreeMap<(PathBuf, bool), Instant>,
+    /// Dead processes whose files are not folded yet, the oldest first. Only the hook knows that a
+    /// process is dead that wrote with `prometheus_client`'s own code.
+    unfolded: VecDeque<i32>,
+    /// The directories and reasons of which [`news`] has told.
+    told: BTreeSet<(PathBuf, String)>,
+}
+
+static MEMORY: Mutex<Memory> = Mutex::new(Memory::NEW);
+
+/// None if another thread has it; or had it when this process was forked, and then for good.
+fn memory() -> Option<MutexGuard<'static, Memory>> {
+    MEMORY.try_lock().ok()
+}
+
+impl Occasion {
+    /// Compacts the directory `path` as far as this occasion asks for.
+    ///
+    /// `drop_all` says whether the files of dead processes' `all` gauges go, `own` are the files that
+    /// this process has open.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be locked or listed.
+    pub fn compact(&self, path: &Path, drop_all: bool, own: &[Identity]) -> Result<Compaction> {
+        let request = Request { drop_all, ..self.request() };
+        match self {
+            Self::Scrape | Self::Opening
+                if !memory().is_some_and(|mut memory| {
+                    memory.is_due(path, *self == Self::Scrape, Instant::now())
+                }) =>
+            {
+                Ok(Compaction::default())
+            }
+            Self::Death(pid) => fold_dead(path, pid, request),
+            _ => run::compact(path, &request, own),
+        }
+    }
+
+    fn request(&self) -> Request {
+        let all = Request::default();
+        let sweep = Request { max_files: FILES_AT_ONCE, skips_known: true, ..Request::default() };
+        match self {
+            Self::Asked { pids, wait } => Request { pids: pids.clone(), wait: *wait, ..all },
+            Self::Death(pid) => Request {
+                pids: vec![pid.clone()],
+                named_only: true,
+                wait: HOOK_WAIT,
+                max_files: FILES_AT_ONCE,
+                max_bytes: BYTES_AT_ONCE,
+                ..all
+            },
+            Self::Scrape => sweep,
+            Self::Opening => Request { max_bytes: BYTES_AT_ONCE, ..sweep },
+        }
+    }
+}
+
+/// Folds the files of a process that has just been reaped, and of those that died before it and
+/// could not be folded then.
+fn fold_dead(path: &Path, pid: &OsString, mut request: Request) -> Result<Compaction> {
+    let number = pid.to_str().and_then(|pid| pid.parse().ok()).filter(|number| *number > 0);
+    let earlier = memory().map(|mut memory| memory.add_death(number)).unwrap_or_default();
+    // A living process that has got the pid of a dead one may go on in its files.
+    let earlier: Vec<i32> = earlier.into_iter().filter(|pid| !process::exists(*pid)).collect();
+    request.pids.extend(earlier.iter().map(|pid| OsString::from(pid.to_string())));
+    let done = run::compact(path, &request, &[])?;
+    let failed = |left: &LeftAlone| left.reason.concern() == Concern::Passing;
+    let is_complete = !done.busy && !done.is_cut_short && !done.left_alone.iter().any(failed);
+    if is_complete && let Some(mut memory) = memory() {
+        memory.unfolded.retain(|pid| Some(*pid) != number && !earlier.contains(pid));
+    }
+    Ok(done)
+}
+
+/// What of a compaction that nobody has asked for somebody should hear of: files that stay until
+/// somebody does something, for each reason once in this process.
+#[must_use]
+pub fn news(path: &Path, done: &Compaction) -> Vec<LeftAlone> {
+    let Some(mut memory) = memory() else { return Vec::new() };
+    let lasting = done.left_alone.iter().filter(|left| left.reason.concern() == Concern::Lasting);
+    lasting
+        .filter(|left| memory.told.insert((path.to_owned(), left.reason.to_string())))
+        .cloned()
+        .collect()
+}
+
+/// Forgets earlier occasions, and sets how often this process sweeps from now on: for tests.
+pub fn reset(sweep_every: Duration) {
+    let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    *memory = Memory { sweep_every, ..Memory::NEW };
+}
+
+impl Memory {
+    const NEW: Self = Self {
+        sweep_every: SWEEP_EVERY,
+        swept: BTreeMap::new(),
+        unfolded: VecDeque::new(),
+        told: BTreeSet::new(),
+    };
+
+    /// Whether it is time for a sweep, which is then taken for made.
+    fn is_due(&mut self, path: &Path, by_scrape: bool, now: Instant) -> bool {
+        let occasion = (path.to_owned(), by_scrape);
+        let last = self.swept.get(&occasion);
+        let is_due = last.is_none_or(|last| now.duration_since(*last) >= self.sweep_every);
+        if is_due {
+            self.swept.insert(occasion, now);
+        }
+        is_due
+    }
+
+    /// Notes that a process has died, and gives those that are not folded yet and died before.
+    fn add_death(&mut self, number: Option<i32>) -> Vec<i32> {
+        self.unfolded.retain(|pid| Some(*pid) != number);
+        let earlier = self.unfolded.iter().copied().collect();
+        self.unfolded.extend(number);
+        while self.unfolded.len() > UNFOLDED_MAX {
+            self.unfolded.pop_front();
+        }
+        earlier
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_swept_once_in_five_seconds() {
+        let (mut memory, begin) = (Memory::NEW, Instant::now());
+        let mut is_due = |path: &str, by_scrape, milliseconds| {
+            let now = begin + Duration::from_millis(milliseconds);
+            memory.is_due(Path::new(path), by_scrape, now)
+        };
+        assert!(is_due("a", true, 0));
+        assert!(!is_due("a", true, 4999));
+        assert!(is_due("a", true, 5000));
+        assert!(!is_due("a", true, 9999), "five seconds after the last sweep, not the first");
+        assert!(is_due("b", true, 0), "each directory has a time of its own");
+        assert!(is_due("a", false, 5000), "an opening does what scrapes do not put off");
+    }
+
+    #[test]
+    fn the_latest_deaths_are_remembered() {
+        let mut memory = Memory::NEW;
+        assert!(memory.add_death(Some(1)).is_empty());
+        assert_eq!(memory.add_death(None), [1], "an identifier that is no pid is not remembered");
+        assert!(memory.add_death(Some(1)).is_empty(), "the same pid once more");
+        for pid in 2..=1100 {
+            memory.add_death(Some(pid));
+        }
+        assert!(memory.unfolded.into_iter().eq(77..=1100));
+    }
+}

@@ -1,0 +1,143 @@
+//! Selects what goes into an archive at once: dead files of one kind that the same users may read.
+
+use std::collections::VecDeque;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::compact::dead::{self, Dead, Selected};
+use crate::compact::fold::Fold;
+use crate::compact::kind::{Archived, Place};
+use crate::compact::run::{self, Call, Compaction, LeftAlone, left_alone};
+use crate::compact::steps::{Checkpoint, Disk, MODE_MASK, READABLE_BY_ALL};
+use crate::error::Reason;
+use crate::store::Archive;
+
+/// This many files go into an archive at once: all of them are held open and locked.
+const BATCH: usize = 64;
+
+/// Dead files that can be folded, and what became of the others.
+pub(crate) struct Selection {
+    pub(crate) batch: Vec<Dead>,
+    pub(crate) done: Compaction,
+}
+
+/// Selects the next dead files that have something to fold; deletes empty ones.
+///
+/// Where no file can be opened, not even one, no file of the kind is left in `files`.
+pub(crate) fn next_batch<C: Checkpoint>(
+    call: &mut Call<'_, C>,
+    archived: &Archived,
+    files: &mut VecDeque<&Path>,
+) -> Selection {
+    let mut done = Compaction::default();
+    let mut batch = Vec::new();
+    let mut paths = Vec::new();
+    while batch.len() < BATCH
+        && let Some(path) = files.pop_front()
+    {
+        let dead = match call.select(path) {
+            Ok(Selected::Dead(dead)) => dead,
+            Ok(Selected::Other) => continue,
+            Ok(Selected::BeyondBudget) => {
+                done.is_cut_short = true;
+                continue;
+            }
+            Ok(Selected::LeftAlone(reason)) => {
+                done.leave_alone(path, reason);
+                continue;
+            }
+            Err(error) if batch.is_empty() => {
+                done.leave_alone(path, error);
+                files.clear();
+                break;
+            }
+            Err(_) => {
+                // The process has no descriptor left. Closing half of these files lets its other
+                // threads open files too.
+                let kept = batch.len().div_ceil(2);
+                call.budget.return_files(batch.len() - kept);
+                batch.truncate(kept);
+                paths.push(path);
+                paths.drain(kept..).rev().for_each(|path| files.push_front(path));
+                break;
+            }
+        };
+        let name = path.file_name().unwrap_or_default();
+        if archived.spent.iter().any(|mark| mark.name == name && mark.is(&dead.metadata)) {
+            // It is in the archive already and cannot be deleted.
+            call.budget.return_files(1);
+        } else if dead.is_empty() {
+            done.add(run::delete(call.disk, &dead));
+        } else {
+            batch.push(dead);
+            paths.push(path);
+        }
+    }
+    Selection { batch, done }
+}
+
+/// Chooses what of the batch can go into the archive now, and the file whose owner and permissions
+/// that shall have; none if nothing can. The rest is left alone.
+pub(crate) fn choose<C: Checkpoint>(
+    call: &mut Call<'_, C>,
+    place: &Place<'_>,
+    archived: &Archived,
+    batch: Vec<Dead>,
+) -> (Option<Metadata>, Vec<Dead>, Vec<LeftAlone>) {
+    let mut unread = archived.archive.as_ref().map_or(0, Archive::used);
+    let mut like = archived.archive.as_ref().map(|archive| archive.metadata().clone());
+    let mut chosen: Vec<Dead> = Vec::new();
+    let mut left_out = Vec::new();
+    for dead in batch {
+        if dead.is_ours {
+            if !call.budget.take_bytes(unread + dead.used()) {
+                left_out.push(give_back(call, &dead, Reason::TooMuch));
+                continue;
+            }
+            // The archive is read once for all.
+            unread = 0;
+        }
+        match &like {
+            Some(like) if have_same_readers(&dead.metadata, like) => chosen.push(dead),
+            Some(_) => left_out.push(give_back(call, &dead, Reason::OtherReaders)),
+            // A damaged file must not decide who may read the archive.
+            None => match check(call.disk, &dead, &mut Fold::new(place.kind)) {
+                Ok(()) => {
+                    like = Some(dead.metadata.clone());
+                    chosen.push(dead);
+                }
+                Err(reason) => left_out.push(give_back(call, &dead, reason)),
+            },
+        }
+    }
+    (like.filter(|_| !chosen.is_empty()), chosen, left_out)
+}
+
+/// Whether all of a dead process's file is sound.
+pub(crate) fn check<C: Checkpoint>(
+    disk: &mut Disk<C>,
+    dead: &Dead,
+    fold: &mut Fold,
+) -> Result<(), Reason> {
+    fold.check(disk.read(&dead.path, &dead.file)?)
+}
+
+/// Gives back a file that was selected, and notes that it is left alone.
+///
+/// What can never be folded as it is, is remembered. Any other file may be folded as soon as something
+/// else has changed, so it takes no other file's place in the budget.
+pub(crate) fn give_back<C>(call: &mut Call<'_, C>, dead: &Dead, reason: Reason) -> LeftAlone {
+    if matches!(reason, Reason::Damaged { .. } | Reason::TooPrecise) {
+        dead::remember(&dead.metadata);
+    } else {
+        call.budget.return_files(1);
+    }
+    left_alone(&dead.path, reason)
+}
+
+/// Whether just the same users may read both files, or all may.
+fn have_same_readers(one: &Metadata, other: &Metadata) -> bool {
+    let readers = |of: &Metadata| (of.uid(), of.gid(), of.mode() & MODE_MASK);
+    readers(one) == readers(other) || one.mode() & other.mode() & READABLE_BY_ALL != 0
+}

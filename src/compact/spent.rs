@@ -1,0 +1,137 @@
+//! Deletes spent files, whose counts are in an archive, and clears the archive's journal: after a
+//! commit, or after a compaction that was killed between the two.
+
+use std::io;
+use std::time::Duration;
+
+use crate::compact::kind::{Archived, Committed, Place};
+use crate::compact::run::{Compaction, LeftAlone, left_alone};
+use crate::compact::steps::{Checkpoint, Disk, Found, Step};
+use crate::error::Reason;
+use crate::format::FileName;
+use crate::store::{Archive, Mark};
+
+/// Removes what a killed compaction has written, and deletes the files that it has absorbed.
+pub(crate) fn recover<C: Checkpoint>(
+    disk: &mut Disk<C>,
+    place: &Place<'_>,
+) -> Result<(Archived, Compaction), LeftAlone> {
+    disk.delete(Step::RemoveStray, &place.temporary)
+        .map_err(|error| left_alone(&place.temporary, error))?;
+    let mut archived = Archived { archive: open_archive(disk, place)?, spent: Vec::new() };
+    let mut done = Compaction::default();
+    let Some(archive) = &archived.archive else { return Ok((archived, done)) };
+    let used = archive.used();
+    let marks = match &archive.journal {
+        Ok(marks) => marks.clone(),
+        Err(damage) => {
+            let reason = Reason::Damaged { offset: Some(used), damage: damage.clone() };
+            return Err(left_alone(&place.archive, reason));
+        }
+    };
+    if marks.is_empty() {
+        return Ok((archived, done));
+    }
+    wait_for_tick(disk, &marks);
+    for mark in marks {
+        match delete_spent(disk, place, &mark) {
+            Ok(Some(freed)) => {
+                done.bytes_freed += freed;
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => done.leave_alone(&place.directory.join(&mark.name), error),
+        }
+        archived.spent.push(mark);
+    }
+    clear_journal(disk, place, &archived, used);
+    Ok((archived, done))
+}
+
+fn open_archive<C: Checkpoint>(
+    disk: &mut Disk<C>,
+    place: &Place<'_>,
+) -> Result<Option<Archive>, LeftAlone> {
+    let path = &place.archive;
+    match disk.open_archive(path).map_err(|error| left_alone(path, error))? {
+        Found::Archive(archive) => Ok(Some(*archive)),
+        Found::Nothing => Ok(None),
+        Found::Other => Err(left_alone(path, Reason::NotAnArchive)),
+    }
+}
+
+/// Deletes the file that `mark` names, if it is still there, and gives how many bytes that frees;
+/// none if somebody holds it.
+fn delete_spent<C: Checkpoint>(
+    disk: &mut Disk<C>,
+    place: &Place<'_>,
+    mark: &Mark,
+) -> io::Result<Option<u64>> {
+    let path = place.directory.join(&mark.name);
+    let (file, metadata) = match disk.open(Step::OpenSpent, &path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(0)),
+        result => result?,
+    };
+    if !mark.is(&metadata) {
+        // A new file of the same name.
+        return Ok(Some(0));
+    }
+    // A writer may hold it just now: it will find out that the file is spent, and delete it.
+    let Some(_file) = disk.lock(Step::LockSpent, file, &path)? else { return Ok(None) };
+    let is_deleted = disk.delete_file(Step::DeleteSpent, &path, &metadata)?;
+    Ok(Some(if is_deleted { metadata.len() } else { 0 }))
+}
+
+/// Deletes the files that the new archive has absorbed, and clears its journal.
+///
+/// The second result is what is archived now. Its error keeps the rest of the kind from being folded.
+pub(crate) fn finish<C: Checkpoint>(
+    disk: &mut Disk<C>,
+    place: &Place<'_>,
+    mut spent: Vec<Mark>,
+    Committed { files, marks, used }: Committed,
+) -> (Compaction, Result<Archived, LeftAlone>) {
+    let mut done = Compaction { files_folded: files.len(), ..Compaction::default() };
+    wait_for_tick(disk, &marks);
+    let absorbed = marks.into_iter().skip(spent.len()).collect::<Vec<_>>();
+    for (dead, mark) in files.iter().zip(absorbed) {
+        let name = FileName::of_path(&dead.path);
+        done.processes.extend(name.map(|name| name.pid.to_owned()));
+        match disk.delete_file(Step::DeleteAbsorbed, &dead.path, &dead.metadata) {
+            Ok(_) => done.bytes_freed += dead.metadata.len(),
+            Err(error) => {
+                done.leave_alone(&dead.path, error);
+                spent.push(mark);
+            }
+        }
+    }
+    // Opened first, so that the journal cleared is that of the archive written here.
+    let archived = open_archive(disk, place).map(|archive| Archived { archive, spent });
+    if let Ok(archived) = &archived {
+        clear_journal(disk, place, archived, used);
+    }
+    (done, archived)
+}
+
+/// Clears the journal, if all files that it names are gone.
+fn clear_journal<C: Checkpoint>(
+    disk: &mut Disk<C>,
+    place: &Place<'_>,
+    archived: &Archived,
+    used: u64,
+) {
+    if let Some(archive) = archived.archive.as_ref().filter(|_| archived.spent.is_empty()) {
+        // A journal that stays does no harm: the files that it names are gone, and no new file can
+        // be taken for one of them.
+        let _ = disk.clear_journal(&place.archive, archive.identity(), used);
+    }
+}
+
+/// Waits until a new file can be told by its time from those with these marks, which are to be
+/// deleted now.
+fn wait_for_tick<C: Checkpoint>(disk: &mut Disk<C>, marks: &[Mark]) {
+    let remaining = marks.iter().map(Mark::remaining).max().unwrap_or_default();
+    if remaining > Duration::ZERO {
+        disk.checkpoint.wait(remaining);
+    }
+}

@@ -1,0 +1,27 @@
+//! Whether a process exists.
+
+/// Whether there is a process with this pid, of any user.
+#[must_use]
+#[allow(unsafe_code)] // `kill` is a foreign function.
+pub(crate) fn exists(pid: i32) -> bool {
+    // SAFETY: signal 0 is sent to nobody: the kernel checks whether it could be.
+    let result = unsafe { libc::kill(pid, 0) };
+    // Another user's process exists, too: that is EPERM.
+    result == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_exists_until_it_is_reaped() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(exists(pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!exists(pid));
+        assert!(exists(1), "another user's process");
+    }
+}
