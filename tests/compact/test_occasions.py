@@ -268,8 +268,8 @@ def test_subprocesses_that_inherit_the_variable_leave_nothing(tmp_path: Path) ->
         PROMETHEUS_MULTIPROC_DIR=tmp_path,
     )
     most, total, kinds = out.splitlines()
-    # The lock, three archives, and four files each of the parent and of the latest child.
-    assert int(most) <= 12
+    # The lock, three archives, and of the parent and the latest child a slot and four files each.
+    assert int(most) <= 14
     assert total == "[1.0]"
     assert kinds == "['counter', 'gauge_max', 'histogram']"
 
