@@ -1,6 +1,7 @@
 """Our writer and prometheus_client's write the same files, and each continues the other's.
 
-The same processes, written by both, give the same bytes but for our magic in the header.
+The same processes, written by both, give the same bytes but for our magic in the header. What only
+the format allows is merged as there.
 """
 
 from __future__ import annotations
@@ -12,13 +13,24 @@ from typing import TYPE_CHECKING
 
 import multiprom
 from hypothesis import given
-from support import ours, stock
+from hypothesis import strategies as st
+from multiprom.exposition import openmetrics_latest
+from prometheus_client import CollectorRegistry
+from support import files, ours, stock
 from support.equality import plain
 from support.processes import Process, write
-from support.strategies import ANY_FLOATS, PICKING_MODES, applications
+from support.strategies import (
+    ANY_FLOATS,
+    FILE_PREFIXES,
+    PICKING_MODES,
+    RARE_PREFIXES,
+    applications,
+    entries,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
 
 APPLICATIONS = applications() | applications(kinds=("counter", "summary", "histogram"))
 ANY_VALUES = applications(kinds=("gauge",), modes=PICKING_MODES, values=ANY_FLOATS)
@@ -99,3 +111,35 @@ def _under_the_names_of(first: list[Process], second: list[Process]) -> list[Pro
         Process(identifier, process.instruments)
         for identifier, process in zip(identifiers, second, strict=False)
     ]
+
+
+# Entries that only the format allows, as other writers of it may make them, merge as there.
+
+
+@st.composite
+def directories(draw: st.DrawFn) -> dict[str, list[files.Entry]]:
+    prefixes = st.lists(st.sampled_from(FILE_PREFIXES + RARE_PREFIXES), min_size=1, max_size=4)
+    return {
+        f"{prefix}_{pid}.db": draw(st.lists(entries(prefix), max_size=6))
+        for pid, prefix in enumerate(draw(prefixes))
+    }
+
+
+@given(content=directories())
+def test_merge_and_text(content: dict[str, list[files.Entry]]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        paths = [
+            str(files.write(Path(directory, name), found, size=0))
+            for name, found in content.items()
+        ]
+        for accumulate in (True, False):
+            expected = stock.MultiProcessCollector.merge(paths, accumulate=accumulate)
+            merged = multiprom.MultiProcessCollector.merge(paths, accumulate=accumulate)
+            assert plain(merged) == plain(expected)
+
+        ours, theirs = CollectorRegistry(), CollectorRegistry()
+        multiprom.MultiProcessCollector(ours, directory)
+        stock.SortedCollector(theirs, directory)
+        assert stock.texts(ours, multiprom.generate_latest, openmetrics_latest) == (
+            stock.texts(theirs)
+        )

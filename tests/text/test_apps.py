@@ -1,8 +1,11 @@
-"""The applications answer each request as prometheus_client's answer it."""
+"""The applications and the server answer each request as prometheus_client's answer it."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import multiprom
@@ -11,12 +14,17 @@ from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry, exposition
 from prometheus_client import make_asgi_app as stock_asgi_app
 from prometheus_client import make_wsgi_app as stock_wsgi_app
+from prometheus_client.core import GaugeMetricFamily
 from support import stock
 from support.clients import asgi, wsgi
 from support.files import Entry, counter, write
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from prometheus_client.metrics_core import Metric
+
 
 # What Prometheus sends, before and since its version 3.
 PROMETHEUS_2 = (
@@ -193,3 +201,85 @@ class TestSignatures:
 
     def test_content_type(self) -> None:
         assert multiprom.CONTENT_TYPE_LATEST == exposition.CONTENT_TYPE_LATEST
+
+
+# A collector that needs the event loop is collected in it, beside multiprocess collectors.
+
+
+class Tasks:
+    """Counts the tasks of the running loop, which fails outside of it."""
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("tasks", "Tasks", value=len(asyncio.all_tasks()))
+
+
+def test_a_collector_that_needs_the_loop(directory: Path) -> None:
+    registry = CollectorRegistry()
+    multiprom.MultiProcessCollector(registry, directory)
+    registry.register(Tasks())
+    app = multiprom.make_asgi_app(registry)
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def scrape() -> None:
+        await app({"type": "http", "headers": [], "query_string": b""}, receive, send)
+
+    asyncio.run(scrape())
+    assert sent[0]["status"] == 200
+    assert b"\ntasks 1.0\n" in sent[1]["body"]
+
+
+# start_http_server() serves the files, to several clients at once.
+
+
+@pytest.fixture
+def url(directory: Path) -> Iterator[str]:
+    write(directory / "counter_1.db", [counter(3)])
+    registry = CollectorRegistry(auto_describe=True)
+    multiprom.MultiProcessCollector(registry)
+    server, thread = multiprom.start_http_server(0, addr="127.0.0.1", registry=registry)
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
+def get(url: str, **headers: str) -> tuple[str, str]:
+    # Whatever proxy the environment names.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(urllib.request.Request(url, headers=headers), timeout=30) as response:
+        return response.headers["Content-Type"], response.read().decode()
+
+
+def test_serves_text(url: str) -> None:
+    kind, text = get(f"{url}/metrics")
+    assert kind.startswith("text/plain; version=0.0.4")
+    assert "\nrequests_total 3.0\n" in text
+
+
+def test_serves_openmetrics(url: str) -> None:
+    kind, text = get(f"{url}/metrics", Accept="application/openmetrics-text; version=1.0.0")
+    assert kind.startswith("application/openmetrics-text; version=1.0.0")
+    assert text.endswith("requests_total 3.0\n# EOF\n")
+
+
+def test_chooses_by_name(url: str) -> None:
+    assert "requests_total 3.0\n" in get(f"{url}/metrics?name[]=requests_total")[1]
+    assert get(f"{url}/metrics?name[]=other")[1] == ""
+
+
+def test_sees_what_changes(url: str, directory: Path) -> None:
+    write(directory / "counter_2.db", [counter(4)])
+    assert "\nrequests_total 7.0\n" in get(url)[1]
+
+
+def test_serves_many(url: str) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        texts = {text for _, text in pool.map(get, [url] * 64)}
+    assert len(texts) == 1

@@ -1,10 +1,12 @@
-"""Whoever overrides merge() is given a list of files: compaction may change them meanwhile."""
+"""Beside compaction, code of a program's own that merges or reads files counts each value once."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ import multiprom
 import pytest
 from multiprom import _core
 from prometheus_client import CollectorRegistry
+from support import stock
 from support.files import counter, write_ours
 
 if TYPE_CHECKING:
@@ -153,3 +156,79 @@ def test_text_is_made_of_the_same(collector: Any, directory: Path) -> None:
     registry = CollectorRegistry()
     registry.register(collector)
     assert b"\nrequests_total 1000.0\n" in multiprom.generate_latest(registry)
+
+
+# Code of the program's own that reads the files itself is not given what an archive has absorbed.
+#
+# Between the new archive and the deletion of what went into it, both are there; after a compaction
+# that was killed, until the next.
+
+
+class OwnReader(multiprom.MultiProcessCollector):
+    """Reads each file by itself, as prometheus_client does."""
+
+    @staticmethod
+    def _read_metrics(files: Any) -> Any:
+        return stock.MultiProcessCollector._read_metrics(files)
+
+
+@pytest.fixture
+def spent(directory: Path) -> Path:
+    """Return a file whose content is in an archive, but which is still there."""
+    path = write_ours(directory / "counter_1.db", counter(1000))
+    # Changed just now, so that compaction waits before it deletes it.
+    for _ in range(100):
+        pid = os.fork()
+        if pid == 0:
+            os.utime(path)
+            multiprom.compact(directory)
+            os._exit(0)
+        while not (directory / "counter_compacted.db").exists():
+            time.sleep(0)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        if path.exists():
+            return path
+        (directory / "counter_compacted.db").unlink()
+        write_ours(path, counter(1000))
+    pytest.fail("no compaction could be killed in that moment")
+
+
+def shown(collector_class: Any, directory: Path) -> list[float]:
+    metrics = collector_class(None, directory).collect()
+    return [sample.value for metric in metrics for sample in metric.samples]
+
+
+def test_it_counts_once(directory: Path, spent: Path) -> None:
+    assert shown(stock.MultiProcessCollector, directory) == [2000.0]
+    assert shown(multiprom.MultiProcessCollector, directory) == [1000.0]
+    assert shown(OwnReader, directory) == [1000.0]
+    assert spent.exists()
+
+
+def test_a_file_that_is_folded_before_it_is_opened(directory: Path) -> None:
+    write_ours(directory / "counter_1.db", counter(1000))
+
+    class Beside(OwnReader):
+        """Compacts before it reads for the first time."""
+
+        @staticmethod
+        def _read_metrics(files: Any) -> Any:
+            multiprom.compact(directory)
+            return OwnReader._read_metrics(files)
+
+    assert shown(Beside, directory) == [1000.0]
+
+
+def test_another_error_is_raised(directory: Path) -> None:
+    write_ours(directory / "counter_1.db", counter(1000))
+
+    class Failing(OwnReader):
+        """Cannot read."""
+
+        @staticmethod
+        def _read_metrics(files: Any) -> Any:
+            raise PermissionError(*files)
+
+    with pytest.raises(PermissionError, match="counter_1"):
+        shown(Failing, directory)
