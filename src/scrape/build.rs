@@ -24,7 +24,7 @@ pub(crate) struct Draft<'a> {
     keys: Vec<(u32, &'a Key<'a>)>,
     /// Its values of each process, if the rule keeps them apart.
     records: Vec<Record>,
-    /// Whether it has keys in other tables too.
+    /// Whether keys in other tables name the family too: then it is merged entry by entry.
     mixed: bool,
 }
 

@@ -12,7 +12,7 @@ pub(crate) trait Column {
     /// Takes an entry of the key with this number; new keys come with the next free number.
     fn add(&mut self, number: u32, value: f64, timestamp: f64);
 
-    /// The same for an entry of an archive, where a sum's low half is in the timestamp's place.
+    /// Takes an entry of an archive, where the timestamp of a sum is the sum's low half.
     #[inline]
     fn add_archived(&mut self, number: u32, value: f64, timestamp: f64) {
         self.add(number, value, timestamp);

@@ -27,7 +27,7 @@ struct BucketSet<'a, S> {
 #[derive(Debug)]
 struct Bucket<'a, S> {
     bound: f64,
-    /// The first key that named the bucket: mostly it has the very texts of the result.
+    /// The first key that named the bucket: mostly its texts are those of the sample, and are borrowed.
     key: &'a Key<'a>,
     sum: S,
 }
@@ -92,7 +92,7 @@ impl<'a, S: Sum> Buckets<'a, S> {
     }
 }
 
-/// Bounds as text. Most histograms have the same.
+/// Bounds as text, each written once: most histograms have the same bounds.
 #[derive(Debug)]
 pub(crate) struct BoundTexts {
     style: ExponentStyle,

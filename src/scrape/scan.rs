@@ -113,7 +113,8 @@ fn thread_count(files: usize) -> usize {
     }
 }
 
-/// The jobs of each thread: of each kind that is summed a part, in order, of others the whole.
+/// The jobs of each thread: a part of the files of each kind that is summed, in order, and all files
+/// of some of the other kinds.
 fn hand_out(kinds: Vec<Job<'_>>, threads: usize) -> Vec<Vec<Job<'_>>> {
     let mut jobs: Vec<Vec<Job<'_>>> = (0..threads).map(|_| Vec::new()).collect();
     for (number, Job { kind, sources }) in kinds.into_iter().enumerate() {

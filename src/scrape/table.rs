@@ -103,7 +103,7 @@ impl Table {
 }
 
 impl Table {
-    /// Adds the sums of a table of the same kind whose files come behind.
+    /// Adds the sums of another table of this kind, whose files come behind those of this table.
     pub(crate) fn absorb(&mut self, other: &Self) {
         let (AnyColumn::Sums(sums), AnyColumn::Sums(added)) = (&mut self.column, &other.column)
         else {
@@ -167,6 +167,6 @@ pub(crate) struct ParsedTable<'a> {
     pub(crate) table: &'a Table,
     /// The keys that are sound: when each was first seen, its number, and what it says.
     pub(crate) keys: Vec<(u64, u32, Key<'a>)>,
-    /// The others, by their bytes.
+    /// What is wrong with the other keys, by their bytes.
     pub(crate) damaged: HashMap<&'a [u8], Damage>,
 }

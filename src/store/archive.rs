@@ -13,25 +13,25 @@ use crate::sys::{Identity, identity};
 
 /// An open archive.
 ///
-/// Its entries never change: compaction writes a new file and renames it over the old one. While
-/// this is open no new file can have its inode, so that a look at the path tells whether it is
-/// still the archive.
+/// The entries of an archive never change: compaction writes a new file and renames it over the old
+/// one. While the old one is open no new file can have its inode, so that a look at the path tells
+/// whether the archive was replaced.
 #[derive(Debug)]
 pub(crate) struct Archive {
     file: File,
     metadata: Metadata,
     used: u64,
-    /// The files that it absorbed and that may still be there.
+    /// The files that the archive has absorbed and that may still be there.
     pub(crate) journal: Result<Vec<Mark>, Damage>,
 }
 
 impl Archive {
-    /// Opens the file at `path`; none if it is no archive.
+    /// Opens the archive at `path`; none if the file there is no archive.
     pub(crate) fn open(path: &Path) -> io::Result<Option<Self>> {
         Self::of(path, reader::open(path)?)
     }
 
-    /// The archive that was opened at `path`; none if it is none.
+    /// The archive that was opened at `path`; none if the file is no archive.
     pub(crate) fn of(path: &Path, (file, metadata): (File, Metadata)) -> io::Result<Option<Self>> {
         if !metadata.is_file() {
             return Ok(None);
@@ -62,7 +62,7 @@ impl Archive {
         &self.file
     }
 
-    /// What tells it from others.
+    /// What tells the archive from other files.
     pub(crate) fn identity(&self) -> Identity {
         identity(&self.metadata)
     }
@@ -79,7 +79,8 @@ impl Archive {
 }
 
 /// The marks of a journal, if they name files that can have gone into the archive at `path`: in a
-/// directory of several users anybody may write a journal, and others delete what it names.
+/// directory that several users may write to, any of them could write a journal, and the compaction
+/// of another user deletes what the journal names.
 fn of_kind(path: &Path, marks: Vec<Mark>) -> Result<Vec<Mark>, Damage> {
     let kind = FileName::of_path(path).map(|name| name.kind);
     let is_sound = |mark: &Mark| {
@@ -89,12 +90,12 @@ fn of_kind(path: &Path, marks: Vec<Mark>) -> Result<Vec<Mark>, Damage> {
     if marks.iter().all(is_sound) { Ok(marks) } else { Err(Damage::TornJournal) }
 }
 
-/// Whether the file that is called `name` in `directory` is spent: what it holds is in an archive,
-/// and whoever wants to count in it must delete it and make a new one.
+/// Whether the file that is called `name` in `directory` is spent: its content is in an archive, and
+/// a process that wants to count under this name must delete the file and make a new one.
 ///
-/// Ask this after locking the file, and before changing anything of it. Who holds the lock need not
-/// ask again: what is absorbed is locked, from before it is read until it is deleted. Costs one
-/// failing `open` where there is no archive.
+/// Ask this after locking the file, and before changing the file. While the lock is held, do not
+/// ask again: compaction keeps a file locked from before it reads the file until it has deleted it.
+/// The question costs one failing `open` where there is no archive.
 pub(crate) fn is_spent(directory: &Path, name: &OsStr, metadata: &Metadata) -> io::Result<bool> {
     let Some(FileName { kind, .. }) = FileName::parse(name) else { return Ok(false) };
     let archive = match Archive::open(&directory.join(archive_name(kind))) {

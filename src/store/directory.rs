@@ -59,7 +59,7 @@ pub(crate) fn list(path: &Path) -> Result<Listing> {
             Some(damage) => listing.left_out.push(LeftOut::unopened(&path, damage)),
         }
     }
-    // All in one directory: comparing them as text is the same order, sooner found.
+    // All paths have the same directory: comparing them as text gives the order of names faster.
     listing.files.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     listing.left_out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     // An archive that was replaced during the listing may have been met under both inodes.

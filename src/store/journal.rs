@@ -1,8 +1,8 @@
 //! Which files an archive absorbed: a list behind the archive's entries.
 //!
 //! An archive and its journal come into being together, by one `rename`. From then on the files
-//! that the journal names are spent: their counts are in the archive. It is there until they are
-//! deleted, so that whoever meets one that a killed compaction left does not count it again. See
+//! that the journal names are spent: their counts are in the archive. The journal stays until these
+//! files are deleted, so that nobody counts a file again that a killed compaction has left. See
 //! `docs/format.md` for the bytes and `docs/compaction.md` for the protocol.
 
 use std::ffi::{OsStr, OsString};
@@ -16,9 +16,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::error::Damage;
 use crate::store::reader::read_at;
 
-/// How a journal begins; zeros when it was cleared.
+/// How a journal begins. Clearing the journal writes zeros here.
 const MAGIC: [u8; 8] = *b"MPjourn1";
-/// All numbers are this large, and everything is aligned to it.
+/// The size of every number in a journal; all of its parts are aligned to this.
 const WORD_SIZE: usize = 8;
 /// Magic, count, length of the records in bytes, and checksum.
 const HEADER_SIZE: usize = 4 * WORD_SIZE;
@@ -60,8 +60,8 @@ impl Mark {
     }
 }
 
-/// How long to wait before a spent file may be deleted: a new file can be told from it only by the
-/// time of its change, as it may get the same inode, and that clock advances in ticks.
+/// How long to wait before a spent file may be deleted. A new file may get the inode of the deleted
+/// one, and only the time of its last change tells it apart then; that clock advances in ticks.
 #[must_use]
 pub(crate) fn remaining_for(metadata: &Metadata) -> Duration {
     remaining((metadata.mtime(), metadata.mtime_nsec()))
@@ -120,9 +120,9 @@ pub(crate) fn read(file: &File, used: u64) -> io::Result<Result<Vec<Mark>, Damag
 
 /// Clears the journal behind the `used` bytes of an archive.
 ///
-/// One aligned store of a word, which no reader sees in part; and if one did, half a magic is no
-/// magic. It may come only after all files that the journal names are deleted: then it makes no
-/// difference who sees it when, because there is nothing left that it could name.
+/// Call this only after all files that the journal names are deleted: then a reader finds the same
+/// with the journal as without it. One aligned word is stored, which no reader sees in part; and if
+/// a reader did, half a magic is no magic.
 pub(crate) fn clear(file: &File, used: u64) -> io::Result<()> {
     file.write_all_at(&[0; WORD_SIZE], used)
 }
@@ -135,7 +135,8 @@ fn parse(mut records: &[u8]) -> Option<Vec<Mark>> {
         let length = usize::try_from(u64::from_ne_bytes(*length)).ok()?;
         let (name, rest) = rest.split_at_checked(length.checked_next_multiple_of(WORD_SIZE)?)?;
         let name = OsString::from_vec(name.get(..length)?.to_vec());
-        // Whoever may write to the directory must not have others delete files elsewhere.
+        // A user who may write to the directory could have the compaction of another user, perhaps of
+        // root, delete files elsewhere.
         if Path::new(&name).file_name() != Some(&name) {
             return None;
         }
@@ -154,7 +155,7 @@ fn words(bytes: &[u8]) -> &[[u8; WORD_SIZE]] {
     bytes.as_chunks().0
 }
 
-/// FNV-1a: it has to tell a torn journal from a whole one, not to withstand anybody.
+/// FNV-1a: the checksum tells a torn journal from a whole one; it is no protection from forgery.
 fn checksum(parts: &[&[u8]]) -> u64 {
     let bytes = parts.iter().copied().flatten();
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {

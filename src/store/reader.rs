@@ -50,7 +50,7 @@ impl Default for Reader {
 impl Reader {
     /// Calls `visit` with the offset and content of each entry of the file at `path`, in order.
     ///
-    /// One that `is_spent` counts as gone: what it holds is in an archive.
+    /// A file of which `is_spent` is true counts as gone: its content is in an archive.
     pub(crate) fn read(
         &mut self,
         path: &Path,
@@ -68,7 +68,7 @@ impl Reader {
         .or_else(|error| refused(path, error))
     }
 
-    /// The same for bytes from anywhere.
+    /// The same for bytes that come from anywhere.
     pub(crate) fn read_entries(
         &mut self,
         mut file: impl Read,
@@ -158,7 +158,7 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     open_with(path, 0)
 }
 
-/// The same, but no link: for files that are then deleted, or whose content goes elsewhere.
+/// The same, but fails on a symbolic link: for files that are deleted or folded afterwards.
 pub(crate) fn open_itself(path: &Path) -> io::Result<(File, Metadata)> {
     open_with(path, libc::O_NOFOLLOW)
 }

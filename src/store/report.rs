@@ -25,7 +25,7 @@ impl LeftOut {
         Self { path: path.to_owned(), offset: None, damage, entries: 0 }
     }
 
-    /// The report on a file that could not be read to its end, if it could not.
+    /// The report on a file that was read, if it could not be read to its end.
     #[must_use]
     pub fn after_reading(path: &Path, outcome: Outcome) -> Option<Self> {
         match outcome {

@@ -1,8 +1,8 @@
 //! A set of files that is read so that each count is seen once, whatever compaction does beside it.
 //!
 //! No lock is taken. The archives are opened first, then the other files are read, without those
-//! that an archive's journal names; then a look tells whether an archive changed meanwhile. If so,
-//! a file that was to be read may have moved into it: everything once more. See
+//! that an archive's journal names; then a look tells whether an archive has changed meanwhile. If
+//! so, a file that was to be read may have been folded into it, and all is read once more. See
 //! `docs/compaction.md` for why that is enough.
 
 use std::collections::HashMap;
@@ -23,9 +23,9 @@ use crate::store::reader::{Outcome, Reader};
 use crate::store::report::LeftOut;
 use crate::sys::{Identity, lock};
 
-/// So often a reading begins anew before it asks for the compaction lock.
+/// So many readings are tried before one asks for the compaction lock.
 const ROUNDS: u32 = 3;
-/// How long a reading waits for the lock before it tries again without.
+/// How long a reading waits for the compaction lock before it tries once more without the lock.
 const LOCK_WAIT: Duration = Duration::from_millis(200);
 /// After so long a reading gives up: a scrape that fails for once is better than a wrong one.
 const GIVE_UP: Duration = Duration::from_secs(8);
@@ -174,7 +174,8 @@ impl Snapshot {
         }
         let Some(directory) = &self.directory else { return Ok(true) };
         if self.archives.is_empty() && fs::symlink_metadata(lock::path(directory)).is_err() {
-            // Nobody ever compacted here: a directory without archives costs this one look.
+            // No lock file: no compaction has ever run here. This one look is all that a directory
+            // without archives costs.
             return Ok(true);
         }
         for kind in FOLDABLE {
@@ -201,7 +202,7 @@ pub(crate) fn read<T>(
     read_for(GIVE_UP, origin, read)
 }
 
-/// The same, but tries for `timeout` at most, and at least one round more than without the lock.
+/// The same, but gives up after `timeout`, though not before one reading has asked for the lock.
 ///
 /// `read` may run code of the program, which may fork: the child does not keep the lock.
 pub(crate) fn read_for<T, E: From<Error>>(
@@ -213,7 +214,7 @@ pub(crate) fn read_for<T, E: From<Error>>(
     for round in 0.. {
         let lock = match origin {
             Origin::Directory(path) if round >= ROUNDS => {
-                // Without the right to lock it may still go well the next time.
+                // An error means that this user may not lock: the next reading may still be undisturbed.
                 lock::existing_directory(path, LOCK_WAIT).ok().flatten()
             }
             _ => None,
@@ -222,13 +223,14 @@ pub(crate) fn read_for<T, E: From<Error>>(
         let process = lock.is_some().then(process::id);
         let result = read(&snapshot);
         if process.is_some_and(|process| process != process::id()) {
-            // A child that `read` has forked: `sys/lock.rs` has closed the descriptor of the lock
-            // there, so dropping the lock could close another file that has the number by now.
+            // This is a child that `read` has forked, where `sys/fork.rs` has closed the descriptor
+            // of the lock: dropping the lock could close another file that has the number by now.
             std::mem::forget(lock);
             return Ok((snapshot, result?));
         }
         let result = result?;
-        // Under the lock nobody compacts; what else may replace an archive will not end.
+        // Under the lock no compaction runs. If something else replaces archives, once more would
+        // not help.
         if lock.is_some() || snapshot.is_current()? {
             return Ok((snapshot, result));
         }

@@ -34,7 +34,7 @@ pub(crate) struct UnmergedSample {
     pub(crate) value: f64,
     /// What an archive's sum has beyond the value; else 0.
     pub(crate) low: f64,
-    /// The timestamp; prometheus_client looks at those of gauges only. 0 for others.
+    /// The timestamp of a gauge; else 0, since prometheus_client looks at those of gauges only.
     pub(crate) timestamp: f64,
 }
 
