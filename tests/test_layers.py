@@ -53,7 +53,6 @@ UPWARD = {
 }
 # These are to be split.
 LONG = {
-    "src/compact/tests/folding.rs",
     "src/count/class.rs",
     "src/count/values.rs",
     "src/count/writer.rs",

@@ -1,9 +1,10 @@
-//! Scrapes and workers beside a compaction, in every window between its steps, and in threads.
+//! Scrapes, workers and whoever deletes files beside a compaction, in every window between its steps,
+//! and in threads.
 
 #![allow(clippy::float_cmp)] // Exactness is what is tested.
 
-use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -11,17 +12,15 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::compact::run::{Request, compact_on};
-use crate::compact::steps::{Disk, Step};
-use crate::compact::tests::support::{Watch, Worker, key, names, sweep, text, totals};
+use crate::compact::run::{Compaction, Request, compact_on};
+use crate::compact::steps::{Checkpoint, Disk, Step};
+use crate::compact::tests::support::{
+    LOCK, Watch, Worker, dead, key, names, naming, stock, sweep, text, totals,
+};
 use crate::format::MAGIC_WRITER;
 use crate::format::testing::{entry, file_of};
 use crate::scrape::{self, Merge};
 use crate::store::{Origin, read_consistently};
-
-fn dead(directory: &Path, name: &str, value: f64) {
-    drop(Worker::start(directory, name, &[(key("c"), value)]));
-}
 
 fn scene() -> TempDir {
     let directory = TempDir::new().unwrap();
@@ -36,8 +35,7 @@ fn scene() -> TempDir {
 /// Compacts, and calls `before` before each step.
 fn compact_watched(directory: &Path, before: impl FnMut(usize) -> bool) -> Vec<Step> {
     let mut disk = Disk { checkpoint: Watch::new(before) };
-    let request = Request { pids: vec![OsString::from("2")], ..Request::default() };
-    compact_on(&mut disk, directory, &request).unwrap();
+    compact_on(&mut disk, directory, &naming(&["2"])).unwrap();
     disk.checkpoint.seen
 }
 
@@ -265,4 +263,69 @@ fn scrapes_beside_compactions_and_new_files() {
     sweep(path);
     assert_eq!(totals(path)["c"], f64::from(done.load(Ordering::SeqCst)));
     assert!(done.load(Ordering::SeqCst) > 50);
+}
+
+/// Somebody deletes the lock file of a compaction at work, and another begins.
+#[test]
+fn without_its_lock_file_nothing_is_committed() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    dead(path, "counter_1.db", 1.0);
+    let mut disk = Disk {
+        checkpoint: Watch::new(|_| {
+            let _ = fs::remove_file(path.join(LOCK));
+            false
+        }),
+    };
+    let done = compact_on(&mut disk, path, &Request::default()).unwrap();
+    assert_eq!((done.files_folded, done.left_alone.len()), (0, 1));
+    assert_eq!(names(path), ["counter_1.db"]);
+    assert_eq!(sweep(path).files_folded, 1);
+}
+
+/// `rm *.db` and a new worker, in the moment before an absorbed file is deleted.
+#[test]
+fn a_new_file_in_the_place_of_an_absorbed_one_is_not_deleted() {
+    /// Puts a new file there.
+    struct Replaces<'a>(&'a Path, Option<Worker>);
+    impl Checkpoint for Replaces<'_> {
+        fn pass(&mut self, step: Step, path: &Path) -> io::Result<()> {
+            if step == Step::DeleteAbsorbed {
+                fs::remove_file(path).unwrap();
+                self.1 = Some(Worker::start(self.0, "counter_1.db", &[(key("c"), 2.0)]));
+            }
+            Ok(())
+        }
+
+        fn wait(&mut self, _time: Duration) {}
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    dead(path, "counter_1.db", 1.0);
+    let mut disk = Disk { checkpoint: Replaces(path, None) };
+    compact_on(&mut disk, path, &Request::default()).unwrap();
+    assert_eq!(totals(path)["c"], 3.0);
+}
+
+/// A writer that hands its file over, between the look at its header and the lock.
+#[test]
+fn a_file_that_is_handed_over_is_not_taken() {
+    struct HandsOver<'a>(&'a Path);
+    impl Checkpoint for HandsOver<'_> {
+        fn pass(&mut self, step: Step, _path: &Path) -> io::Result<()> {
+            if step == Step::LockDead {
+                stock(self.0, "counter_1.db", 1.0);
+            }
+            Ok(())
+        }
+
+        fn wait(&mut self, _time: Duration) {}
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    dead(path, "counter_1.db", 1.0);
+    let mut disk = Disk { checkpoint: HandsOver(path) };
+    let done = compact_on(&mut disk, path, &Request::default()).unwrap();
+    assert_eq!(done, Compaction::default());
+    assert_eq!(names(path), [LOCK, "counter_1.db"]);
 }

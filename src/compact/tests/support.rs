@@ -1,6 +1,7 @@
 //! Directories, workers that live and die, and gates, for the tests of compaction.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -11,8 +12,9 @@ use crate::compact::run::{Compaction, Request, compact_on};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::count::open::{self, CONTINUING, Opened};
 use crate::count::writer::Writer;
+use crate::error::Reason;
 use crate::float::{ExactSum, Sum};
-use crate::format::testing::{entry, file_of};
+use crate::format::testing::{entry, file, file_of};
 use crate::format::{HEADER_SIZE, MAGIC_WRITER, entry_head};
 use crate::scrape::{ExponentStyle, Merge, MergeOptions, SampleOrder};
 use crate::sys::lock::Locked;
@@ -158,4 +160,26 @@ impl<F: FnMut(usize) -> bool> Checkpoint for Watch<F> {
             std::thread::sleep(time);
         }
     }
+}
+
+pub(crate) const LOCK: &str = ".multiprom.lock";
+
+pub(crate) fn stock(directory: &Path, name: &str, value: f64) {
+    fs::write(directory.join(name), file(None, &[entry(&key("c"), value, 0.0)])).unwrap();
+}
+
+pub(crate) fn dead(directory: &Path, name: &str, value: f64) {
+    drop(Worker::start(directory, name, &[(key("c"), value)]));
+}
+
+/// The request that names these processes as dead.
+pub(crate) fn naming(pids: &[&str]) -> Request {
+    Request { pids: pids.iter().map(OsString::from).collect(), ..Request::default() }
+}
+
+pub(crate) fn reasons(done: &Compaction) -> Vec<(&str, &Reason)> {
+    let left_alone = done.left_alone.iter();
+    left_alone
+        .map(|left| (left.path.file_name().unwrap().to_str().unwrap(), &left.reason))
+        .collect()
 }
