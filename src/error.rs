@@ -47,13 +47,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Reason {
     /// A damaged file is not folded: what of it counts, and the report on it, would go with it.
-    #[error("damaged{}: {damage}", .offset.map(|at| format!(" at byte {at}")).unwrap_or_default())]
-    Damaged {
-        /// Where, in bytes.
-        offset: Option<u64>,
-        /// What is wrong.
-        damage: Damage,
-    },
+    #[error("{0}")]
+    Damaged(Damaged),
     /// The process was named as dead, but somebody holds its file.
     #[error("a living process holds it")]
     Held,
@@ -105,7 +100,7 @@ impl Reason {
     pub fn concern(&self) -> Concern {
         match self {
             Self::Held | Self::TooMuch | Self::Io { .. } => Concern::Passing,
-            Self::Damaged { .. } | Self::KnownDamage => Concern::Reported,
+            Self::Damaged(_) | Self::KnownDamage => Concern::Reported,
             Self::UnknownMagic
             | Self::NotAnArchive
             | Self::OtherReaders
@@ -127,6 +122,30 @@ pub(crate) fn message(error: &io::Error) -> String {
     let number = error.raw_os_error().map(|code| format!(" (os error {code})"));
     let message = number.and_then(|number| text.strip_suffix(&number).map(str::to_owned));
     message.unwrap_or(text)
+}
+
+/// Damage of a file, and where it is.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("damaged{}: {damage}", .offset.map(|at| format!(" at byte {at}")).unwrap_or_default())]
+pub struct Damaged {
+    /// Where in the file, in bytes; none if the file was not read.
+    pub offset: Option<u64>,
+    /// What is wrong.
+    pub damage: Damage,
+}
+
+impl Damaged {
+    /// Damage at this byte of a file.
+    #[must_use]
+    pub fn at(offset: u64, damage: Damage) -> Self {
+        Self { offset: Some(offset), damage }
+    }
+
+    /// Damage of a file that was not read.
+    #[must_use]
+    pub fn unread(damage: Damage) -> Self {
+        Self { offset: None, damage }
+    }
 }
 
 /// Why a file, the rest of a file or an entry was left out.

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
-use crate::error::{Error, Reason, Result};
+use crate::error::{Damaged, Error, Reason, Result};
 use crate::format::{self, Entry, HEADER_SIZE, Key, MAGIC_ARCHIVE};
 use crate::kind::{Kind, MetricType};
 use crate::scrape::{AnyColumn, Cursor, Entries, Table};
@@ -42,11 +42,11 @@ impl Fold {
                 return;
             }
             let damage = Key::check(entry.key, *metric_type).err();
-            first = damage.map(|damage| Reason::Damaged { offset: Some(offset), damage });
+            first = damage.map(|damage| Reason::Damaged(Damaged::at(offset, damage)));
         });
         match outcome? {
             Outcome::Complete => first.map_or(Ok(()), Err),
-            Outcome::Damaged { offset, damage } => Err(Reason::Damaged { offset, damage }),
+            Outcome::Damaged(damaged) => Err(Reason::Damaged(damaged)),
             Outcome::Vanished => Ok(()),
         }
     }
@@ -239,7 +239,7 @@ mod tests {
         ] {
             let reason = fold.check(&bytes[..]).unwrap_err();
             assert!(
-                matches!(reason, Reason::Damaged { offset: Some(at), .. } if at == offset as u64),
+                matches!(&reason, Reason::Damaged(found) if found.offset == Some(offset as u64)),
                 "{reason:?}"
             );
         }

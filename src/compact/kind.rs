@@ -185,7 +185,7 @@ fn add_archive<C: Checkpoint>(
     let path = &place.archive;
     let failed = |error: io::Error| left_alone(path, error);
     if let Err(reason) = fold.check(disk.read(path, archive.file()).map_err(failed)?) {
-        if matches!(reason, Reason::Damaged { .. }) {
+        if matches!(reason, Reason::Damaged(_)) {
             dead::remember(archive.metadata());
         }
         return Err(left_alone(path, reason));

@@ -128,7 +128,7 @@ pub(crate) fn check<C: Checkpoint>(
 /// What can never be folded as it is, is remembered. Any other file may be folded as soon as something
 /// else has changed, so it takes no other file's place in the budget.
 pub(crate) fn give_back<C>(call: &mut Call<'_, C>, dead: &Dead, reason: Reason) -> LeftAlone {
-    if matches!(reason, Reason::Damaged { .. } | Reason::TooPrecise) {
+    if matches!(reason, Reason::Damaged(_) | Reason::TooPrecise) {
         dead::remember(&dead.metadata);
     } else {
         call.budget.return_files(1);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::compact::kind::{Archived, Committed, Place};
 use crate::compact::run::{Compaction, LeftAlone, left_alone};
 use crate::compact::steps::{Checkpoint, Disk, Found, Step};
-use crate::error::Reason;
+use crate::error::{Damaged, Reason};
 use crate::format::FileName;
 use crate::store::{Archive, Mark};
 
@@ -25,7 +25,7 @@ pub(crate) fn recover<C: Checkpoint>(
     let marks = match &archive.journal {
         Ok(marks) => marks.clone(),
         Err(damage) => {
-            let reason = Reason::Damaged { offset: Some(used), damage: damage.clone() };
+            let reason = Reason::Damaged(Damaged::at(used, damage.clone()));
             return Err(left_alone(&place.archive, reason));
         }
     };

@@ -113,7 +113,8 @@ mod tests {
             names(listing.left_out.iter().map(|left_out| &left_out.path)),
             ["cache.db", "counter_folder.db", "counter_link.db"]
         );
-        let damages: Vec<_> = listing.left_out.iter().map(|left_out| &left_out.damage).collect();
+        let damages: Vec<_> =
+            listing.left_out.iter().map(|left_out| &left_out.damaged.damage).collect();
         assert_eq!(damages, [&Damage::ForeignName, &Damage::NotAFile, &Damage::NotAFile]);
     }
 

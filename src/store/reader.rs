@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::error::{Damage, Error, Result, message};
+use crate::error::{Damage, Damaged, Error, Result, message};
 use crate::format::{self, Entry, HEADER_SIZE, Parsed};
 
 /// What the first read asks for: a page has the header, and small files as a whole.
@@ -26,13 +26,8 @@ pub enum Outcome {
     Complete,
     /// Not at all: it is gone.
     Vanished,
-    /// Up to `offset`, or not at all.
-    Damaged {
-        /// Where the damage is, in bytes; none if the file was not read.
-        offset: Option<u64>,
-        /// What is wrong.
-        damage: Damage,
-    },
+    /// Up to the damage, or not at all.
+    Damaged(Damaged),
 }
 
 /// Reads files through one buffer.
@@ -59,7 +54,7 @@ impl Reader {
     ) -> Result<Outcome> {
         match open(path) {
             Ok((_, metadata)) if !metadata.is_file() => {
-                return Ok(Outcome::Damaged { offset: None, damage: Damage::NotAFile });
+                return Ok(Outcome::Damaged(Damaged::unread(Damage::NotAFile)));
             }
             Ok((_, metadata)) if is_spent(&metadata) => return Ok(Outcome::Vanished),
             Ok((file, _)) => self.read_entries(&file, visit),
@@ -82,7 +77,7 @@ impl Reader {
         }
         let Some(used) = format::parse_used(&self.buffer[..end]) else {
             let damage = Damage::ShortHeader { length: end };
-            return Ok(Outcome::Damaged { offset: Some(0), damage });
+            return Ok(Outcome::Damaged(Damaged::at(0, damage)));
         };
         let used_size = match usize::try_from(used) {
             // The file was just created: its writer has yet to fill in the header.
@@ -90,7 +85,7 @@ impl Reader {
             Ok(size) if size >= HEADER_SIZE => size,
             _ => {
                 let damage = Damage::BadUsed { used };
-                return Ok(Outcome::Damaged { offset: Some(0), damage });
+                return Ok(Outcome::Damaged(Damaged::at(0, damage)));
             }
         };
         end = end.min(used_size);
@@ -105,7 +100,7 @@ impl Reader {
                     offset += size;
                 }
                 Parsed::Damaged(damage) => {
-                    return Ok(Outcome::Damaged { offset: Some(offset as u64), damage });
+                    return Ok(Outcome::Damaged(Damaged::at(offset as u64, damage)));
                 }
                 Parsed::Incomplete(size) => {
                     self.buffer.copy_within(start.min(end)..end, 0);
@@ -121,7 +116,7 @@ impl Reader {
                     let count = read_full(&mut file, &mut self.buffer[end..wanted])?;
                     if count == 0 {
                         let damage = Damage::CutShort { used };
-                        return Ok(Outcome::Damaged { offset: Some(offset as u64), damage });
+                        return Ok(Outcome::Damaged(Damaged::at(offset as u64, damage)));
                     }
                     end += count;
                 }
@@ -205,7 +200,7 @@ pub(crate) fn refused(path: &Path, error: io::Error) -> Result<Outcome> {
             | libc::ENAMETOOLONG,
         ) => {
             let damage = Damage::Unreadable { message: message(&error) };
-            Ok(Outcome::Damaged { offset: None, damage })
+            Ok(Outcome::Damaged(Damaged::unread(damage)))
         }
         // Any other error will pass and says nothing about this file, such as too many open files:
         // a total without the file would be wrong.
@@ -273,7 +268,8 @@ mod tests {
             ),
         ];
         for (content, damage) in cases {
-            let expected = (vec![("first".to_owned(), 1.0)], Outcome::Damaged { offset, damage });
+            let expected =
+                (vec![("first".to_owned(), 1.0)], Outcome::Damaged(Damaged { offset, damage }));
             assert_eq!(read(&content), expected);
         }
     }
@@ -286,7 +282,7 @@ mod tests {
             (file(Some(7), &[entry("a", 1.0, 0.0)]), Damage::BadUsed { used: 7 }),
         ];
         for (content, damage) in cases {
-            let expected = Outcome::Damaged { offset: Some(0), damage };
+            let expected = Outcome::Damaged(Damaged::at(0, damage));
             assert_eq!(read(&content), (vec![], expected));
         }
     }
@@ -296,7 +292,7 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let mut reader = Reader::default();
         let visit = |_, _: Entry<'_>| panic!("no entry");
-        let not_a_file = Outcome::Damaged { offset: None, damage: Damage::NotAFile };
+        let not_a_file = Outcome::Damaged(Damaged::unread(Damage::NotAFile));
         assert_eq!(reader.read(directory.path(), |_| false, visit).unwrap(), not_a_file);
         let gone = directory.path().join("gone");
         assert_eq!(reader.read(&gone, |_| false, visit).unwrap(), Outcome::Vanished);

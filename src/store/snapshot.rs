@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::{Damaged, Error, Result};
 use crate::format::{Entry, FileName, archive_name};
 use crate::kind::FOLDABLE;
 use crate::store::archive::{self, Archive};
@@ -102,8 +102,7 @@ impl Snapshot {
                 }),
                 Err(damage) => self.left_out.push(LeftOut {
                     path: self.files[*place as usize].clone(),
-                    offset: Some(archive.used()),
-                    damage: damage.clone(),
+                    damaged: Damaged::at(archive.used(), damage.clone()),
                     entries: 0,
                 }),
             }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::compact::run::{Compaction, Request, compact, compact_on};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::compact::tests::support::{LOCK, Watch, dead, key, names, reasons, sweep, totals};
-use crate::error::{Concern, Damage, Reason};
+use crate::error::{Concern, Damage, Damaged, Reason};
 use crate::format::testing::{entry, file_of};
 use crate::format::{MAGIC_ARCHIVE, MAGIC_WRITER};
 use crate::store::{Mark, encode_journal};
@@ -43,9 +43,12 @@ fn what_is_damaged_is_left_alone() {
     assert_eq!(*reasons[0].1, Reason::UnknownMagic);
     assert!(matches!(
         reasons[2].1,
-        Reason::Damaged { offset: Some(_), damage: Damage::CutShort { .. } }
+        Reason::Damaged(Damaged { offset: Some(_), damage: Damage::CutShort { .. } })
     ));
-    assert!(matches!(reasons[3].1, Reason::Damaged { damage: Damage::KeyNotJson { .. }, .. }));
+    assert!(matches!(
+        reasons[3].1,
+        Reason::Damaged(Damaged { damage: Damage::KeyNotJson { .. }, .. })
+    ));
     assert_eq!(totals(path), before);
 }
 
@@ -116,7 +119,7 @@ fn a_journal_deletes_only_files_of_its_kind() {
         assert!(path.join(name).exists());
         let torn = Damage::TornJournal;
         assert!(
-            matches!(&done.left_alone[0].reason, Reason::Damaged { damage, .. } if *damage == torn)
+            matches!(&done.left_alone[0].reason, Reason::Damaged(found) if found.damage == torn)
         );
     }
 }
@@ -133,7 +136,7 @@ fn a_huge_damaged_file_costs_nothing() {
     drop(file);
     let done = sweep(path);
     let damage = Damage::BadUsed { used: -1 };
-    assert_eq!(reasons(&done), [("counter_1.db", &Reason::Damaged { offset: Some(0), damage })]);
+    assert_eq!(reasons(&done), [("counter_1.db", &Reason::Damaged(Damaged::at(0, damage)))]);
 }
 
 /// Such as an error of a disk: that is no damage.
