@@ -151,6 +151,37 @@ def test_a_child_does_not_keep_the_lock(collector: Any, directory: Path) -> None
     assert was_locked == [True]
 
 
+def test_a_child_that_leaves_the_merge_closes_nothing_of_its_own(
+    collector: Any, directory: Path
+) -> None:
+    """The lock's descriptor is closed in it already: by now its number may be another file's."""
+    multiprom.compact(directory)
+    parent = os.getpid()
+    own: list[int] = []
+
+    def fork_under_the_lock() -> None:
+        one_more(directory)
+        locks = descriptors_of(directory / ".multiprom.lock")
+        if locks and not own:
+            own.append(os.fork())
+            if own[0] == 0:
+                own[:] = [os.open(os.devnull, os.O_RDONLY) for _ in range(max(locks) + 1)]
+                assert set(locks) <= set(own)
+                raise ZeroDivisionError
+
+    collector.meanwhile = fork_under_the_lock
+    try:
+        collector.collect()
+    except ZeroDivisionError:
+        for descriptor in own:
+            os.fstat(descriptor)
+        os._exit(0)
+    finally:
+        if os.getpid() != parent:
+            os._exit(1)
+    assert os.waitpid(own[0], 0)[1] == 0
+
+
 def test_text_is_made_of_the_same(collector: Any, directory: Path) -> None:
     collector.meanwhile = lambda: multiprom.compact(directory)
     registry = CollectorRegistry()
