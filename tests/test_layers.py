@@ -29,10 +29,10 @@ ROOMS = (
 )
 # The modules of python/multiprom/, likewise. `_core` is below them, `__init__` above.
 MODULES = (
-    ("reports", "locks", "pending", "signals"),
-    ("environment", "sign_of_life", "move"),
-    ("stock", "observables"),
-    ("values", "compaction", "moving"),
+    ("reports", "locks"),
+    ("environment", "sign_of_life"),
+    ("stock",),
+    ("values", "compaction"),
     ("sharing",),
     ("collector",),
     ("registries",),
@@ -57,7 +57,6 @@ LONG = {
     "src/count/values.rs",
     "src/count/writer.rs",
     "python/multiprom/gunicorn.py",
-    "tests/install/test_beside_stock_counts.py",
 }
 
 

@@ -238,6 +238,9 @@ class Owner:
     def close(self) -> None:
         """Close the files. Values that count again open others."""
 
+    def move_on(self) -> None:
+        """Move to the directory that the environment names by now, with all that was counted."""
+
     def hand_over(self) -> None:
         """Close the files, which prometheus_client's own writer continues in this process.
 

@@ -24,6 +24,11 @@ def directory(path: str | os.PathLike[str] | None) -> str:
     return os.fsdecode(path)
 
 
+def names_directory() -> bool:
+    """Say whether a variable names the directory; an empty one is as good as unset."""
+    return bool(os.environ.get(VARIABLE, os.environ.get(OLD_VARIABLE)))
+
+
 def can_be_in_a_name(identifier: str) -> bool:
     """Say whether a file can be named after a process identifier."""
     try:

@@ -7,11 +7,10 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from multiprom import moving, signals
-from multiprom.environment import OLD_VARIABLE, VARIABLE
-from multiprom.reports import logger
+from multiprom import sharing
+from multiprom.environment import VARIABLE
 from multiprom.stock import original, refresh
 
 if TYPE_CHECKING:
@@ -35,15 +34,8 @@ _REPLACEMENTS = {
 }
 
 
-class _Before(NamedTuple):
-    """What install() found, to be put back."""
-
-    variable: str | None
-    set_to: str
-
-
-# A list, so that it is changed in one step; empty or with one item.
-_before: list[_Before] = []
+# What install() did to the variable, to be undone: its value before, and the one set.
+_variable: dict[str, str | None] = {}
 
 
 def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()) -> None:
@@ -59,53 +51,51 @@ def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()
 
     What cannot be reached: a function that was put elsewhere before, such as into a default
     argument, a closure, a `functools.partial`, or an attribute of a class or object. Such a place
-    goes on with prometheus_client's code, which gives the same text, only slower. So call it
-    early, before or after prometheus_client is imported.
+    goes on with prometheus_client's code, which gives the same text, only slower.
 
-    If PROMETHEUS_MULTIPROC_DIR is set, or `path` is given, metrics count in shared files from then
-    on, whenever they were made and whenever the variable was set: those in prometheus_client's
-    `REGISTRY` get shared values that start with what they had counted, and so do those in `also`.
-    Values of prometheus_client's multiprocess mode are continued wherever they are. Who keeps an
-    old value, such as a child in a variable, counts in the new one.
+    Call it when the process starts: before or after prometheus_client is imported, before or after
+    metrics are made, before or after PROMETHEUS_MULTIPROC_DIR is set. Metrics count in shared files
+    as soon as the variable names a directory: that is looked up here, whenever a metric or child is
+    made, and whenever a `MultiProcessCollector` is made. Until then they count in memory, and what
+    they have counted moves along: that of metrics in prometheus_client's `REGISTRY`, in `also`, and
+    of all made after this call. A metric that cannot move stays in memory, with a warning.
+
+    A thread that is inside one of prometheus_client's own counts at that moment may lose that one
+    count. Nothing raises, nothing waits, and no total falls. A method of a value that was looked up
+    before, such as `counter._value.inc`, goes on in memory; one of a metric, such as `counter.inc`,
+    does not.
 
     Call it before the process forks: a child that calls it takes what was counted in memory before
     the fork for its own, and its parent does so too.
 
-    Other threads may count meanwhile. It waits up to a second for one that is in the midst of a
-    count of prometheus_client's, of each value in memory or of all in files. The handlers of
-    signals that arrive meanwhile, such as Ctrl-C, are called when it is done.
-
-    May be called again, such as after prometheus_client was imported anew, or with more in `also`.
+    May be called again: after prometheus_client was imported anew, with more in `also`, or with
+    another directory, to which metrics move on with what they have counted. The old files stay.
 
     Args:
         path: The directory, which is made if it is missing; PROMETHEUS_MULTIPROC_DIR is set to it.
-            Default: what the variable says, if it is set.
+            Default: what the variable says, now or later. An empty one is as good as unset.
         also: Further registries, or metrics that are in no registry.
 
     Raises:
         OSError: The directory `path` cannot be made.
         ValueError: `path` is empty.
+        Exception: Whatever a `process_identifier` of the program's raises.
 
     """
+    # Before the variable is set, so that no value class of prometheus_client's needs to be moved.
+    importlib.import_module("prometheus_client")
     if path is not None:
         _set_directory(os.fsdecode(path))
-    with signals.deferred():
-        # So are modules imported: one that is left half way can never be imported again.
-        importlib.import_module("prometheus_client")
-        _replace_all()
-        if {VARIABLE, OLD_VARIABLE} & os.environ.keys():
-            _share_values(also)
+    _replace_all()
+    sharing.share(also)
 
 
 def _set_directory(path: str) -> None:
     if not path:
         raise ValueError("the path of the directory is empty")
     Path(path).mkdir(parents=True, exist_ok=True)
-    if not _before:
-        _before.append(_Before(os.environ.get(VARIABLE), path))
-    else:
-        _before[0] = _before[0]._replace(set_to=path)
-    os.environ[VARIABLE] = path
+    _variable.setdefault("before", os.environ.get(VARIABLE))
+    _variable["set"] = os.environ[VARIABLE] = path
 
 
 def _replace_all() -> None:
@@ -117,101 +107,40 @@ def _replace_all() -> None:
             _replaced.append((module_name, name))
 
 
-def _share_values(also: Iterable[Any]) -> None:
-    """Let metrics count in shared files: those to come, and those that exist."""
-    values: Any = importlib.import_module("prometheus_client.values")
-    ours: Any = importlib.import_module("multiprom.values")
-    found = values.ValueClass
-    identifier = moving.stock_identifier(found)
-    if identifier is not None:
-        values.ValueClass = ours.MultiProcessValue(identifier)
-    elif found is values.MutexValue:
-        values.ValueClass = values.get_value_class()
-    if values.ValueClass is not found:
-        values._multiprom_value_classes = (values.ValueClass, found)  # noqa: SLF001
-    current, stock_class = _value_classes(values)
-    if moving.stock_identifier(stock_class) is not None:
-        moving.move_class(stock_class, current)
-    moving.move_metrics([_default_registry(), *also])
-
-
-def _value_classes(values: Any) -> tuple[Any, Any]:
-    """Give the class that counts in shared files, and the one in whose place; or None twice."""
-    ours, found = vars(values).get("_multiprom_value_classes", (None, None))
-    # If it was replaced once more, it is not ours to undo.
-    return (ours, found) if ours is not None and values.ValueClass is ours else (None, None)
-
-
-def _default_registry() -> Any:
-    return importlib.import_module("prometheus_client.registry").REGISTRY
-
-
 def uninstall() -> None:
-    """Undo `install`: put prometheus_client's own code behind its names again.
+    """Undo `install`: put prometheus_client's own code behind its names again. For tests.
 
-    Values that `install` moved into shared files move back, with what they hold. The variable that
-    it set is what it was. Metrics that were made meanwhile stay as they are, and so does what other
-    modules imported meanwhile: they go on with multiprom's code. Where prometheus_client's code
-    goes on in shared files, such metrics count in files of their own from then on, and a gauge
-    leaves in the old one what it was last set to.
+    Values that counted in memory when `install` moved them do so again, with what they hold. Those
+    that prometheus_client's multiprocess mode had made keep counting in multiprom's files, and so
+    do those that it makes from now on: a file with two writers would be damaged. Metrics that were
+    made meanwhile stay as they are, and so does what other modules imported meanwhile: they go on
+    with multiprom's code. PROMETHEUS_MULTIPROC_DIR is what it was, if `install` set it.
 
-    Other threads may count meanwhile, but for one that has looked up a method of a shared value and
-    calls it only after this has returned: it counts in the shared files alone. Where
-    prometheus_client's code goes on in them that may be a file beside its own: scrapes have the
-    count then, and `get()` of the value does not.
-
-    It waits up to a second for one that is in the midst of a count of prometheus_client's. Where
-    that does not end, values stay where they are, with a warning. The handlers of signals that
-    arrive meanwhile are called when it is done.
-
-    Raises:
-        OSError: prometheus_client's code cannot open its files again. Its values count in
-            multiprom's then.
+    A thread that counts meanwhile may lose that one count; nothing raises, and nothing waits.
 
     """
-    with signals.deferred():
-        _restore_all()
-        if _unshare_values():
-            _reset_directory()
+    _restore_all()
+    sharing.unshare()
+    _reset_directory()
 
 
 def _restore_all() -> None:
     """Put prometheus_client's names where ours are."""
     places = set(_replaced)
-    _replaced.clear()
     for module_name, name, value in _globals():
         is_stock = module_name.partition(".")[0] == "prometheus_client"
         if original(value) is not value and (is_stock or (module_name, name) in places):
             _set(module_name, name, original(value))
-
-
-def _unshare_values() -> bool:
-    """Let values that count in shared files count where they did; False if some stay."""
-    values: Any = sys.modules.get("prometheus_client.values")
-    if values is not None:
-        ours, found = _value_classes(values)
-        is_stock = moving.stock_identifier(found) is not None
-        if not (moving.move_back(found, ours) if is_stock else moving.move_back()):
-            logger.warning(
-                "some values still count in shared files, since a count in prometheus_client's "
-                "code did not end; another uninstall() may move them"
-            )
-            return False
-        # Not before: what a thread makes meanwhile must not add to a file that is ours still.
-        if ours is not None:
-            values.ValueClass = found
-        vars(values).pop("_multiprom_value_classes", None)
-    return True
+    _replaced.clear()
 
 
 def _reset_directory() -> None:
     """Set the variable to what it was."""
-    while _before:
-        variable, set_to = _before.pop()
-        if os.environ.get(VARIABLE) == set_to:
-            os.environ.pop(VARIABLE)
-            if variable is not None:
-                os.environ[VARIABLE] = variable
+    if _variable and os.environ.get(VARIABLE) == _variable["set"]:
+        os.environ.pop(VARIABLE)
+        if _variable["before"] is not None:
+            os.environ[VARIABLE] = _variable["before"]
+    _variable.clear()
 
 
 def _ours() -> list[Any]:

@@ -12,7 +12,7 @@ import prometheus_client
 from prometheus_client import values as stock_values
 
 from multiprom import _core
-from multiprom.environment import OLD_VARIABLE, VARIABLE
+from multiprom.environment import OLD_VARIABLE, VARIABLE, names_directory
 from multiprom.reports import logger
 from multiprom.stock import bind, is_genuine, original, replaces
 
@@ -96,7 +96,7 @@ def get_value_class() -> type[Any]:
 
     """
     values: Any = importlib.import_module("prometheus_client.values")
-    if VARIABLE not in os.environ and OLD_VARIABLE not in os.environ:
+    if not names_directory():
         mutex_value: type[Any] = values.MutexValue
         return mutex_value
     make = values.MultiProcessValue

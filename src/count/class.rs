@@ -382,6 +382,17 @@ impl Worker {
         (0..self.kinds.len()).for_each(|kind| self.settle(files, kind));
     }
 
+    /// Its open files that are not in `directory`.
+    pub(crate) fn homes_outside(&self, directory: &Path) -> Vec<PathBuf> {
+        let homes = self.kinds.iter().filter_map(|kind| kind.home.clone());
+        homes.filter(|home| home.parent().is_some_and(|home| !is_same(home, directory))).collect()
+    }
+
+    /// Whether the file at `path` is one of its open ones.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        self.kinds.iter().any(|kind| kind.home.as_deref() == Some(path))
+    }
+
     /// Opens another file in the place of one that was removed, if it is one of this worker's, and
     /// not one that the process itself had deleted.
     pub(crate) fn reopen(&mut self, files: &mut Files, removed: &Path) -> Option<PathBuf> {

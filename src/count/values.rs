@@ -310,6 +310,24 @@ impl Class {
         }
     }
 
+    /// Moves what is counted in files of other directories to files in this one. The old files stay,
+    /// with what they have.
+    pub fn move_on(&self, directory: &OsStr) {
+        let directory = files::absolute(directory);
+        let mut state = Locked::new();
+        let State { files, workers, .. } = &mut *state.0;
+        let Some(worker) = workers.get(&self.worker) else { return };
+        let elsewhere = worker.homes_outside(&directory);
+        let mut workers: Vec<_> = workers.values_mut().collect();
+        for path in elsewhere {
+            for worker in workers.iter_mut().filter(|worker| worker.is_at(&path)) {
+                worker.naming.directory = Some(directory.clone());
+                worker.naming.directory_was_there = false;
+            }
+            replace(files, &mut workers, &path);
+        }
+    }
+
     /// Closes the files, which `prometheus_client` continues in this process; also for other classes
     /// of the same identifier.
     pub fn hand_over(&self) {

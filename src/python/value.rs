@@ -60,6 +60,14 @@ impl Owner {
         py.detach(|| self.class.close());
     }
 
+    /// Moves the files to the directory that the environment names by now.
+    fn move_on(&self, py: Python<'_>) -> PyResult<()> {
+        if let Some(directory) = std::env::var_os(DIRECTORY) {
+            py.detach(|| self.class.move_on(&directory));
+        }
+        tell(py)
+    }
+
     /// Closes the files, which `prometheus_client` continues.
     fn hand_over(&self, py: Python<'_>) {
         self.closed.store(true, Ordering::Relaxed);

@@ -202,9 +202,10 @@ class TestNames:
         multiprom.uninstall()
         assert values.ValueClass is values.MutexValue
 
-    def test_without_the_variable_the_class_of_new_metrics_stays(self) -> None:
+    def test_without_the_variable_new_metrics_count_in_memory(self) -> None:
         multiprom.install()
-        assert values.ValueClass is values.MutexValue
+        assert not values.ValueClass._multiprocess
+        assert values.get_value_class() is values.MutexValue
 
 
 class TestLowerCaseVariable:

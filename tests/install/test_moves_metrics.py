@@ -259,28 +259,6 @@ print(scrape()["n_total"])
     assert run(EXISTING + script, directory) == "17.0\n"
 
 
-def test_threads_that_count_meanwhile(directory: Path) -> None:
-    script = """
-from support.counting_threads import CountingThreads
-held = counter._value
-
-def count():
-    counter.inc()
-    child.inc()
-    held.inc(1)
-
-threads = CountingThreads(count)
-threads.wait_for(1000)
-multiprom.install(directory)
-threads.wait_for(1000)
-total = threads.stop()
-found = scrape()
-print(counter._value.get() - 2 * total, child._value.get() - total)
-print(found["n_total"] - 2 * total, found["l_total a"] - total)
-"""
-    assert run(EXISTING + script, directory) == "5.0 5.0\n5.0 5.0\n"
-
-
 def test_the_scrape_of_the_whole(directory: Path) -> None:
     """The same as if the variable had been set in time, but for what is written at what time."""
     run(EXISTING + "multiprom.install(directory)", directory)

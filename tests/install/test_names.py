@@ -204,10 +204,13 @@ class TestVariableSetLate:
         multiprom.uninstall()
         assert not values.ValueClass._multiprocess
 
-    def test_without_variable_nothing_changes(self) -> None:
-        value_class = values.ValueClass
+    def test_without_variable_metrics_count_in_memory(self) -> None:
         multiprom.install()
-        assert values.ValueClass is value_class
+        assert not values.ValueClass._multiprocess
+        counter = prometheus_client.Counter("n", "Help", registry=None)
+        assert isinstance(counter._value, values.MutexValue)
+        multiprom.uninstall()
+        assert values.ValueClass is values.MutexValue
 
     @pytest.mark.usefixtures("directory")
     def test_a_class_of_the_programs_own_stays(self, monkeypatch: pytest.MonkeyPatch) -> None:

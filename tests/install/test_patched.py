@@ -1,4 +1,4 @@
-"""prometheus_client's collector was patched before multiprom came: the patch has its effect."""
+"""What a program has put in the place of prometheus_client's names keeps its effect."""
 
 from __future__ import annotations
 
@@ -83,3 +83,29 @@ def test_a_class_that_is_a_mock_is_refused() -> None:
         "prometheus_client.multiprocess.MultiProcessCollector is patched just now"
     )
     assert printed.endswith("\nTrue\n")
+
+
+def test_a_mock_stays_a_mock_and_goes_when_its_patch_ends() -> None:
+    """As where the tests of a program import multiprom while they mock prometheus_client."""
+    printed = run("""
+        import os, tempfile
+        from unittest import mock
+        import prometheus_client.multiprocess
+
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp()
+        with mock.patch("prometheus_client.multiprocess.mark_process_dead") as mark, \\
+             mock.patch("prometheus_client.exposition.generate_latest") as text:
+            import multiprom
+            multiprom.install()
+            prometheus_client.multiprocess.mark_process_dead(7)
+            mark.assert_called_once_with(7)
+            assert prometheus_client.exposition.generate_latest is text
+        multiprom.install()
+        assert prometheus_client.multiprocess.mark_process_dead is multiprom.mark_process_dead
+        assert prometheus_client.exposition.generate_latest is multiprom.generate_latest
+        multiprom.uninstall()
+        assert "multiprom" not in prometheus_client.multiprocess.mark_process_dead.__module__
+        assert "multiprom" not in prometheus_client.exposition.generate_latest.__module__
+        print("all right")
+    """)
+    assert printed.strip() == "all right"

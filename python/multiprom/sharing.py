@@ -1,0 +1,363 @@
+"""Lets metrics count in shared files, whenever they were made, and gives them back.
+
+An old value gets the methods of the new one as attributes of its own, so that all who hold it count
+in the new one. Each step may be repeated: where one was broken off, another call finishes it.
+"""
+# ruff: noqa: SLF001 - what metrics and values hold is in private attributes of prometheus_client's
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import itertools
+import mmap
+import os
+import shutil
+import sys
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from multiprom import _core, environment
+from multiprom.reports import is_first, logger
+from multiprom.stock import is_genuine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_METHODS = ("inc", "set", "get", "set_exemplar", "get_exemplar")
+
+# On an old value: the new one, and what that held before.
+_NEW = "_multiprom_new"
+# On an old value that has moved: an iterator of what the new one has still to be told.
+_REST = "_multiprom_rest"
+# On an old value: the pid and value when it was given back, which the file of that process has too.
+_GIVEN_BACK = "_multiprom_given_back"
+
+
+class _State:
+    """What is known of one import of prometheus_client, kept in its module `values`."""
+
+    def __init__(self) -> None:
+        self.ours: Any = None
+        """The value class that was put there."""
+        self.found: Any = None
+        """The value class that was there before."""
+        # By id, and weak: not all metrics can be hashed, and none shall live longer for this.
+        self.late: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        """Values that were made in memory after install()."""
+        self.moved: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        """Values that counted in memory and now count in files."""
+        self.places: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        """Registries and metrics that install() was told of."""
+        self._warned: dict[str, object] = {}
+
+    def warn(self, name: str, error: Exception) -> None:
+        """Log once that what has this name cannot move."""
+        if is_first(self._warned, name):
+            logger.warning(
+                "could not move %s into shared files: it counts in memory, and no scrape has it; "
+                "set %s before it is made (%r)",
+                name,
+                environment.VARIABLE,
+                error,
+            )
+
+    @contextlib.contextmanager
+    def warning(self, name: str) -> Iterator[None]:
+        """Log an error, which a metric, an identifier or `mmap_key` of the program's may raise."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - it may be any
+            self.warn(name, error)
+
+
+def share(places: Iterable[Any] = ()) -> None:
+    """Let metrics count in shared files, as soon as the environment names a directory.
+
+    Args:
+        places: Registries and metrics, beside what is in prometheus_client's `REGISTRY`.
+
+    """
+    values: Any = importlib.import_module("prometheus_client.values")
+    state: _State = vars(values).setdefault("_multiprom", _State())
+    for place in places:
+        # What can have no weak reference is neither a registry nor a metric.
+        with contextlib.suppress(TypeError):
+            state.places[id(place)] = place
+    found = values.ValueClass
+    if not environment.names_directory():
+        if found is values.MutexValue or _closure_of(found):
+            state.found, state.ours = found, _late_class(values, state)
+            values.ValueClass = state.ours
+            logger.info("metrics count in memory until %s names a directory", environment.VARIABLE)
+        return
+    if found is not state.ours:
+        state.found = found
+    if found is not state.ours or isinstance(found, _Late):
+        state.ours = _shared_class(values, state.found)
+    values.ValueClass = ours = state.ours
+    if not getattr(ours, "_multiprocess", False):
+        state.warn(f"values of {ours!r}", TypeError("the class is not prometheus_client's"))
+        return
+    _move_all(values, state)
+
+
+def look_again() -> None:
+    """Share, if that was asked for before the environment named a directory."""
+    values: Any = sys.modules.get("prometheus_client.values")
+    if isinstance(getattr(values, "ValueClass", None), _Late) and environment.names_directory():
+        share()
+
+
+def unshare() -> None:
+    """Let values that counted in memory do so again, from what their files hold.
+
+    Values of prometheus_client's multiprocess mode stay in multiprom's files: with two writers a
+    file would be damaged.
+    """
+    values: Any = sys.modules.get("prometheus_client.values")
+    state: _State | None = getattr(values, "_multiprom", None)
+    if values is None or state is None:
+        return
+    if values.ValueClass is state.ours:
+        values.ValueClass = state.found
+    for old in [old for old in _living(state.moved) if _NEW in vars(old)]:
+        new, _ = vars(old)[_NEW]
+        value = new.get()
+        ours = {_NEW, _REST, *_methods_of(new)}
+        kept = {name: item for name, item in vars(old).items() if name not in ours}
+        # All at once, so that nobody finds half of it.
+        old.__dict__ = kept | {"_value": value, _GIVEN_BACK: (os.getpid(), value)}
+        # What another thread has counted since it was read.
+        rest = new.get() - value
+        if rest:
+            old.inc(rest)
+            vars(old)[_GIVEN_BACK] = (os.getpid(), value + rest)
+    vars(values).pop("_multiprom", None)
+
+
+class _Late(type):
+    """The type of value classes that decide where a value counts when it is made."""
+
+    @property
+    def _multiprocess(cls) -> bool:
+        return environment.names_directory()
+
+    def __instancecheck__(cls, value: object) -> bool:
+        # Values that were made before install() are of prometheus_client's class.
+        return issubclass(type(value), cls.__base__ or cls)
+
+
+def _late_class(values: Any, state: _State) -> Any:
+    class LateValue(values.MutexValue, metaclass=_Late):  # type: ignore[misc]
+        """A value in memory; once the environment names a directory, making one gives another."""
+
+        def __new__(cls, *arguments: Any, **keywords: Any) -> Any:
+            look_again()
+            if values.ValueClass is LateValue or cls is not LateValue:
+                return super().__new__(cls)
+            return values.ValueClass(*arguments, **keywords)
+
+        def __init__(self, *arguments: Any, multiprocess_mode: str = "", **keywords: Any) -> None:
+            super().__init__(*arguments, **keywords)
+            self._params = (*arguments, multiprocess_mode)
+            state.late[id(self)] = self
+
+    return LateValue
+
+
+def _shared_class(values: Any, found: Any) -> Any:
+    """Give the class whose values count in shared files in the place of those of `found`."""
+    if found is values.MutexValue:
+        return values.get_value_class()
+    around = _closure_of(found)
+    # After an uninstall() the class is there still.
+    if not around or "_multiprom_class" in vars(found):
+        return vars(found).get("_multiprom_class", found)
+    make: Any = importlib.import_module("multiprom.values").MultiProcessValue
+    ours = make(around["process_identifier"])
+    if not _is_inherited(around):
+        for file in list(around["files"].values()):
+            _detach(file)
+
+    def reset(value: Any) -> None:
+        """Count in `ours`, and in no file of prometheus_client's, when the class makes a value."""
+        if _REST not in vars(value):
+            value._value = value._timestamp = 0.0
+            vars(value).update(_methods_of(ours(*value._params)), **{_REST: iter(())})
+
+    found._MmapedValue__reset, found._multiprom_class = reset, ours
+    return ours
+
+
+def _move_all(values: Any, state: _State) -> None:
+    ours = state.ours
+    if issubclass(ours, _core.Value):
+        ours._owner.move_on()
+        _move_class(state, ours)
+    # Twice: meanwhile another thread may have made a child that counts in memory.
+    for _ in range(2):
+        for old in _living(state.late):
+            with state.warning(f"a series of {old._params[2]!r}"):
+                _move(old, functools.partial(ours, *old._params), old._params[0], old._params[-1])
+                state.moved[id(old)] = old
+        for metric in _metrics([_registry(), *_living(state.places)]):
+            with state.warning(repr(metric)):
+                _move_metric(state, metric, values.MutexValue)
+
+
+def _closure_of(value_class: Any) -> dict[str, Any]:
+    """Give what prometheus_client's MultiProcessValue class keeps around it; empty for others."""
+    if not is_genuine(
+        value_class, "prometheus_client.values", "MultiProcessValue.<locals>.MmapedValue"
+    ):
+        return {}
+    functions = [f for f in vars(value_class).values() if getattr(f, "__closure__", None)]
+    return {
+        name: cell.cell_contents
+        for function in functions
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__, strict=True)
+    }
+
+
+def _move_class(state: _State, ours: Any) -> None:
+    """Let the values of prometheus_client's class, if that was found, count in `ours`."""
+    around = _closure_of(state.found)
+    # Twice: meanwhile another thread may have made one.
+    for olds in (list(around["values"]) for _ in range(2) if around):
+        # Of several values of one series the last has written the file.
+        latest = {(id(old._file), old._key): id(old) for old in olds if hasattr(old, "_key")}
+        heirs = set() if _is_inherited(around) else {*latest.values()}
+        for old in olds:
+            make, (typ, *_, mode) = functools.partial(ours, *old._params), old._params
+            with state.warning(f"a series of {old._params[2]!r}"):
+                _move(old, make, typ, mode, is_heir=id(old) in heirs)
+    for file in list(around.get("files", {}).values()):
+        file._f.close()
+
+
+def _is_inherited(around: dict[str, Any]) -> bool:
+    """Say whether the class has not noticed a fork, so that all that it holds is the parent's."""
+    is_inherited: bool = around["pid"]["value"] != around["process_identifier"]()
+    return is_inherited
+
+
+def _detach(file: Any) -> None:
+    """Let prometheus_client's code go on in memory that nobody reads, and leave the file to ours.
+
+    A thread that is in that code just now writes what its value comes to, not what is added: in a
+    file of ours that would undo counts. So it keeps the old file, and ours is a copy.
+    """
+    if file._f.closed:
+        return
+    memory = mmap.mmap(-1, file._capacity)
+    memory[:] = file._m[:]
+    file._m = memory
+    copy = f"{file._fname}.multiprom"
+    # A file that was removed is made anew; without room for a copy the file itself is continued.
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.fstat(file._f.fileno()), os.stat(file._fname)):  # noqa: PTH116
+            shutil.copy(file._fname, copy)
+            os.replace(copy, file._fname)  # noqa: PTH105
+
+
+def _move_metric(state: _State, metric: Any, old_class: type[Any]) -> None:
+    """Move what a metric or child counts in values of `old_class`."""
+    olds = _values_of(metric)
+    news: list[Any] = [None] * len(olds)
+    if any(isinstance(old, old_class) and _NEW not in vars(old) for old in olds):
+        # What makes the values of a metric is its own to know: it makes them on a copy.
+        shadow = object.__new__(type(metric))
+        vars(shadow).update(vars(metric))
+        shadow._metric_init()
+        news = _values_of(shadow)
+    for old, new in zip(olds, news, strict=True):
+        if isinstance(old, old_class):
+            mode = getattr(metric, "_multiprocess_mode", "")
+            _move(old, functools.partial(_same, new), metric._type, mode)
+            state.moved[id(old)] = old
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _move(old: Any, make: Callable[[], Any], typ: str, mode: str, *, is_heir: bool = True) -> None:
+    """Let all who hold `old` count in the value that `make` makes, which goes on from it.
+
+    Args:
+        old: The value of prometheus_client's.
+        make: Makes the new value.
+        typ: The type of the metric.
+        mode: The multiprocess mode of a gauge.
+        is_heir: Whether what `old` holds is this process's, and no other value's.
+
+    """
+    attributes = vars(old)
+    new, there = attributes.get(_NEW) or attributes.setdefault(_NEW, _with_value(make()))
+    is_stock_file = hasattr(old, "_file")
+    if _REST not in attributes and typ == "gauge":
+        now = time.time() if "mostrecent" in mode else None
+        timestamp = old._timestamp if is_stock_file else now
+        value = old._value
+        # A gauge in memory that was never set stays so.
+        is_set = is_heir and (is_stock_file or value or _counted(old, there))
+        if is_set:
+            new.set(value, timestamp)
+        attributes.update(_methods_of(new), **{_REST: iter(())})
+        if is_heir and old._value != value:
+            new.set(old._value, timestamp)
+    elif _REST not in attributes:
+        attributes.update(_methods_of(new))
+        amount = old._value - _counted(old, there) if is_heir else 0.0
+        attributes.setdefault(_REST, iter([(amount,)]))
+    # Once, and in one step, so that a signal handler that raises comes before or after it.
+    any(itertools.starmap(new.inc, attributes[_REST]))
+
+
+def _with_value(new: Any) -> tuple[Any, float]:
+    return new, new.get()
+
+
+def _methods_of(new: Any) -> dict[str, Any]:
+    return {name: getattr(new, name) for name in _METHODS} | {"_multiprocess": True}
+
+
+def _counted(old: Any, there: float) -> float:
+    """Say how much of what `old` holds is in files, of which the new value's held `there`."""
+    if hasattr(old, "_file"):
+        # Its file goes on, unless that was removed or is in another directory.
+        counted: float = min(there, old._value)
+        return counted
+    pid, value = vars(old).get(_GIVEN_BACK, (0, 0.0))
+    # In the file of the parent of this process; or in this one's, if that has as much.
+    return value if pid != os.getpid() or abs(there) >= abs(value) else 0.0
+
+
+def _values_of(metric: Any) -> list[Any]:
+    """Give what a metric or child may count in: its attributes, and what is in its lists."""
+    found: list[Any] = []
+    for value in list(vars(metric).values()):
+        found += value if isinstance(value, list) else [value]
+    return [value for value in found if hasattr(type(value), "_multiprocess")]
+
+
+def _metrics(places: Iterable[Any]) -> Iterator[Any]:
+    """Give the metrics among and in `places`, metrics and registries, and their children."""
+    base = importlib.import_module("prometheus_client.metrics").MetricWrapperBase
+    for place in places:
+        for metric in list(getattr(place, "_collector_to_names", [place])):
+            if isinstance(metric, base):
+                yield metric
+                yield from list(getattr(metric, "_metrics", {}).values())
+
+
+def _registry() -> Any:
+    return importlib.import_module("prometheus_client.registry").REGISTRY
+
+
+def _living(known: weakref.WeakValueDictionary[int, Any]) -> list[Any]:
+    # Not values(), which fails if another thread adds one meanwhile.
+    return [value for value in (ref() for ref in known.valuerefs()) if value is not None]
