@@ -24,7 +24,7 @@ pub(crate) struct Dead {
     pub(crate) file: Locked,
     /// Its metadata, from after it was locked.
     pub(crate) metadata: Metadata,
-    /// Whether multiprom wrote it, so that everybody can tell that its process is dead.
+    /// Whether multiprom wrote it: then any process can tell by the lock that its writer is dead.
     pub(crate) is_ours: bool,
     /// What its header says of how many bytes are in use.
     used: i32,

@@ -10,29 +10,29 @@ use crate::kind::{Kind, MetricType};
 use crate::scrape::{AnyColumn, Cursor, Entries, Table};
 use crate::store::{Outcome, Reader, Skipped};
 
-/// Few system calls, and little memory.
+/// The buffer for an archive that is written: few system calls, and little memory.
 const WRITTEN_AT_ONCE: usize = 256 << 10;
 
-/// Files of one kind under way into an archive.
+/// The entries of several files of one kind, added up.
 #[derive(Debug)]
 pub(crate) struct Fold {
-    /// Its keys can all be parsed.
+    /// All of its keys can be parsed: `check` has seen to it.
     table: Table,
     metric_type: MetricType,
     reader: Reader,
 }
 
 impl Fold {
-    /// Nothing of this kind.
+    /// No entries yet, for files of this kind.
     #[must_use]
     pub(crate) fn new(kind: Kind<'_>) -> Self {
         Self { table: Table::new(kind), metric_type: kind.metric_type, reader: Reader::default() }
     }
 
-    /// Whether all of a file is sound, which nobody writes to.
+    /// Checks that all of a file is sound. No process may write to the file meanwhile.
     ///
-    /// Of a damaged one the valid prefix counts in every scrape, and a damaged key is reported by
-    /// every scrape. Both would end with the file, so it stays.
+    /// Of a damaged file the valid prefix counts in every scrape, and every scrape reports a damaged
+    /// key. Both would end with the file, so the error says that it stays.
     pub(crate) fn check(&mut self, file: impl Read) -> Result<(), Reason> {
         let Self { table, reader, metric_type } = self;
         let mut cursor = Cursor::default();
@@ -51,13 +51,13 @@ impl Fold {
         }
     }
 
-    /// Adds the file at `path`, which was checked. After an error this is of no use any more.
+    /// Adds the file at `path`, which was checked. After an error the fold is of no use any more.
     pub(crate) fn add(&mut self, path: &Path, file: impl Read, is_archive: bool) -> io::Result<()> {
         let entries = Checked { reader: &mut self.reader, path, file, is_archive };
-        // Its place and its process matter only for rules that are never folded.
+        // The file's place and process matter only for rules that are never folded.
         match self.table.read(entries, OsStr::new(""), 0, &mut Skipped::default()) {
             Ok(Outcome::Complete) => Ok(()),
-            // It is locked, or an archive: nobody may write to it.
+            // The file is locked, or an archive: no process may write to it.
             Ok(_) => Err(io::Error::other("the file was changed while it was read")),
             Err(Error::Io { source, .. }) => Err(source),
             Err(error) => Err(io::Error::other(error)),

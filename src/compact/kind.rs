@@ -105,7 +105,8 @@ fn compact_at<C: Checkpoint>(
         let (like, batch, left_out) = select::choose(call, place, &archived, batch);
         done.left_alone.extend(left_out);
         let Some(like) = like else { continue };
-        // Created first: who may not do so shall not read everything in vain.
+        // Created before anything is read: where the directory cannot be written, nothing is read in
+        // vain.
         let temporary = call
             .disk
             .create(&place.temporary, &like)
@@ -134,7 +135,7 @@ fn compact_at<C: Checkpoint>(
                 return Err(left_alone);
             }
         }
-        // What was not renamed is nothing: the next compaction would remove it too.
+        // Nothing was committed. The next compaction would remove the file too.
         let _ = call.disk.delete(Step::RemoveTemporary, &place.temporary);
     }
 }
@@ -156,7 +157,8 @@ fn fold<C: Checkpoint>(
             left_out.push(select::give_back(call, &dead, reason));
             continue;
         }
-        // The archive first, so that its keys come first; but not if there is nothing to add to it.
+        // The archive is added before the first file, so that its keys come first; and not at all if no
+        // file is sound.
         let is_first = files.is_empty();
         let added =
             if is_first { add_archive(call.disk, place, archived, &mut fold) } else { Ok(()) };

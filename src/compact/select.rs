@@ -65,7 +65,7 @@ pub(crate) fn next_batch<C: Checkpoint>(
         };
         let name = path.file_name().unwrap_or_default();
         if archived.spent.iter().any(|mark| mark.name == name && mark.is(&dead.metadata)) {
-            // It is in the archive already and cannot be deleted.
+            // Its counts are in the archive already, but it could not be deleted.
             call.budget.return_files(1);
         } else if dead.is_empty() {
             done.add(run::delete(call.disk, &dead));
@@ -77,8 +77,10 @@ pub(crate) fn next_batch<C: Checkpoint>(
     Selection { batch, done }
 }
 
-/// Chooses what of the batch can go into the archive now, and the file whose owner and permissions
-/// that shall have; none if nothing can. The rest is left alone.
+/// Chooses which files of the batch can go into the archive now; the others are left alone.
+///
+/// The first result has the owner and the permissions for the new archive; none if no file can go
+/// into it.
 pub(crate) fn choose<C: Checkpoint>(
     call: &mut Call<'_, C>,
     place: &Place<'_>,
@@ -95,7 +97,7 @@ pub(crate) fn choose<C: Checkpoint>(
                 left_out.push(give_back(call, &dead, Reason::TooMuch));
                 continue;
             }
-            // The archive is read once for all.
+            // The archive is read once for all files of the batch.
             unread = 0;
         }
         match &like {

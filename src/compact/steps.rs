@@ -50,9 +50,9 @@ steps! {
     DeleteSpent,
     /// Open a file that may be a dead process's.
     OpenDead,
-    /// Lock it.
+    /// Lock such a file.
     LockDead,
-    /// Read it, or the archive.
+    /// Read a dead process's file, or the archive.
     Read,
     /// Delete a dead process's file whose content counts no more.
     DeleteDead,
@@ -60,11 +60,11 @@ steps! {
     CreateTemporary,
     /// Write the entries of the new archive.
     WriteEntries,
-    /// Write its journal.
+    /// Write the journal of the new archive.
     WriteJournal,
-    /// Rename it over the old archive.
+    /// Rename the new archive over the old one.
     Commit,
-    /// Remove it instead, because something failed.
+    /// Remove the new archive instead, because something failed.
     RemoveTemporary,
     /// Delete a file that the new archive absorbed.
     DeleteAbsorbed,
@@ -79,7 +79,7 @@ steps! {
 /// What is at the path of an archive.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// Nothing, or nothing to lose.
+    /// No file, or an empty one.
     Nothing,
     /// The archive.
     Archive(Box<Archive>),
@@ -173,7 +173,7 @@ impl<C: Checkpoint> Disk<C> {
         let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
         let given = give(&file, like);
         if given.is_err() {
-            // Others may not be able to remove it.
+            // In a sticky directory another user's compaction could not remove it.
             let _ = fs::remove_file(path);
         }
         given.map(|()| file)
@@ -200,7 +200,7 @@ impl<C: Checkpoint> Disk<C> {
 
     /// Deletes the file at `path` that has this metadata; false if by now another is there.
     ///
-    /// Somebody may have deleted it and made a new one, though nobody should in a directory in use.
+    /// A user may have deleted the file, and a process made a new one of this name.
     pub(crate) fn delete_file(
         &mut self,
         step: Step,
@@ -250,7 +250,7 @@ fn give(file: &File, like: &Metadata) -> io::Result<()> {
         && fchown(file, Some(like.uid()), Some(like.gid())).is_err()
         && like.mode() & READABLE_BY_ALL == 0
     {
-        // Whoever could read the files could not read the archive: their scrapes would fall.
+        // Users who could read the files could not read the archive: totals in their scrapes would fall.
         let message = "the archive could not be given to the owner of the files";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 from typing import TYPE_CHECKING, Any
 
 import multiprom
@@ -123,6 +125,15 @@ def test_a_held_file_is_never_folded(directory: Path) -> None:
         removed = _core.remove_leftovers(str(directory), 0.0)
         assert removed == (0, f"{path}: a living process holds it")
     assert _core.remove_leftovers(str(directory), 0.0) == (1, None)
+
+
+def test_a_failing_system_call_is_told_with_its_number(directory: Path) -> None:
+    write_ours(directory / "counter_1.db", counter(1))
+    obstacle = directory / ".multiprom_counter.tmp"
+    obstacle.mkdir()
+    ((path, reason),) = multiprom.compact().left_alone
+    assert path == str(obstacle)
+    assert reason == f"[Errno {errno.EISDIR}] {os.strerror(errno.EISDIR)}"
 
 
 def test_merge_of_a_list_heeds_its_archives(directory: Path) -> None:
