@@ -29,8 +29,8 @@ ROOMS = (
 )
 # The modules of python/multiprom/, likewise. `_core` is below them, `__init__` above.
 MODULES = (
-    ("reports", "locks"),
-    ("environment", "sign_of_life"),
+    ("reports",),
+    ("environment",),
     ("stock",),
     ("values", "compaction"),
     ("sharing",),
@@ -38,6 +38,7 @@ MODULES = (
     ("registries",),
     ("exposition",),
     ("installation",),
+    ("private",),
     ("gunicorn",),
 )
 # Rust knows the package by its own name and that of its logger; it calls nothing in it.

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compaction_at_work_is_a_sign_of_life() {
+    fn nothing_goes_while_another_process_compacts() {
         let directory = leftovers();
         let _lock = crate::sys::lock::directory(directory.path(), Duration::ZERO).unwrap().unwrap();
         let done = remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap();

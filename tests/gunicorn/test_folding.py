@@ -105,7 +105,6 @@ def test_no_failure_leaves_the_hook(
     (directory / ".multiprom.lock").symlink_to(".multiprom.lock")
     hook(SimpleNamespace(log=log), WORKER)
     hooks.on_starting(SimpleNamespace(log=log))
-    hooks.on_starting(Failing())
     assert path.exists()
 
 

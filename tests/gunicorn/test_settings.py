@@ -36,8 +36,8 @@ print(json.dumps({"known": len(settings), "shared": shared, "star": sorted(star)
 @pytest.mark.parametrize(
     ("version", "hooks"),
     [
-        ("23", ["child_exit", "on_starting"]),
-        ("newest", ["child_exit", "dirty_worker_exit", "on_starting"]),
+        ("23", ["child_exit", "nworkers_changed", "on_starting"]),
+        ("newest", ["child_exit", "dirty_worker_exit", "nworkers_changed", "on_starting"]),
     ],
 )
 def test_only_the_hooks_are_named_like_settings(
@@ -55,5 +55,6 @@ def test_only_the_hooks_are_named_like_settings(
     found = json.loads(run.stdout)
     assert found["known"] > 80, "gunicorn's list of settings was not found"
     assert found["shared"] == hooks
-    assert found["star"] == ["child_exit", "dirty_worker_exit", "on_starting"]
+    star = ["child_exit", "dirty_worker_exit", "nworkers_changed", "on_starting"]
+    assert found["star"] == star
     assert list((tmp_path / "tmp").iterdir()) == [], "its private directory outlived the process"

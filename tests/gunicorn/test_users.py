@@ -1,0 +1,75 @@
+"""Users: a server that gives its rights up, and one that never had any.
+
+The first needs root to try; without it the test tries that nothing changes for the server's own
+user.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import TYPE_CHECKING
+
+import pytest
+from support.gunicorn_server import CONFIGURATION, Server, each_version
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+USER = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+OPTIONS = [*CONFIGURATION, "--workers=2", f"--user={USER}"]
+
+
+def assert_it_counts(server: Server) -> None:
+    victim = min(server.send_until_answered_by(2))
+    assert server.scrape()["app_requests_total"] == server.sent
+    os.kill(victim, 15)
+    server.until(lambda: victim in server.marked, "mark the worker that has ended")
+    server.until(lambda: len(server.booted) >= 3, "replace it")
+    server.send_until_answered_by(2)
+    samples = server.scrape()
+    assert samples["app_requests_total"] == server.sent
+    assert samples["app_alive"] == 2
+    assert "Traceback" not in server.log
+    assert "[WARNING]" not in server.log
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder that the user can reach, with all that a Python process needs to read."""
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.owner() == pwd.getpwuid(os.geteuid()).pw_name and parent.stat().st_mode & 0o1:
+            continue
+        if parent.stat().st_uid == os.geteuid():
+            parent.chmod(parent.stat().st_mode | 0o011)
+    return tmp_path
+
+
+@each_version
+@pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["", "preload"])
+def test_workers_of_another_user_and_a_private_directory(
+    version: str, preload: list[str], folder: Path
+) -> None:
+    with Server(version, folder, *OPTIONS, *preload) as server:
+        [private] = server.private_directories
+        assert private.owner() == USER
+        assert private.stat().st_mode & 0o777 == 0o700
+        assert_it_counts(server)
+        names = {path.name for path in private.glob("*.db")}
+        assert "counter_compacted.db" in names
+        assert server.stop() == 0
+        assert server.private_directories == []
+
+
+@each_version
+@pytest.mark.parametrize("setting", ["variable", "raw_env"])
+def test_workers_of_another_user_and_a_directory_that_is_made(
+    version: str, setting: str, folder: Path
+) -> None:
+    metrics = folder / "var" / "metrics"
+    named = {"PROMETHEUS_MULTIPROC_DIR": str(metrics)} if setting == "variable" else {}
+    options = [] if named else [f"--env=PROMETHEUS_MULTIPROC_DIR={metrics}"]
+    with Server(version, folder, *OPTIONS, *options, environment=named) as server:
+        assert metrics.owner() == USER
+        assert_it_counts(server)
+        assert server.stop() == 0
