@@ -5,7 +5,7 @@
 //! | rooms | what lives there |
 //! | --- | --- |
 //! | `error`, `kind`, `float` | what can go wrong; types, modes and rules; exact sums, f64 to text |
-//! | `sys`, `format` | memory and the kernel; pure bytes and text |
+//! | `sys`, `format` | memory and the kernel; bytes and text of files, and what can be wrong with them |
 //! | `store` | one file, one directory, one consistent set of files |
 //! | `scrape`, `count` | many files to one set of families; what an application counts in |
 //! | `text`, `compact` | families to text; dead files to one archive |

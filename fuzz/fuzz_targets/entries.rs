@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use multiprom::compact::LeftAlone;
-use multiprom::error::Reason;
+use multiprom::compact::Reason;
 use multiprom_fuzz::{Directory, Samples, assert_same, file};
 
 const KINDS: [&str; 6] =

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::compact::reason::Reason;
 use crate::compact::run::{Budget, Request};
 use crate::compact::steps::{Checkpoint, Disk, Step};
-use crate::error::Reason;
 use crate::format::{self, FileName, HEADER_SIZE, MAGIC_STOCK, MAGIC_WRITER};
 use crate::store::read_at;
 use crate::sys::lock::Locked;

@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
-use crate::error::{Damaged, Error, Reason, Result};
-use crate::format::{self, Entry, HEADER_SIZE, Key, MAGIC_ARCHIVE};
+use crate::compact::reason::Reason;
+use crate::error::{Error, Result};
+use crate::format::{self, Damaged, Entry, HEADER_SIZE, Key, MAGIC_ARCHIVE};
 use crate::kind::{Kind, MetricType};
 use crate::scrape::{AnyColumn, Cursor, Entries, Table};
 use crate::store::{Outcome, Reader, Skipped};

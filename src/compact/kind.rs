@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use crate::compact::dead::{self, Dead};
 use crate::compact::fold::Fold;
+use crate::compact::reason::Reason;
 use crate::compact::run::{Call, Compaction, LeftAlone, left_alone};
 use crate::compact::select::{self, Selection};
 use crate::compact::spent;
 use crate::compact::steps::{Checkpoint, Disk, Step};
-use crate::error::Reason;
 use crate::format::{archive_name, temporary_name};
 use crate::kind::Kind;
 use crate::store::{Archive, Mark, encode_journal};

@@ -6,9 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::compact::reason::Reason;
 use crate::compact::run::{LeftAlone, left_alone};
 use crate::compact::steps::{Checkpoint, Disk, Step, Unchecked};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Result};
 use crate::format::{FileName, temporary_name};
 use crate::kind::FOLDABLE;
 use crate::store::presence::{self, Slot};

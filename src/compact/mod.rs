@@ -13,12 +13,14 @@ mod fold;
 mod kind;
 pub mod leftovers;
 mod occasion;
+mod reason;
 pub(crate) mod run;
 mod select;
 mod spent;
 pub(crate) mod steps;
 
 pub use occasion::{Occasion, news, reset};
+pub use reason::{Concern, Reason};
 pub use run::{Compaction, LeftAlone, Request, compact};
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::compact::reason::Concern;
 use crate::compact::run::{self, Compaction, LeftAlone, Request};
-use crate::error::{Concern, Result};
+use crate::error::Result;
 use crate::sys::{Identity, process};
 
 /// A process sweeps a directory at most this often on each of the two occasions for it.

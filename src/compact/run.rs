@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::compact::dead::{self, Dead, Selected};
 use crate::compact::kind;
+use crate::compact::reason::Reason;
 use crate::compact::steps::{Checkpoint, Disk, Step, Unchecked};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Result};
 use crate::format::FileName;
 use crate::kind::Kind;
 use crate::store::{identity_at, is_absence, list_directory};

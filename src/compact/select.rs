@@ -8,9 +8,9 @@ use std::path::Path;
 use crate::compact::dead::{self, Dead, Selected};
 use crate::compact::fold::Fold;
 use crate::compact::kind::{Archived, Place};
+use crate::compact::reason::Reason;
 use crate::compact::run::{self, Call, Compaction, LeftAlone, left_alone};
 use crate::compact::steps::{Checkpoint, Disk, MODE_MASK, READABLE_BY_ALL};
-use crate::error::Reason;
 use crate::store::Archive;
 
 /// This many files go into an archive at once: all of them are held open and locked.

@@ -5,10 +5,10 @@ use std::io;
 use std::time::Duration;
 
 use crate::compact::kind::{Archived, Committed, Place};
+use crate::compact::reason::Reason;
 use crate::compact::run::{Compaction, LeftAlone, left_alone};
 use crate::compact::steps::{Checkpoint, Disk, Found, Step};
-use crate::error::{Damaged, Reason};
-use crate::format::FileName;
+use crate::format::{Damaged, FileName};
 use crate::store::{Archive, Mark};
 
 /// Removes what a killed compaction has written, and deletes the files that it has absorbed.

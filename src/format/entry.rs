@@ -3,7 +3,7 @@
 //! Numbers are native-endian, because `prometheus_client` writes them so: a file is read on the
 //! machine that wrote it. This is said here once and holds for everything below.
 
-use crate::error::Damage;
+use crate::format::damage::Damage;
 
 /// Size of the header's `used`, an i32 at offset 0: how many bytes of the file are in use.
 pub(crate) const USED_SIZE: usize = size_of::<i32>();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str;
 
-use crate::error::Damage;
+use crate::format::damage::Damage;
 use crate::kind::MetricType;
 
 /// The label that carries a histogram bucket's upper bound.

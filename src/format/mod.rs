@@ -3,10 +3,12 @@
 //! No I/O: functions take bytes or text and give values, or the other way round. All bytes are
 //! taken for untrusted: what cannot be right is a value of `Damage`, never a panic.
 
+mod damage;
 mod entry;
 mod file_name;
 mod key;
 
+pub(crate) use damage::{Damage, Damaged};
 #[cfg(test)]
 pub(crate) use entry::testing;
 pub(crate) use entry::{

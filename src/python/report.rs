@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::error::{Damage, Damaged};
+use crate::format::{Damage, Damaged};
 use crate::store::LeftOut;
 
 /// Path, offset, reason, entries, and whether the name alone says that it is no metrics file.

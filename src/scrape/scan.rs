@@ -9,8 +9,8 @@ use std::panic;
 use std::path::Path;
 use std::thread;
 
-use crate::error::{Damage, Result};
-use crate::format::{Entry, FileName};
+use crate::error::Result;
+use crate::format::{Damage, Entry, FileName};
 use crate::kind::{Kind, Rule};
 use crate::scrape::table::{Entries, Table};
 use crate::store::{LeftOut, Outcome, Reader, Skipped, Snapshot};

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 
-use crate::error::{Damage, Result};
-use crate::format::{Entry, Key};
+use crate::error::Result;
+use crate::format::{Damage, Entry, Key};
 use crate::kind::{Kind, MetricType};
 use crate::scrape::column::{AnyColumn, Column};
 use crate::scrape::keys::{Cursor, KeyIndex};

@@ -5,8 +5,8 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::Path;
 
-use crate::error::{Damage, Result};
-use crate::format::{self, FileName, HEADER_SIZE, MAGIC_ARCHIVE, archive_name};
+use crate::error::Result;
+use crate::format::{self, Damage, FileName, HEADER_SIZE, MAGIC_ARCHIVE, archive_name};
 use crate::store::journal::{self, Mark};
 use crate::store::reader::{self, FromStart};
 use crate::sys::{Identity, identity};

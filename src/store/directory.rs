@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 
-use crate::error::{Damage, Error, Result};
-use crate::format::{FileName, gauge_file_name};
+use crate::error::{Error, Result};
+use crate::format::{Damage, FileName, gauge_file_name};
 use crate::store::report::LeftOut;
 
 /// As `prometheus_client`'s `glob.glob('*.db')`: hidden files do not match.

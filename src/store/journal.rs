@@ -13,7 +13,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::error::Damage;
+use crate::format::Damage;
 use crate::store::reader::read_at;
 
 /// How a journal begins. Clearing the journal writes zeros here.

@@ -3,7 +3,7 @@
 //! `reader` reads the entries of one file, `archive` opens what dead processes counted, with the
 //! `journal` of the files that went into it, and `directory` lists what is there. `snapshot` reads
 //! a set of files so that each count is seen once, whatever compaction does beside it. What has to
-//! be left out on the way is a `report`, never an error.
+//! be left out on the way is a `report`, never an error. `presence` says who uses a directory.
 
 mod archive;
 mod directory;

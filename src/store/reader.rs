@@ -9,8 +9,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::error::{Damage, Damaged, Error, Result, message};
-use crate::format::{self, Entry, HEADER_SIZE, Parsed};
+use crate::error::{Error, Result, message};
+use crate::format::{self, Damage, Damaged, Entry, HEADER_SIZE, Parsed};
 
 /// What the first read asks for: a page has the header, and small files as a whole.
 const FIRST_READ: usize = 4 << 10;

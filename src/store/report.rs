@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Damage, Damaged};
+use crate::format::{Damage, Damaged};
 use crate::store::reader::Outcome;
 
 /// A file, the rest of a file, or entries of a file that a scrape had to leave out.

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::time::{Duration, Instant};
 
-use crate::error::{Damaged, Error, Result};
-use crate::format::{Entry, FileName, archive_name};
+use crate::error::{Error, Result};
+use crate::format::{Damaged, Entry, FileName, archive_name};
 use crate::kind::FOLDABLE;
 use crate::store::archive::{self, Archive};
 use crate::store::directory;

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::compact::reason::{Concern, Reason};
 use crate::compact::run::{Compaction, Request, compact, compact_on};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::compact::tests::support::{LOCK, Watch, dead, key, names, reasons, sweep, totals};
-use crate::error::{Concern, Damage, Damaged, Reason};
 use crate::format::testing::{entry, file_of};
-use crate::format::{MAGIC_ARCHIVE, MAGIC_WRITER};
+use crate::format::{Damage, Damaged, MAGIC_ARCHIVE, MAGIC_WRITER};
 use crate::store::{Mark, encode_journal};
 
 #[test]

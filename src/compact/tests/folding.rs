@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::compact::reason::Reason;
 use crate::compact::run::{Compaction, Request, compact};
 use crate::compact::tests::support::{
     LOCK, Worker, dead, key, names, naming, reasons, stock, sweep, text, totals,
 };
-use crate::error::Reason;
 use crate::format::testing::{entry, file};
 
 #[test]

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::compact::reason::Reason;
 use crate::compact::run::{Request, compact, compact_on};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::compact::tests::support::{
     LOCK, Worker, dead, key, names, naming, reasons, stock, sweep, totals,
 };
-use crate::error::Reason;
 use crate::format::testing::{entry, file};
 
 #[test]

@@ -5,11 +5,11 @@
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use crate::compact::reason::Reason;
 use crate::compact::run::{Compaction, Request, compact};
 use crate::compact::tests::support::{
     LOCK, Worker, dead, exact, key, names, reasons, sweep, totals,
 };
-use crate::error::Reason;
 
 /// A family in files of several types is merged entry by entry, low halves included.
 #[test]

@@ -8,11 +8,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::compact::reason::Reason;
 use crate::compact::run::{Compaction, Request, compact_on};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::count::open::{self, CONTINUING, Opened};
 use crate::count::writer::Writer;
-use crate::error::Reason;
 use crate::float::{ExactSum, Sum};
 use crate::format::testing::{entry, file, file_of};
 use crate::format::{HEADER_SIZE, MAGIC_WRITER, entry_head};

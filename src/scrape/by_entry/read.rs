@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::error::{Damage, Result};
-use crate::format::{FileName, Key};
+use crate::error::Result;
+use crate::format::{Damage, FileName, Key};
 use crate::kind::{MetricType, Rule};
 use crate::store::{LeftOut, Outcome, Reader, Skipped, Snapshot};
 
