@@ -96,20 +96,11 @@ def report(
 
 
 def _log(item: LeftOut, *, is_foreign: bool) -> None:
-    if is_foreign:
-        # Other programs may keep files there; nothing is lost.
-        logger.info("left out %r: %s", item.path, item.reason)
-    elif item.offset is None:
-        logger.warning("left out %r: %s", item.path, item.reason)
-    elif item.entries:
-        logger.warning(
-            "left out %d entries of %r, the first at offset %d: %s",
-            item.entries,
-            item.path,
-            item.offset,
-            item.reason,
-        )
-    else:
-        logger.warning(
-            "left out the rest of %r from offset %d: %s", item.path, item.offset, item.reason
-        )
+    what = repr(item.path)
+    if item.entries:
+        what = f"{item.entries} entries of {what}, the first at offset {item.offset}"
+    elif item.offset is not None:
+        what = f"the rest of {what} from offset {item.offset}"
+    # Other programs may keep files in the directory; nothing is lost of them.
+    level = logging.INFO if is_foreign else logging.WARNING
+    logger.log(level, "left out %s: %s", what, item.reason)
