@@ -8,20 +8,25 @@
 //!
 //! `docs/compaction.md` has the protocol, and why no count is ever lost or seen twice.
 
-pub(crate) mod dead;
+mod dead;
 mod fold;
 mod kind;
-pub mod leftovers;
+mod leftovers;
 mod occasion;
 mod reason;
-pub(crate) mod run;
+mod run;
 mod select;
 mod spent;
-pub(crate) mod steps;
+mod steps;
 
+pub use leftovers::{Leftovers, remove_leftovers};
 pub use occasion::{Occasion, news, reset};
 pub use reason::{Concern, Reason};
+#[cfg(test)]
+pub(crate) use run::compact_on;
 pub use run::{Compaction, LeftAlone, Request, compact};
+#[cfg(test)]
+pub(crate) use steps::{Checkpoint, Disk, Step};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::compact::run::{Request, compact_on};
-use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::compact::tests::support::{names, sweep, totals};
+use crate::compact::{Checkpoint, Disk, Request, Step, compact_on};
 use crate::count::values::{Caller, Class, Operation, Value, hold, settle};
 use crate::store::{Outcome, Reader, list_directory};
 

@@ -10,8 +10,7 @@ use pyo3::prelude::*;
 
 use super::settings;
 use super::value::{self, log};
-use crate::compact::leftovers::{self, Leftovers};
-use crate::compact::{self as core, Compaction, LeftAlone, Occasion};
+use crate::compact::{self as core, Compaction, LeftAlone, Leftovers, Occasion};
 use crate::count::values;
 
 /// How long the core waits for another compaction before Python handles signals.
@@ -107,7 +106,7 @@ pub(super) fn remove_leftovers(
 ) -> PyResult<Removed> {
     let wait = duration(wait_seconds)?;
     let Leftovers { files, kept, .. } =
-        py.detach(|| leftovers::remove_leftovers(&path, wait, &values::open_files()))?;
+        py.detach(|| core::remove_leftovers(&path, wait, &values::open_files()))?;
     Ok((files, kept.map(|kept| kept.to_string())))
 }
 
