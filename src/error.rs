@@ -20,9 +20,15 @@ pub enum Error {
     /// A value has no directory that it could be counted in.
     #[error("PROMETHEUS_MULTIPROC_DIR is not set")]
     NoDirectory,
-    /// The process itself has said that it is dead, so its live gauges need no file.
+    /// The process has marked itself as dead, so its live gauges need no file.
     #[error("this process was marked as dead")]
-    ToldDead,
+    MarkedDead,
+    /// The system has no room for one more handler of forks.
+    #[error("forks cannot be noticed: {}", io::Error::from_raw_os_error(*code))]
+    NoForkHandler {
+        /// The errno.
+        code: i32,
+    },
     /// Other processes hold every name that a file could have.
     #[error("{}: other processes hold this file and all of its other names", path.display())]
     NoName {

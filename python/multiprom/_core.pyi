@@ -12,8 +12,8 @@ from typing_extensions import disjoint_base
 from multiprom.reports import Compacted, Report
 
 __all__ = [
-    "Owner",
     "Value",
+    "ValueClass",
     "__version__",
     "compact",
     "directory_text",
@@ -21,6 +21,7 @@ __all__ = [
     "hold_slot",
     "is_automatic",
     "leave",
+    "mark_self_dead",
     "merge_directory",
     "merge_files",
     "read_consistently",
@@ -30,7 +31,6 @@ __all__ = [
     "reset_compaction",
     "settle_values",
     "slots",
-    "tell_dead",
 ]
 
 _Merged = TypeVar("_Merged")
@@ -215,8 +215,8 @@ def remove_gauge_files(path: str, pid: str, modes: Sequence[str]) -> None:
     """
 
 @final
-class Owner:
-    """All values that are counted under one process identifier.
+class ValueClass:
+    """What all values that are counted under one process identifier share.
 
     Args:
         identify: Returns the identifier, on each operation; None for the pid.
@@ -234,9 +234,15 @@ class Owner:
         identify: Callable[[], object] | None,
         values: ModuleType,
         stock_key: Callable[..., str] | None,
-    ) -> Owner: ...
+    ) -> ValueClass: ...
     def close(self) -> None:
-        """Close the files. Values that count again open others."""
+        """Close the files, but keep their locks. Values that count again continue them."""
+
+    def end(self) -> None:
+        """Close the files and give up their locks, as the end of the process does.
+
+        Values that count again do so as a new process of the same identifier would.
+        """
 
     def move_on(self) -> None:
         """Move to the directory that the environment names by now, with all that was counted."""
@@ -252,8 +258,8 @@ class Owner:
 class Value:
     """One value of one series: see `multiprom.MultiProcessValue`.
 
-    A subclass has the attribute `_owner`. The arguments are those of prometheus_client's value
-    classes.
+    A subclass has the attribute `_value_class`. The arguments are those of prometheus_client's
+    value classes.
 
     Raises:
         ValueError: The key is empty, or longer than the 16 MiB that a file can hold.
@@ -308,7 +314,7 @@ def settle_values(*, at_end: bool = False) -> None:
     not `at_end` of the process.
     """
 
-def tell_dead(path: str, pid: str) -> None:
+def mark_self_dead(path: str, pid: str) -> None:
     """Learn that this process says of itself, under the identifier `pid`, that it is dead.
 
     Deletes the files in the directory `path` in which it keeps `live*` gauges, and keeps them from

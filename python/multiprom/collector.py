@@ -212,7 +212,7 @@ def mark_process_dead(pid: int | str, path: str | os.PathLike[str] | None = None
     # Looked up now: programs add modes of their own.
     modes = multiprocess._LIVE_GAUGE_MULTIPROCESS_MODES  # noqa: SLF001
     # A process that says this of itself does not bring the files back.
-    _core.tell_dead(directory, str(pid))
+    _core.mark_self_dead(directory, str(pid))
     _core.remove_gauge_files(directory, str(pid), sorted(modes))
 
 

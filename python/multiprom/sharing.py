@@ -195,7 +195,7 @@ def _shared_class(values: Any, found: Any) -> Any:
 def _move_all(values: Any, state: _State) -> None:
     ours = state.ours
     if issubclass(ours, _core.Value):
-        ours._owner.move_on()
+        ours._value_class.move_on()
         _move_class(state, ours)
     # Twice: meanwhile another thread may have made a child that counts in memory.
     for _ in range(2):

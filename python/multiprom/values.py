@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import prometheus_client
@@ -13,7 +12,6 @@ from prometheus_client import values as stock_values
 
 from multiprom import _core
 from multiprom.environment import OLD_VARIABLE, VARIABLE, names_directory
-from multiprom.reports import logger
 from multiprom.stock import bind, is_genuine, original, replaces
 
 if TYPE_CHECKING:
@@ -58,7 +56,7 @@ def MultiProcessValue(  # noqa: N802 - prometheus_client's name
     values: Any = importlib.import_module("prometheus_client.values")
     # Where it is prometheus_client's own the core knows what it returns, and need not call it.
     key: Any = importlib.import_module("prometheus_client.mmap_dict").mmap_key
-    owner = _core.Owner(
+    value_class = _core.ValueClass(
         None if process_identifier is os.getpid else process_identifier,
         values,
         key if is_genuine(key, "prometheus_client.mmap_dict", "mmap_key") else None,
@@ -70,16 +68,17 @@ def MultiProcessValue(  # noqa: N802 - prometheus_client's name
         # No __slots__: tests of applications patch methods of single values.
 
         _multiprocess = True
-        _owner = owner
+        _value_class = value_class
 
         @classmethod
         def close_all_files(cls) -> None:
             """Close the files of this class.
 
-            Its values keep what they hold. One that counts again opens a file, to which only that
-            is added which the closed one did not have.
+            Its values keep what they hold, and one that counts again continues its file. Until the
+            class is dropped or the process ends the files stay locked, so that nobody takes them
+            for those of a dead process.
             """
-            owner.close()
+            value_class.close()
 
     return MmapedValue
 
@@ -106,28 +105,6 @@ def get_value_class() -> type[Any]:
     return value_class
 
 
-def adopt_old_variable() -> None:
-    """Take the directory from the deprecated variable, as prometheus_client does."""
-    os.environ[VARIABLE] = os.environ[OLD_VARIABLE]
-    warnings.warn(
-        f"{OLD_VARIABLE} variable has been deprecated in favor of the upper case naming {VARIABLE}",
-        DeprecationWarning,
-        stacklevel=2,
-    )
-
-
-def register_cleanup(values: Any, close: Callable[[], None]) -> None:
-    """Have files closed by `values.close_all_multiprocess_files`, which there is since 0.26."""
-    cleanups = getattr(values, "_multi_process_cleanups", None)
-    if isinstance(cleanups, list) and close not in cleanups:
-        cleanups.append(close)
-
-
-def log(message: str, is_warning: bool) -> None:
-    """Log what the core has to say."""
-    (logger.warning if is_warning else logger.info)("%s", message)
-
-
 _STOCK = original(stock_values.MultiProcessValue)
 _STOCK_CHOICE = original(stock_values.get_value_class)
 _is_bound = is_genuine(_STOCK, "prometheus_client.values", "MultiProcessValue")
@@ -138,6 +115,6 @@ if is_genuine(_STOCK_CHOICE, "prometheus_client.values", "get_value_class"):
 
 bind(__name__, prometheus_client if _is_bound else None)
 
-# What is counted in memory still, because of a full disk or the like, gets a last chance.
+# What is still counted in memory, because of a full disk or the like, gets a last chance.
 atexit.unregister(_core.settle_values)
 atexit.register(_core.settle_values, at_end=True)

@@ -1,53 +1,40 @@
-//! The files that this process writes, each once, however many value classes count in it.
+//! The files that this process writes, each once, however many classes count in it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::count::notice::Notice;
 use crate::count::open::{self, Opened, Opening, Taken};
-use crate::count::writer::{Left, Writer};
+use crate::count::writer::Writer;
 use crate::error::{Error, Result};
-use crate::format;
-use crate::format::{ARCHIVE_PID, FileName, archive_name, kind_of_prefix, metrics_file_name};
-use crate::store::{Reader, presence};
+use crate::format::{ARCHIVE_PID, metrics_file_name};
+use crate::store::presence;
 use crate::sys::Identity;
 
-/// So many suffixes a process tries before it gives up.
+/// The number of suffixes that a process tries before it gives up.
 const SUFFIXES: u32 = 1000;
 
-/// The open files, by path.
+/// The files of this process, by path.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    open: HashMap<PathBuf, Shared>,
-    /// The files that were closed, by path: they are this process's own.
-    closed: HashMap<PathBuf, Closed>,
-    /// The directories in which a file was opened since somebody asked.
+    by_path: HashMap<PathBuf, Shared>,
+    /// The directories in which a file was opened since the last call of
+    /// [`take_notices`](crate::count::take_notices).
     pub(crate) opened_in: BTreeSet<PathBuf>,
     /// What is to be logged.
     pub(crate) notices: Vec<Notice>,
 }
 
-/// A file and how many use it.
+/// A file that is open or, if all classes that use it have closed it, only locked.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) writer: Writer,
+    /// How many classes keep its lock.
     pub(crate) users: usize,
-    /// Whose it is, as the process calls itself.
-    identifier: OsString,
-    /// What the process has put behind its identifier; 0 for nothing, which is how it should be.
-    suffix: u32,
-}
-
-/// A file that was closed.
-#[derive(Debug)]
-struct Closed {
-    identity: Identity,
-    identifier: OsString,
-    suffix: u32,
-    /// Its series, if an archive adds up what they held.
-    left: HashMap<Box<[u8]>, Left>,
+    /// How many of them have it open.
+    pub(crate) open: usize,
 }
 
 /// What the files of one process identifier are called.
@@ -57,14 +44,14 @@ pub(crate) struct Naming {
     pub(crate) directory: Option<PathBuf>,
     /// Whether the directory was there once, so that it is made anew if it is missing.
     pub(crate) directory_was_there: bool,
-    /// Whose they are.
+    /// The process identifier.
     pub(crate) identifier: OsString,
-    /// What is put behind that, because another process has the same; 0 for nothing.
+    /// What is put behind the identifier, because another process has the same; 0 for nothing.
     pub(crate) suffix: u32,
 }
 
 impl Files {
-    /// Opens the file of `prefix` for one more user, and gives its path.
+    /// Opens the file of `prefix` for one more class, and gives its path.
     pub(crate) fn open(
         &mut self,
         naming: &mut Naming,
@@ -78,37 +65,31 @@ impl Files {
         let mut suffix = naming.suffix.max(u32::from(is_reserved));
         while suffix < SUFFIXES {
             let path = directory.join(metrics_file_name(prefix, &naming.identifier, suffix));
-            if let Some(shared) = self.open.get_mut(&path) {
-                shared.users += 1;
-                return Ok(path);
-            }
-            // Whoever has a name of its own waited for the first file, and need not do so again; what
-            // this process has closed only a compaction can hold.
-            let own = self.closed.get(&path).map(|closed| closed.identity);
-            let waits = suffix == 0 || own.is_some();
-            let opening = Opening { continues, own, waits };
+            let users = match self.by_path.get_mut(&path) {
+                Some(shared) if shared.open > 0 || shared.writer.is_in_place() => {
+                    shared.users += 1;
+                    shared.open += 1;
+                    return Ok(path);
+                }
+                // All had closed it before it was removed: what it held is not wanted any more.
+                Some(removed) => removed.users,
+                None => 0,
+            };
+            // Who has taken a suffix has waited for the first name, and need not do so again.
+            let opening = Opening { continues, waits: suffix == 0 };
             let taken = match open_in(&directory, naming.directory_was_there, &path, opening)? {
-                Opened::Ours(mut writer) => {
-                    if let Some(closed) = self.closed.remove(&path) {
-                        follow(&mut writer, closed, prefix);
-                    }
-                    let identifier = naming.identifier.clone();
-                    let shared = Shared { writer: *writer, users: 1, identifier, suffix };
-                    self.open.insert(path.clone(), shared);
+                Opened::Ours(writer) => {
+                    self.by_path.insert(
+                        path.clone(),
+                        Shared { writer: *writer, users: users + 1, open: 1 },
+                    );
                     naming.directory_was_there = true;
-                    // If there can be no slot now, the next file that is opened tries again.
-                    let _ = presence::hold(&directory, Some(&naming.identifier), None);
-                    self.opened_in.insert(directory);
-                    if let Some((taken, path_of_other)) = avoided {
-                        let (path, own) = (path_of_other, path.clone());
-                        self.notices.push(match taken {
-                            Taken::Held => {
-                                naming.suffix = suffix;
-                                Notice::Collision { path, own }
-                            }
-                            Taken::Unusable => Notice::Unusable { path, own },
-                            Taken::Refused => Notice::Refused { path, own },
-                        });
+                    self.opened(directory, &naming.identifier);
+                    if let Some((taken, avoided)) = avoided {
+                        if taken == Taken::Held {
+                            naming.suffix = suffix;
+                        }
+                        self.notices.push(notice(taken, avoided, path.clone()));
                     }
                     return Ok(path);
                 }
@@ -116,8 +97,9 @@ impl Files {
             };
             // A directory may have two paths: then it is this process that holds the lock.
             let same = |shared: &&mut Shared| taken == Taken::Held && shared.writer.writes(&path);
-            if let Some(shared) = self.open.values_mut().find(same) {
+            if let Some(shared) = self.by_path.values_mut().find(same) {
                 shared.users += 1;
+                shared.open += 1;
                 return Ok(shared.writer.path().to_owned());
             }
             avoided.get_or_insert((taken, path));
@@ -128,118 +110,105 @@ impl Files {
         })
     }
 
+    /// What is done whenever this process has opened a file in a directory.
+    fn opened(&mut self, directory: PathBuf, identifier: &OsStr) {
+        // If there can be no slot now, the next file that is opened tries again.
+        let _ = presence::hold(&directory, Some(identifier), None);
+        self.opened_in.insert(directory);
+    }
+
     /// The writer of the file at `path`, which must be open.
     pub(crate) fn writer(&mut self, path: &Path) -> Option<&mut Writer> {
-        self.open.get_mut(path).map(|shared| &mut shared.writer)
+        self.by_path.get_mut(path).map(|shared| &mut shared.writer)
     }
 
-    /// Gives up a file: closes it if nobody else here uses it.
+    /// Opens a file again for a class that has closed it, and kept its lock.
+    pub(crate) fn reopen(&mut self, path: &Path) {
+        if let Some(shared) = self.by_path.get_mut(path) {
+            shared.open += 1;
+        }
+    }
+
+    /// Closes a file for one class, which keeps its lock.
     pub(crate) fn close(&mut self, path: &Path) {
-        if let Some(shared) = self.open.get_mut(path) {
+        if let Some(shared) = self.by_path.get_mut(path) {
+            shared.open -= 1;
+        }
+    }
+
+    /// Gives up the lock of a file for one class that has closed it.
+    pub(crate) fn release(&mut self, path: &Path) {
+        if let Some(shared) = self.by_path.get_mut(path) {
             shared.users -= 1;
-            if shared.users == 0
-                && let Some(Shared { writer, identifier, suffix, .. }) = self.open.remove(path)
-            {
-                let is_added_up =
-                    FileName::of_path(path).is_some_and(|name| name.kind.is_added_up());
-                let left = if is_added_up { writer.left() } else { HashMap::new() };
-                let identity = writer.identity();
-                let closed = Closed { identity, identifier, suffix, left };
-                self.closed.insert(path.to_owned(), closed);
+            if shared.users == 0 {
+                self.by_path.remove(path);
             }
         }
     }
 
-    /// Has the headers of closed files of these identifiers say that `prometheus_client` writes them.
-    pub(crate) fn hand_over_closed(&self, identifiers: &HashSet<OsString>) {
-        for (path, Closed { identity, identifier, suffix, .. }) in &self.closed {
-            if *suffix == 0 && identifiers.contains(identifier) {
-                // What cannot be opened nobody will continue.
-                let _ = open::hand_over_closed(path, *identity);
-            }
+    /// Lets the classes that used a removed file use the one that a class has opened in its place.
+    pub(crate) fn take_users(&mut self, path: &Path, removed: &Shared) {
+        if let Some(shared) = self.by_path.get_mut(path) {
+            shared.users += removed.users - 1;
+            shared.open += removed.open - 1;
         }
     }
 
-    /// Forgets what was left in closed files of an identifier that nobody counts under any more.
-    pub(crate) fn forget_left(&mut self, identifier: &OsStr) {
-        let same = self.closed.values_mut().filter(|closed| closed.identifier == identifier);
-        same.for_each(|closed| closed.left = HashMap::new());
-    }
-
-    /// Counts in more users of an open file.
-    pub(crate) fn add_users(&mut self, path: &Path, users: usize) {
-        if let Some(shared) = self.open.get_mut(path) {
-            shared.users += users;
-        }
-    }
-
-    /// Takes a file out of the table that is there no more.
+    /// Takes a file out of the table that was removed from the disk.
     pub(crate) fn take(&mut self, path: &Path) -> Option<Shared> {
-        self.open.remove(path)
+        self.by_path.remove(path)
     }
 
-    /// Puts such a file back.
+    /// Puts a file back into the table that could not be written anew.
     pub(crate) fn put_back(&mut self, path: PathBuf, shared: Shared) {
-        self.open.insert(path, shared);
+        self.by_path.insert(path, shared);
     }
 
-    /// Which files are open, whatever their names.
+    /// The identities of all files.
     pub(crate) fn identities(&self) -> Vec<Identity> {
-        self.open.values().map(|shared| shared.writer.identity()).collect()
+        self.by_path.values().map(|shared| shared.writer.identity()).collect()
     }
 
-    /// The paths of the open files that are not where they were made.
+    /// The paths of the files that were removed or replaced while they were open.
     pub(crate) fn removed(&self) -> Vec<PathBuf> {
-        let removed = self.open.iter().filter(|(_, shared)| !shared.writer.is_in_place());
+        let is_removed = |shared: &Shared| shared.open > 0 && !shared.writer.is_in_place();
+        let removed = self.by_path.iter().filter(|(_, shared)| is_removed(shared));
         removed.map(|(path, _)| path.clone()).collect()
     }
 
-    /// Gives up all descriptors, in the child of a fork: only closes, and allocates nothing.
+    /// Whether the file at `path` was removed or replaced since this process has opened it.
+    pub(crate) fn is_removed(&self, path: &Path) -> bool {
+        self.by_path.get(path).is_none_or(|shared| !shared.writer.is_in_place())
+    }
+
+    /// Closes all descriptors, in the child of a fork; allocates nothing, as handlers of forks must.
     pub(crate) fn disown(&mut self) {
-        self.open.values_mut().for_each(|shared| shared.writer.disown());
+        self.by_path.values_mut().for_each(|shared| shared.writer.disown());
     }
 
     /// Forgets all files, in the child of a fork.
     pub(crate) fn forget(&mut self) {
-        self.open.clear();
-        self.closed.clear();
+        self.by_path.clear();
         self.opened_in.clear();
-        // Those are the parent's to log.
+        // The parent logs them.
         self.notices.clear();
     }
 
-    /// Deletes the file at `path` of this process, which goes on counting in what is no more there.
+    /// Deletes the file at `path` of this process, which goes on counting in the deleted file.
     pub(crate) fn unlink(&mut self, path: &Path) {
         if self.writer(path).is_some_and(|writer| writer.is_in_place()) {
-            // Whoever cannot delete a file has told so, or will at the next scrape.
+            // `mark_process_dead` deletes it too, and raises if it cannot.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Has a writer go on from what was left in an earlier file of its name.
-fn follow(writer: &mut Writer, closed: Closed, prefix: &str) {
-    let is_same = writer.identity() == closed.identity;
-    let is_here = |writer: &Writer, head: &[u8]| is_same && writer.knows(head);
-    let mut archived = HashSet::new();
-    if !closed.left.keys().all(|head| is_here(writer, head)) {
-        let path = writer.path().with_file_name(archive_name(kind_of_prefix(prefix)));
-        // What cannot be read is not there.
-        let _ = Reader::default().read(
-            &path,
-            |_| false,
-            |_, entry| {
-                archived.extend(format::entry_head(entry.key));
-            },
-        );
-    }
-    for (head, left) in closed.left {
-        if is_here(writer, &head) {
-            writer.follow(head, left.folded);
-        } else if archived.contains(&head) {
-            writer.follow(head, left.folded + left.held);
-        }
-        // Else somebody has removed it.
+/// What is to be logged if `own` is written because the file at `path` is not this process's.
+fn notice(taken: Taken, path: PathBuf, own: PathBuf) -> Notice {
+    match taken {
+        Taken::Held => Notice::Collision { path, own },
+        Taken::Unusable => Notice::Unusable { path, own },
+        Taken::Refused => Notice::Refused { path, own },
     }
 }
 
@@ -256,7 +225,7 @@ fn open_in(directory: &Path, was_there: bool, path: &Path, opening: Opening) -> 
 
 /// The directory as it can be found again after a change of the working directory.
 pub(crate) fn absolute(directory: &OsStr) -> PathBuf {
-    // As in Python's paths, nothing is where the process is.
+    // An empty path is the working directory, as in Python.
     let directory = if directory.is_empty() { OsStr::new(".") } else { directory };
     std::path::absolute(directory).unwrap_or_else(|_| PathBuf::from(directory))
 }

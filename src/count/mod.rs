@@ -1,12 +1,32 @@
-//! What an application counts in.
+//! What an application counts in: values, each one cell of a memory-mapped file.
+//!
+//! `value` is what the binding uses. `state` is the table of all classes and files of this process,
+//! behind one lock, and what a fork does to it. A `class` is what is counted under one process
+//! identifier: for each `kind` of file a table of `series`, which are attached to cells of `files`, each
+//! with one `writer`. `open` says how a file comes to be this process's own, and a `notice` is what
+//! the log is told.
 
-pub(crate) mod class;
-pub(crate) mod files;
-pub mod notice;
-pub(crate) mod open;
-pub(crate) mod series;
-pub mod values;
-pub(crate) mod writer;
+mod class;
+mod files;
+mod kind;
+mod notice;
+mod open;
+mod series;
+mod state;
+mod value;
+mod writer;
 
 #[cfg(test)]
 mod tests;
+
+pub use notice::Notice;
+pub use state::{
+    ensure_memory, has_notices, mark_self_dead, open_files, take_notices, write_unwritten,
+};
+pub use value::{Caller, Operation, Value, ValueClass};
+
+#[cfg(test)]
+pub(crate) use {
+    open::{CONTINUING, Opened, open as open_file},
+    writer::Writer,
+};

@@ -1,23 +1,22 @@
 //! Opens a file to write it, so that no other process writes it.
 //!
-//! Open, lock, look whether the path still names the file, else again. The lock (`flock`) is held as
-//! long as the writer lives: the kernel drops it however a process dies, in any pid namespace, so the
-//! lock, and not the pid, says who is alive.
+//! Open the file, lock it, and look whether the path still names it; if not, do all three again. The
+//! lock (`flock`) is held as long as the writer lives: the kernel drops it however a process dies, in
+//! any pid namespace, so the lock, and not the pid, says whether a writer is alive.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use crate::count::writer::Writer;
 use crate::error::{Error, Result};
-use crate::format::{self, HEADER_SIZE, MAGIC_STOCK, MAGIC_WRITER, USED_SIZE};
 use crate::store::{self, time_to_deletion};
-use crate::sys::{self, Identity, is_at, lock};
+use crate::sys::{identity, is_at, lock};
 
-/// How often a file that is gone as soon as it is opened is opened again.
+/// How often a file is opened again that was deleted between opening and locking it.
 const ATTEMPTS: usize = 100;
 /// How long to wait for the lock of a file: the child of a fork keeps it for some milliseconds only,
 /// until it closes its copy of the descriptor.
@@ -28,13 +27,13 @@ const LOCK_WAIT_BESIDE_COMPACTION: Duration = Duration::from_millis(300);
 /// What became of the attempt to write a file.
 #[derive(Debug)]
 pub(crate) enum Opened {
-    /// It is ours.
+    /// This process has locked it, and writes it.
     Ours(Box<Writer>),
-    /// Another process holds it, or what is in it could not be continued without loss.
+    /// Another process writes it, or its content cannot be continued without loss.
     Taken(Taken),
 }
 
-/// Why a file cannot be ours.
+/// Why this process cannot write a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// Another writer is alive.
@@ -48,10 +47,8 @@ pub(crate) enum Taken {
 /// How to open a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Opening {
-    /// Whether entries of an earlier writer are continued; else they are thrown away.
+    /// Whether entries of an earlier writer are continued; else the file is made anew.
     pub(crate) continues: bool,
-    /// A file that this process had open before: it is continued anyway.
-    pub(crate) own: Option<Identity>,
     /// Whether to wait some milliseconds for a lock.
     pub(crate) waits: bool,
 }
@@ -74,7 +71,8 @@ fn try_open(path: &Path, opening: Opening) -> io::Result<Opened> {
             Ok(true) => {}
             Ok(false) => return Ok(Opened::Taken(Taken::Held)),
             Err(error) => {
-                // No locks on this file system: prometheus_client cannot read an empty file.
+                // The file system has no locks. Delete what was made here: prometheus_client cannot
+                // read an empty file.
                 if file.metadata()?.len() == 0 {
                     let _ = fs::remove_file(path);
                 }
@@ -82,26 +80,24 @@ fn try_open(path: &Path, opening: Opening) -> io::Result<Opened> {
             }
         }
         let metadata = file.metadata()?;
-        // Between opening and locking its last owner may have removed it.
-        if !is_at(path, sys::identity(&metadata))? {
+        // Between opening and locking another process may have removed the file.
+        if !is_at(path, identity(&metadata))? {
             continue;
         }
         if is_spent(path, &metadata)? {
-            // Its counts are in an archive, from a compaction that was killed before it could
-            // delete the file: they must not be counted on.
+            // The counts of the file are in an archive already, from a compaction that was killed
+            // before it could delete the file. To continue the file would count them twice.
             thread::sleep(time_to_deletion(&metadata));
             fs::remove_file(path)?;
             continue;
         }
-        let continues = opening.continues || opening.own == Some(sys::identity(&metadata));
-        if metadata.len() > 0 && !continues {
-            // A new file, not the old one emptied: who reads the old one just now shall see
-            // all of it or nothing.
+        if metadata.len() > 0 && !opening.continues {
+            // Deleted, and not emptied: a scrape that reads the old file just now shall see all of it.
             fs::remove_file(path)?;
             continue;
         }
-        // Keeps the lock until the file is removed, where there was no room for what we made:
-        // prometheus_client cannot read an empty file.
+        // If there is no room for a file that was made here, it is deleted, since prometheus_client
+        // cannot read an empty file. `made` keeps the lock until then.
         let made = if metadata.len() == 0 { file.try_clone().ok() } else { None };
         let taken = take(path, file, &metadata);
         if taken.is_err() && made.is_some() {
@@ -112,11 +108,11 @@ fn try_open(path: &Path, opening: Opening) -> io::Result<Opened> {
     Err(io::Error::other("the file is removed as soon as it is made"))
 }
 
-/// Opens the file at `path`, or makes it; says why not if what is there is not for us to write.
+/// Opens the file at `path`, or makes it; says why not if this process cannot write what is there.
 fn open_or_make(path: &Path) -> io::Result<std::result::Result<File, Taken>> {
     let mut options = File::options();
-    // Opening a FIFO must not wait for its other end, and a link, where others may write to the
-    // directory, could lead to a file of ours that is none of the metrics'.
+    // O_NONBLOCK: opening a FIFO must not wait for its other end. O_NOFOLLOW: in a directory that
+    // other users may write to, a link could lead to any file of this user.
     let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
     options.read(true).write(true).create(true).custom_flags(flags);
     let error = match options.open(path) {
@@ -125,7 +121,7 @@ fn open_or_make(path: &Path) -> io::Result<std::result::Result<File, Taken>> {
     };
     match error.raw_os_error() {
         Some(libc::EISDIR | libc::ENXIO | libc::ELOOP) => Ok(Err(Taken::Unusable)),
-        // Else it is the directory in which nothing may be made.
+        // If nothing is at `path`, it is the directory that refuses.
         Some(libc::EACCES | libc::EPERM) if fs::symlink_metadata(path).is_ok() => {
             Ok(Err(Taken::Refused))
         }
@@ -133,44 +129,10 @@ fn open_or_make(path: &Path) -> io::Result<std::result::Result<File, Taken>> {
     }
 }
 
-/// Takes a file that we have locked.
+/// Makes a writer for a file that this process has locked.
 fn take(path: &Path, file: File, metadata: &fs::Metadata) -> io::Result<Opened> {
-    let writer = Writer::of(path, file, metadata)?;
+    let writer = Writer::new(path, file, metadata)?;
     Ok(writer.map_or(Opened::Taken(Taken::Unusable), |writer| Opened::Ours(Box::new(writer))))
-}
-
-/// Has the header of the file at `path` say that `prometheus_client` writes it, if it is the one of
-/// this identity, which multiprom wrote and closed. One that is spent is deleted.
-pub(crate) fn hand_over_closed(path: &Path, identity: Identity) -> io::Result<()> {
-    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
-    let file = File::options().read(true).write(true).custom_flags(flags).open(path)?;
-    let metadata = file.metadata()?;
-    // A compaction may be at it; who holds it longer lives, and writes it with multiprom.
-    if sys::identity(&metadata) != identity || !lock(&file, path, true)? {
-        return Ok(());
-    }
-    let handed = hand_over_locked(path, &file);
-    // Not left to closing: a fork may have copied the descriptor.
-    let _ = file.unlock();
-    handed
-}
-
-fn hand_over_locked(path: &Path, file: &File) -> io::Result<()> {
-    let metadata = file.metadata()?;
-    if !is_at(path, sys::identity(&metadata))? {
-        return Ok(());
-    }
-    if is_spent(path, &metadata)? {
-        // Else its counts would be seen twice: what is written to it makes it another file.
-        thread::sleep(time_to_deletion(&metadata));
-        return fs::remove_file(path);
-    }
-    let mut header = [0; HEADER_SIZE];
-    file.read_exact_at(&mut header, 0)?;
-    if format::parse_magic(&header) == Some(MAGIC_WRITER) {
-        file.write_all_at(&MAGIC_STOCK, USED_SIZE as u64)?;
-    }
-    Ok(())
 }
 
 /// Locks the file at `path` for as long as it is open; false if another process keeps the lock.
@@ -184,7 +146,7 @@ fn lock(file: &File, path: &Path, waits: bool) -> io::Result<bool> {
     Ok(locked.is_some())
 }
 
-/// Whether what a file holds that we have locked is in an archive.
+/// Whether an archive has what the file holds, which this process has locked.
 fn is_spent(path: &Path, metadata: &fs::Metadata) -> io::Result<bool> {
     match (path.parent(), path.file_name()) {
         (Some(directory), Some(name)) if metadata.len() > 0 => {
@@ -194,9 +156,9 @@ fn is_spent(path: &Path, metadata: &fs::Metadata) -> io::Result<bool> {
     }
 }
 
-/// What tests open files with: they wait for nobody.
+/// What tests open files with: they wait for no lock.
 #[cfg(test)]
-pub(crate) const CONTINUING: Opening = Opening { continues: true, own: None, waits: false };
+pub(crate) const CONTINUING: Opening = Opening { continues: true, waits: false };
 
 #[cfg(test)]
 mod tests {
@@ -229,13 +191,6 @@ mod tests {
         fs::write(path.with_file_name("counter_compacted.db"), archive).unwrap();
     }
 
-    /// Counts in a new file, closes it, and gives what tells it from others.
-    fn closed(path: &Path) -> Identity {
-        let mut writer = ours(path, CONTINUING);
-        set(&mut writer, "key", 1.0);
-        writer.identity()
-    }
-
     #[test]
     fn a_spent_file_is_not_continued() {
         let directory = TempDir::new().unwrap();
@@ -251,37 +206,6 @@ mod tests {
         // The journal still names a file of that name, but not this one.
         ours(&path, CONTINUING);
         assert_eq!(entries(&path), [("key".to_owned(), 2.0)]);
-    }
-
-    #[test]
-    fn a_closed_file_is_handed_over_when_it_is_free() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("counter_1.db");
-        let identity = closed(&path);
-        let magic = || fs::read(&path).unwrap()[USED_SIZE..HEADER_SIZE].to_owned();
-        hand_over_closed(&path, (identity.0, identity.1 + 1)).unwrap();
-        assert_eq!(magic(), MAGIC_WRITER, "another file");
-        let held = File::open(&path).unwrap();
-        held.lock().unwrap();
-        thread::scope(|scope| {
-            let handed = scope.spawn(|| hand_over_closed(&path, identity));
-            thread::sleep(Duration::from_millis(2));
-            held.unlock().unwrap();
-            handed.join().unwrap().unwrap();
-        });
-        assert_eq!(magic(), MAGIC_STOCK);
-        File::open(&path).unwrap().try_lock().unwrap();
-    }
-
-    /// Written to it would be another file than the archive's journal names, and count twice.
-    #[test]
-    fn a_spent_file_is_not_handed_over() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("counter_1.db");
-        let identity = closed(&path);
-        absorb(&path);
-        hand_over_closed(&path, identity).unwrap();
-        assert!(!path.exists());
     }
 
     #[test]
@@ -315,9 +239,7 @@ mod tests {
         assert_eq!(entries(&path), []);
         assert_eq!(old.metadata().unwrap().nlink(), 0);
         set(&mut writer, "key", 2.0);
-        let own = Opening { own: Some(writer.identity()), ..ANEW };
         drop(writer);
-        ours(&path, own);
         assert_eq!(entries(&path), [("key".to_owned(), 2.0)]);
     }
 

@@ -14,22 +14,23 @@ use tempfile::TempDir;
 
 use crate::compact::tests::support::{names, sweep, totals};
 use crate::compact::{Checkpoint, Disk, Request, Step, compact_on};
-use crate::count::values::{Caller, Class, Operation, Value, hold, settle};
+use crate::count::state::Locked;
+use crate::count::{Caller, Operation, Value, ValueClass, write_unwritten};
 use crate::store::{Outcome, Reader, list_directory};
 
 /// The values of one identifier in one directory.
 struct Counting {
-    class: Arc<Class>,
+    class: Arc<ValueClass>,
     caller: Caller,
 }
 
 impl Counting {
-    fn of(directory: &Path, identifier: &str) -> Self {
+    fn new(directory: &Path, identifier: &str) -> Self {
         let caller = Caller {
             directory: Some(directory.into()),
             identifier: Some(OsStr::new(identifier).to_owned()),
         };
-        Self { class: Arc::new(Class::new(&caller).unwrap()), caller }
+        Self { class: Arc::new(ValueClass::new(&caller).unwrap()), caller }
     }
 
     fn value(&self, prefix: &str, name: &str) -> Value {
@@ -57,8 +58,8 @@ fn total(directory: &Path) -> f64 {
 /// Drops values and classes, also where another test has the lock.
 fn let_go<T>(dropped: T) {
     drop(dropped);
-    // Whoever takes the lock forgets what was dropped beside it.
-    settle(true);
+    // If another test had the lock: the next to take it forgets the dropped classes.
+    write_unwritten(true);
 }
 
 const THREADS: u32 = 3;
@@ -75,7 +76,7 @@ fn count_beside(counting: &Counting, disturb: impl Fn() + Sync) {
                 scope.spawn(move || {
                     for number in 0..ADDITIONS {
                         counting.add(value, 1.0);
-                        // Others come and go, and make the file grow.
+                        // Series that come and go, and make the file grow.
                         let other = counting.value("counter", &format!("{thread}-{number}"));
                         counting.add(&other, 1.0);
                     }
@@ -92,9 +93,9 @@ fn count_beside(counting: &Counting, disturb: impl Fn() + Sync) {
         }
         is_done.store(true, Ordering::Relaxed);
     });
-    // What was closed last counts when it is asked to.
+    // A value that was closed is attached again when it counts.
     counting.add(&value, 0.0);
-    settle(false);
+    write_unwritten(false);
 }
 
 /// Every addition of all threads, twice: to the shared value and to one of its own.
@@ -104,7 +105,7 @@ const EXPECTED: f64 = (2 * THREADS * ADDITIONS) as f64;
 #[allow(clippy::float_cmp)] // Whole numbers.
 fn nothing_is_lost_while_files_grow() {
     let directory = TempDir::new().unwrap();
-    let counting = Counting::of(directory.path(), "growing");
+    let counting = Counting::new(directory.path(), "growing");
     count_beside(&counting, thread::yield_now);
     assert_eq!(total(directory.path()), EXPECTED);
 }
@@ -113,7 +114,7 @@ fn nothing_is_lost_while_files_grow() {
 #[allow(clippy::float_cmp)] // Whole numbers.
 fn nothing_is_lost_or_counted_twice_while_files_are_closed() {
     let directory = TempDir::new().unwrap();
-    let counting = Counting::of(directory.path(), "closing");
+    let counting = Counting::new(directory.path(), "closing");
     count_beside(&counting, || counting.class.close());
     assert_eq!(total(directory.path()), EXPECTED);
 }
@@ -122,11 +123,11 @@ fn nothing_is_lost_or_counted_twice_while_files_are_closed() {
 #[allow(clippy::float_cmp)] // Whole numbers.
 fn nothing_is_lost_while_files_are_removed() {
     let directory = TempDir::new().unwrap();
-    let counting = Counting::of(directory.path(), "removing");
+    let counting = Counting::new(directory.path(), "removing");
     let path = directory.path().join("counter_removing.db");
     count_beside(&counting, || {
         let _ = fs::remove_file(&path);
-        settle(false);
+        write_unwritten(false);
     });
     assert_eq!(total(directory.path()), EXPECTED);
 }
@@ -135,7 +136,7 @@ fn nothing_is_lost_while_files_are_removed() {
 #[allow(clippy::float_cmp)] // Whole numbers.
 fn two_classes_of_one_identifier_share_a_file() {
     let directory = TempDir::new().unwrap();
-    let [first, second] = ["twice", "twice"].map(|name| Counting::of(directory.path(), name));
+    let [first, second] = ["twice", "twice"].map(|name| Counting::new(directory.path(), name));
     let values = [first.value("counter", "n"), second.value("counter", "n")];
     first.add(&values[0], 1.0);
     second.add(&values[1], 2.0);
@@ -147,127 +148,115 @@ fn two_classes_of_one_identifier_share_a_file() {
     assert_eq!(list_directory(directory.path()).unwrap().files.len(), 1);
 }
 
-/// What a closed file held is in an archive when its value is set again, which must not come on top.
+/// A compaction must not fold a closed file: its value could be set again, which would count on top.
 #[test]
 #[allow(clippy::float_cmp)] // Whole numbers.
-fn what_is_set_after_its_file_was_folded_counts_once() {
+fn a_closed_file_is_continued_and_not_folded() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
-    let counting = Counting::of(path, "w");
+    let counting = Counting::new(path, "w");
     let [gauge, counter] = ["gauge_sum", "counter"].map(|prefix| counting.value(prefix, prefix));
-    let close_and_fold = || {
-        counting.class.close();
-        sweep(path);
-    };
-    let found = || [gauge.try_get().unwrap(), counter.try_get().unwrap()];
     let set = |value| {
         gauge.operate(Operation::Set(value, 0.0), &counting.caller);
     };
     set(5.0);
     counting.add(&counter, 5.0);
-    close_and_fold();
-    set(7.0);
-    counting.add(&counter, 2.0);
-    assert_eq!(found(), [7.0, 7.0]);
-    assert!(gauge.try_set(3.0));
-    assert_eq!(found(), [3.0, 7.0]);
-    assert_eq!([totals(path)["gauge_sum"], totals(path)["counter"]], [3.0, 7.0]);
-    close_and_fold();
-    counting.add(&gauge, 1.0);
-    set(9.0);
-    counting.add(&counter, 2.0);
-    assert_eq!(found(), [9.0, 9.0]);
-    // Continued, not folded.
     counting.class.close();
-    set(8.0);
-    counting.add(&counter, 1.0);
-    assert_eq!([totals(path)["gauge_sum"], totals(path)["counter"]], [8.0, 10.0]);
-    assert_eq!(found(), [8.0, 10.0]);
+    assert_eq!([gauge.try_get(), counter.try_get()], [None, None]);
+    assert_eq!(sweep(path).files_folded, 0);
+    set(3.0);
+    counting.add(&counter, 2.0);
+    assert_eq!([gauge.try_get(), counter.try_get()], [Some(3.0), Some(7.0)]);
+    assert_eq!([totals(path)["gauge_sum"], totals(path)["counter"]], [3.0, 7.0]);
+    counting.class.close();
     let_go((gauge, counter, counting));
-    sweep(path);
-    assert_eq!([totals(path)["gauge_sum"], totals(path)["counter"]], [8.0, 10.0]);
+    assert_eq!(sweep(path).files_folded, 2);
+    assert_eq!([totals(path)["gauge_sum"], totals(path)["counter"]], [3.0, 7.0]);
 }
 
-/// Where a sum gauge is set after its file was closed: to 5 before, and to 3 in the end.
-fn set_again(fate: impl FnOnce(&Path), again: impl FnOnce(&Counting, Value) -> Value) -> [f64; 2] {
+/// What `end` leaves is what a dead process leaves.
+#[test]
+#[allow(clippy::float_cmp)] // Whole numbers.
+fn what_was_ended_is_folded_and_counts_on() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
-    let counting = Counting::of(path, "again");
-    let gauge = counting.value("gauge_sum", "gauge");
-    gauge.operate(Operation::Set(5.0, 0.0), &counting.caller);
+    let counting = Counting::new(path, "w");
+    let counter = counting.value("counter", "n");
+    for number in 1..4 {
+        counting.add(&counter, 1.0);
+        counting.class.end();
+        assert_eq!(sweep(path).files_folded, 1);
+        assert_eq!(totals(path)["n"], f64::from(number));
+    }
+    assert_eq!(counter.operate(Operation::Get, &counting.caller), 1.0);
+}
+
+/// A closed file that is gone when its value counts again: only what is new is written.
+#[test]
+#[allow(clippy::float_cmp)] // Whole numbers.
+fn a_closed_file_that_was_removed_is_not_written_anew() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let counting = Counting::new(path, "w");
+    let counter = counting.value("counter", "n");
+    counting.add(&counter, 5.0);
     counting.class.close();
-    fate(path);
-    let gauge = again(&counting, gauge);
-    let got = gauge.operate(Operation::Set(3.0, 0.0), &counting.caller);
-    [got, totals(path)["gauge"]]
+    fs::remove_file(path.join("counter_w.db")).unwrap();
+    write_unwritten(false);
+    assert!(!path.join("counter_w.db").exists());
+    counting.add(&counter, 1.0);
+    assert_eq!(total(path), 1.0);
 }
 
-fn fold(path: &Path) {
-    assert_eq!(sweep(path).files_folded, 1);
-}
-
+/// The directory of one test may be the next one's, too: nothing of the first comes back.
 #[test]
 #[allow(clippy::float_cmp)] // Whole numbers.
-fn a_series_made_anew_after_its_file_was_folded_counts_once() {
-    let made_anew = |counting: &Counting, old| {
-        let_go(old);
-        counting.value("gauge_sum", "gauge")
-    };
-    assert_eq!(set_again(fold, made_anew), [3.0, 3.0]);
+fn a_second_class_does_not_bring_a_removed_closed_file_back() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let [first, second] = ["w", "w"].map(|name| Counting::new(path, name));
+    let old = first.value("counter", "old");
+    first.add(&old, 5.0);
+    first.class.close();
+    fs::remove_file(path.join("counter_w.db")).unwrap();
+    let new = second.value("counter", "new");
+    second.add(&new, 1.0);
+    write_unwritten(false);
+    assert_eq!(total(path), 1.0);
+    first.add(&old, 2.0);
+    let_go((old, first));
+    second.add(&new, 4.0);
+    assert_eq!(total(path), 7.0);
+    assert_eq!(sweep(path).files_folded, 0);
 }
 
+/// The table of series keeps what was dropped only until it is pruned, or written.
 #[test]
 #[allow(clippy::float_cmp)] // Whole numbers.
-fn a_second_class_does_not_hide_what_was_folded() {
-    let second = |counting: &Counting, old| {
-        let second = Counting::of(Path::new(counting.caller.directory.as_ref().unwrap()), "again");
-        second.value("gauge_sum", "gauge").operate(Operation::Set(7.0, 0.0), &second.caller);
-        old
-    };
-    assert_eq!(set_again(fold, second), [3.0, 3.0]);
+fn what_was_dropped_unwritten_is_written_when_it_can_be() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("missing");
+    let counting = Counting::new(&path, "dropped");
+    for number in 0..500 {
+        counting.add(&counting.value("counter", &format!("{}", number % 250)), 1.0);
+        counting.value("counter", &format!("untouched {number}"));
+    }
+    fs::create_dir(&path).unwrap();
+    write_unwritten(false);
+    assert_eq!(total(&path), 500.0);
+    let written = totals(&path);
+    assert_eq!(written.keys().filter(|name| name.starts_with("untouched")).count(), 0);
 }
 
-/// It has the series too, as that of whoever came after.
-#[test]
-#[allow(clippy::float_cmp)] // Whole numbers.
-fn a_successor_of_a_folded_file_is_not_taken_for_it() {
-    let succeed = |path: &Path| {
-        let closed = path.join("gauge_sum_again.db");
-        let content = fs::read(&closed).unwrap();
-        // Kept open, so that it has an inode of its own.
-        let kept = fs::File::open(&closed).unwrap();
-        fold(path);
-        fs::write(&closed, content).unwrap();
-        drop(kept);
-    };
-    assert_eq!(set_again(succeed, |_, old| old), [3.0, 3.0]);
-}
-
-/// The archive is there, but has nothing of the series.
-#[test]
-#[allow(clippy::float_cmp)] // Whole numbers.
-fn a_removed_file_is_not_taken_for_a_folded_one() {
-    let remove = |path: &Path| {
-        let other = Counting::of(path, "other");
-        let value = other.value("gauge_sum", "other");
-        other.add(&value, 1.0);
-        fs::remove_file(path.join("gauge_sum_again.db")).unwrap();
-        let_go((value, other));
-        sweep(path);
-        assert!(path.join("gauge_sum_compacted.db").exists());
-    };
-    assert_eq!(set_again(remove, |_, old| old), [3.0, 3.0]);
-}
-
-/// Whoever drops a value has Python's interpreter, and must not wait for one that opens files.
+/// Python drops values with its interpreter held, and must not wait for a thread that opens a file.
 #[test]
 fn a_value_is_dropped_beside_a_lock_that_is_held() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
-    let counting = Counting::of(path, "held");
+    let counting = Counting::new(path, "held");
     let value = counting.value("counter", "n");
     counting.add(&value, 1.0);
-    let held = hold();
+    let held = Locked::new();
     let (dropped, is_dropped) = mpsc::channel();
     let dropping = thread::spawn(move || {
         drop((value, counting));
@@ -275,12 +264,12 @@ fn a_value_is_dropped_beside_a_lock_that_is_held() {
     });
     let in_time = is_dropped.recv_timeout(Duration::from_mins(1));
     let file = fs::File::open(path.join("counter_held.db")).unwrap();
-    assert!(file.try_lock().is_err(), "it was forgotten by whom?");
+    assert!(file.try_lock().is_err(), "the class cannot have been forgotten yet");
     drop(held);
     assert_eq!(in_time, Ok(()));
     dropping.join().unwrap();
     // Forgotten when the lock is free: the file is closed.
-    settle(true);
+    write_unwritten(true);
     file.try_lock().unwrap();
 }
 
@@ -291,7 +280,7 @@ fn a_value_is_dropped_beside_a_lock_that_is_held() {
 fn what_an_archive_has_is_not_continued() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
-    let first = Counting::of(path, "spent");
+    let first = Counting::new(path, "spent");
     let value = first.value("counter", "n");
     first.add(&value, 1.0);
     let_go((value, first));
@@ -300,7 +289,7 @@ fn what_an_archive_has_is_not_continued() {
     let _ = compact_on(&mut disk, path, &Request::default());
     assert!(path.join("counter_spent.db").exists() && path.join("counter_compacted.db").exists());
     assert_eq!(totals(path)["n"], 1.0);
-    let second = Counting::of(path, "spent");
+    let second = Counting::new(path, "spent");
     let value = second.value("counter", "n");
     second.add(&value, 2.0);
     assert_eq!(value.try_get(), Some(2.0));

@@ -3,7 +3,6 @@
 //! The entry is written first and `used` is published last, so what a reader finds below `used` is
 //! whole, wherever the writer was killed. How a file comes to be ours: [`crate::count::open`].
 
-use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::hash::BuildHasher;
 use std::io;
@@ -36,18 +35,6 @@ pub(crate) struct Writer {
     hasher: DefaultHashBuilder,
     /// What the header says of who writes the file.
     magic: [u8; HEADER_PADDING_SIZE],
-    /// What an archive has of series that this process has counted in an earlier file of this name,
-    /// by head: the entries are short of it.
-    folded: HashMap<Box<[u8]>, f64>,
-}
-
-/// What is known of a series whose file was closed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Left {
-    /// What an archive had of it before.
-    pub(crate) folded: f64,
-    /// What its entry held.
-    pub(crate) held: f64,
 }
 
 /// An entry, by the hash of its head.
@@ -67,12 +54,12 @@ impl Place {
 impl Writer {
     /// The writer of a file that was locked; none if what is in it could not be continued without
     /// loss.
-    pub(crate) fn of(path: &Path, file: File, metadata: &Metadata) -> io::Result<Option<Self>> {
+    pub(crate) fn new(path: &Path, file: File, metadata: &Metadata) -> io::Result<Option<Self>> {
         let mut places = Vec::new();
         let mut used = HEADER_SIZE;
         if metadata.len() == 0 {
-            // At once: if we are killed before it has its blocks, prometheus_client cannot read an
-            // empty file.
+            // Before anything else: prometheus_client cannot read an empty file, which would stay if
+            // this process were killed here.
             file.write_all_at(&header(used, MAGIC_WRITER)?.to_ne_bytes(), 0)?;
         } else {
             let mut header = [0; HEADER_SIZE];
@@ -106,7 +93,6 @@ impl Writer {
             entries: HashTable::with_capacity(places.len()),
             hasher: DefaultHashBuilder::default(),
             magic: MAGIC_WRITER,
-            folded: HashMap::new(),
         };
         writer.publish()?;
         for (head, offset) in places {
@@ -133,63 +119,20 @@ impl Writer {
         self.end_of_new(head) <= self.capacity || self.find(head).is_some()
     }
 
-    /// Whether an entry with this head is there.
-    pub(crate) fn knows(&self, head: &[u8]) -> bool {
-        self.find(head).is_some()
-    }
-
     /// Takes all entries of the file that `other` writes: all of them, or none and an error.
     ///
-    /// Where both have an entry those of `other` count: most likely the file is a copy of its own that
-    /// somebody has put in its place.
+    /// Where both have an entry that of `other` counts: most likely somebody has put a copy of the
+    /// removed file in its place.
     pub(crate) fn take_entries(&mut self, other: &Self) -> Result<()> {
         self.grow(self.used + other.used)
             .map_err(|source| Error::Io { path: self.path.clone(), source })?;
-        other.each_entry(|head, entry| {
-            let (mapping, offset) = self.place(&head)?;
-            mapping.cell(offset).set(entry.value, entry.timestamp);
-            Ok(())
-        })?;
-        self.folded.extend(other.folded.clone());
-        Ok(())
-    }
-
-    /// What an archive has of the series with this head, that its entry is short of.
-    pub(crate) fn folded(&self, head: &[u8]) -> f64 {
-        self.folded.get(head).copied().unwrap_or_default()
-    }
-
-    /// What is to be known of the series if the file is folded after it was closed.
-    pub(crate) fn left(&self) -> HashMap<Box<[u8]>, Left> {
-        let earlier = self.folded.iter();
-        let mut left: HashMap<_, _> = earlier
-            .map(|(head, folded)| (head.clone(), Left { folded: *folded, held: 0.0 }))
-            .collect();
-        // Collecting cannot fail.
-        let _ = self.each_entry(|head, entry| {
-            left.entry(head).or_insert(Left { folded: 0.0, held: 0.0 }).held = entry.value;
-            Ok(())
-        });
-        left
-    }
-
-    /// Learns what an archive has of the series with this head from earlier files of this name.
-    pub(crate) fn follow(&mut self, head: Box<[u8]>, folded: f64) {
-        // Nothing can be short of infinity.
-        if folded != 0.0 && folded.is_finite() {
-            self.folded.insert(head, folded);
-        }
-    }
-
-    fn each_entry(
-        &self,
-        mut visit: impl FnMut(Box<[u8]>, format::Entry<'_>) -> Result<()>,
-    ) -> Result<()> {
-        let bytes = self.mapping.read(HEADER_SIZE, self.used);
+        let bytes = other.mapping.read(HEADER_SIZE, other.used);
         let mut rest = &bytes[..];
         while let format::Parsed::Entry(entry, size) = format::parse_entry(rest, rest.len()) {
             // A key that was written once has a head.
-            visit(format::entry_head(entry.key).unwrap_or_default(), entry)?;
+            let head = format::entry_head(entry.key).unwrap_or_default();
+            let (mapping, offset) = self.place(&head)?;
+            mapping.cell(offset).set(entry.value, entry.timestamp);
             rest = &rest[size..];
         }
         Ok(())
@@ -202,7 +145,7 @@ impl Writer {
 
     /// Whether its path still names the file.
     pub(crate) fn is_in_place(&self) -> bool {
-        // Only what is known to be gone is gone.
+        // After an error nobody knows: the file is taken for in place.
         is_at(&self.path, self.identity).unwrap_or(true)
     }
 
@@ -244,7 +187,7 @@ impl Writer {
             .try_reserve(1, |place| Place::spread(place.hash))
             .map_err(|_| io::ErrorKind::OutOfMemory)?;
         self.grow(end)?;
-        // What is behind `used` may be left from a writer that was killed before it published.
+        // A writer that was killed before it published `used` may have left bytes behind it.
         self.mapping.write(offset, head);
         self.mapping.write(end - format::VALUE_SIZE - format::TIMESTAMP_SIZE, &[0; 16]);
         self.used = end;
@@ -313,7 +256,7 @@ fn header(used: usize, magic: [u8; HEADER_PADDING_SIZE]) -> io::Result<u64> {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // Closing alone would not do: what is still mapped keeps the lock.
+        // Closing alone would not do: on Linux a mapping that a value still has keeps the lock.
         if let Some(file) = &self.file {
             // An error says that there is no lock.
             let _ = file.unlock();

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 
+use super::log::log;
 use super::settings;
-use super::value::{self, log};
+use super::value;
 use crate::compact::{self as core, Compaction, LeftAlone, Leftovers, Occasion};
-use crate::count::values;
+use crate::count;
 
 /// How long the core waits for another compaction before Python handles signals.
 const WAIT: Duration = Duration::from_millis(50);
@@ -40,7 +41,7 @@ pub(super) fn compact(
         let remaining = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let wait = remaining.map_or(WAIT, |remaining| remaining.min(WAIT));
         let occasion = Occasion::Asked { pids: pids.clone(), wait };
-        let done = py.detach(|| occasion.compact(&path, drop_all, &values::open_files()))?;
+        let done = py.detach(|| occasion.compact(&path, drop_all, &count::open_files()))?;
         if !done.busy || remaining.is_some_and(|remaining| remaining <= WAIT) {
             return Ok(compacted(done));
         }
@@ -84,7 +85,7 @@ fn compact_unasked(py: Python<'_>, path: &Path, occasion: &Occasion) -> PyResult
         return Ok(Compaction::default());
     }
     let drop_all = settings::drops_all(py)?;
-    let done = py.detach(|| occasion.compact(path, drop_all, &values::open_files()))?;
+    let done = py.detach(|| occasion.compact(path, drop_all, &count::open_files()))?;
     for LeftAlone { path: file, reason } in core::news(path, &done) {
         let name = Path::new(file.file_name().unwrap_or_default());
         let message = format!(
@@ -106,7 +107,7 @@ pub(super) fn remove_leftovers(
 ) -> PyResult<Removed> {
     let wait = duration(wait_seconds)?;
     let Leftovers { files, kept, .. } =
-        py.detach(|| core::remove_leftovers(&path, wait, &values::open_files()))?;
+        py.detach(|| core::remove_leftovers(&path, wait, &count::open_files()))?;
     Ok((files, kept.map(|kept| kept.to_string())))
 }
 

@@ -22,9 +22,10 @@ impl From<Error> for PyErr {
                 Some(code) => PyOSError::new_err((code, message(&source), path.into_os_string())),
                 None => PyOSError::new_err(format!("{}: {source}", path.display())),
             },
-            Error::NoDirectory | Error::ToldDead | Error::NoName { .. } => {
-                PyOSError::new_err(error.to_string())
-            }
+            Error::NoDirectory
+            | Error::MarkedDead
+            | Error::NoForkHandler { .. }
+            | Error::NoName { .. } => PyOSError::new_err(error.to_string()),
             Error::KeyLength { .. } => PyValueError::new_err(error.to_string()),
             Error::NoMemory => PyMemoryError::new_err(error.to_string()),
         }

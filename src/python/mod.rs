@@ -4,9 +4,11 @@
 // Arguments come from Python as values of their own.
 #![allow(clippy::needless_pass_by_value)]
 
+mod class;
 mod compact;
 mod dead;
 mod error;
+mod log;
 mod metrics;
 mod presence;
 mod report;
@@ -17,9 +19,10 @@ mod value;
 
 use pyo3::prelude::*;
 
-/// Reads and merges the files of `prometheus_client`'s multiprocess mode.
+/// Writes, reads, merges and folds the files of `prometheus_client`'s multiprocess mode.
 ///
-/// It has no state of its own and guards none, so it does not need the GIL.
+/// What this process counts is guarded by locks and atomic operations of the core, so the module does
+/// not need the GIL.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
@@ -38,8 +41,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(settings::is_automatic, module)?)?;
     module.add_function(wrap_pyfunction!(text::directory_text, module)?)?;
     module.add_function(wrap_pyfunction!(value::settle_values, module)?)?;
-    module.add_function(wrap_pyfunction!(value::tell_dead, module)?)?;
-    module.add_class::<value::Owner>()?;
+    module.add_function(wrap_pyfunction!(value::mark_self_dead, module)?)?;
+    module.add_class::<class::ValueClass>()?;
     module.add_class::<value::Value>()?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::value::log;
+use super::log::log;
 
 const OFF: [&str; 4] = ["off", "0", "false", "no"];
 const ON: [&str; 4] = ["on", "1", "true", "yes"];

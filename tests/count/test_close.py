@@ -47,14 +47,20 @@ def test_closing_nothing(made: Any) -> None:
     assert ours.value(made).get() == 1.0
 
 
-def test_nothing_stays_open(made: Any, directory: Path) -> None:
-    values = [ours.value(made, typ=typ) for typ in ("counter", "summary")]
+def test_closed_files_stay_the_process_s_own(made: Any, directory: Path) -> None:
+    """They could be folded otherwise, and a value that is set again would count on top."""
+    held = [ours.value(made, typ=typ) for typ in ("counter", "summary")]
     assert open_files(directory) == {"counter_w.db", "summary_w.db"}
     made.close_all_files()
+    assert open_files(directory) == {"counter_w.db", "summary_w.db"}
+    assert multiprom.compact().files_folded == 0
+    assert [value.get() for value in held] == [0.0, 0.0]
+    made._value_class.end()
     assert open_files(directory) == set()
-    assert [value.get() for value in values] == [0.0, 0.0]
+    assert [value.get() for value in held] == [0.0, 0.0]
     # To ask is not to count.
     assert open_files(directory) == set()
+    assert multiprom.compact().files_folded == 2
 
 
 @pytest.mark.parametrize("times", [1, 3])
@@ -93,7 +99,7 @@ def test_set_after_close(made: Any, directory: Path) -> None:
 
 
 def test_if_the_closed_file_is_gone_only_what_is_new_is_written(made: Any, directory: Path) -> None:
-    """It may have been folded into an archive, where the old counts are kept."""
+    """Whoever removed it did not want its counts any more."""
     value = ours.value(made)
     value.inc(5)
     made.close_all_files()
@@ -127,7 +133,7 @@ def test_if_the_name_has_another_file_now(made: Any, directory: Path) -> None:
     assert values_of(directory / "counter_w.db") == {"requests_total": 101.0, "a": 0.0}
 
 
-def test_if_another_process_holds_the_closed_file(made: Any, directory: Path) -> None:
+def test_another_process_does_not_take_the_closed_file(made: Any, directory: Path) -> None:
     value = ours.value(made)
     value.inc(5)
     made.close_all_files()
@@ -149,27 +155,33 @@ def test_if_another_process_holds_the_closed_file(made: Any, directory: Path) ->
         assert other.stdout.readline() == b"ready\n"
         value.inc(1)
         other.communicate()
-    assert values_of(directory / "counter_w.db") == {"requests_total": 5.0, "n_total": 1.0}
-    assert values_of(directory / "counter_w-1.db") == {"requests_total": 1.0}
+    assert values_of(directory / "counter_w.db") == {"requests_total": 6.0}
+    assert values_of(directory / "counter_w-1.db") == {"n_total": 1.0}
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_all_classes_at_once(times: int, directory: Path) -> None:
-    """prometheus_client's function for that, where it has one, closes ours too."""
+def test_all_classes_at_once(times: int, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """prometheus_client's function for that, where it has one, closes ours too.
+
+    What counts after it does so in the directory that the variable names by then.
+    """
     with ours.value_class(lambda: "a") as first, ours.value_class(lambda: "b") as second:
         held = [ours.value(first), ours.value(second)]
         closing = [CLOSE_ALL] if CLOSE_ALL else [first.close_all_files, second.close_all_files]
-        for number in range(times):
+        places = [directory, *(directory / str(number) for number in range(times))]
+        for place in places:
+            place.mkdir(exist_ok=True)
+            monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(place))
             for value in held:
                 value.inc(5)
-            assert open_files(directory) == {"counter_a.db", "counter_b.db"}
+            assert open_files(place) == {"counter_a.db", "counter_b.db"}
             for close in closing:
                 close()
-            assert open_files(directory) == set()
-            assert [value.get() for value in held] == [5.0 * (number + 1)] * 2
-    for name in ("counter_a.db", "counter_b.db"):
-        assert values_of(directory / name) == {"requests_total": 5.0 * times}
-        assert magic(directory / name) == MAGIC
+            assert [value.get() for value in held] == [5.0] * 2
+    for place in places:
+        for name in ("counter_a.db", "counter_b.db"):
+            assert values_of(place / name) == {"requests_total": 5.0}
+            assert magic(place / name) == MAGIC
 
 
 def test_a_metric_that_counts_again_is_in_the_scrape(directory: Path) -> None:

@@ -119,7 +119,7 @@ def test_a_program_that_is_started_holds_no_lock(directory: Path) -> None:
     with ours.value_class(lambda: "w") as made:
         ours.value(made).inc(1)
         with subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False) as other:
-            made.close_all_files()
+            made._value_class.end()
             assert other.poll() is None
             assert not is_held(directory / "counter_w.db")
 

@@ -93,23 +93,3 @@ for _ in range(3):
     (directory / "there").mkdir()
     printed = run(IN_TROUBLE + script, PROMETHEUS_MULTIPROC_DIR=directory / "there")
     assert printed == "1 10.0 2\n3 15.0 4\n5 20.0 6\n"
-
-
-def test_what_a_dropped_value_was_set_to_after_its_file_was_folded(directory: Path) -> None:
-    """The archive has what it was before: only the difference is to be written."""
-    script = """
-import resource
-made = multiprom.MultiProcessValue(lambda: "w")
-gauge = made("gauge", "g", "g", (), (), "Help", "sum")
-gauge.set(5)
-made.close_all_files()
-print(multiprom.compact().files_folded)
-resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-gauge.set(3)
-print(gauge.get())
-del gauge
-resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-print(scrape())
-"""
-    printed = run(IN_TROUBLE + script, PROMETHEUS_MULTIPROC_DIR=directory)
-    assert printed == "1\n3.0\n{'g': 3.0}\n"

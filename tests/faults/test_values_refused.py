@@ -115,7 +115,7 @@ def test_a_file_of_another_user(directory: Path) -> None:
 made = multiprom.MultiProcessValue(lambda: "w")
 theirs = made("counter", "n", "theirs", (), (), "Help")
 theirs.inc(5)
-made.close_all_files()
+made._value_class.end()
 os.chmod(f"{directory}/counter_w.db", 0o444)
 become_nobody()
 mine = multiprom.MultiProcessValue(lambda: "w")("counter", "n", "mine", (), (), "Help")

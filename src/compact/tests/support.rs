@@ -11,8 +11,7 @@ use std::time::Duration;
 use crate::compact::reason::Reason;
 use crate::compact::run::{Compaction, Request, compact_on};
 use crate::compact::steps::{Checkpoint, Disk, Step};
-use crate::count::open::{self, CONTINUING, Opened};
-use crate::count::writer::Writer;
+use crate::count::{CONTINUING, Opened, Writer, open_file};
 use crate::float::{ExactSum, Sum};
 use crate::format::testing::{entry, file, file_of};
 use crate::format::{HEADER_SIZE, MAGIC_WRITER, entry_head};
@@ -56,7 +55,7 @@ impl Worker {
     pub(crate) fn open(directory: &Path, name: &str, key: &str, value: f64) -> Self {
         for name in [name, &name.replace(".db", "-1.db")] {
             let path = directory.join(name);
-            if let Opened::Ours(mut writer) = open::open(&path, CONTINUING).unwrap() {
+            if let Opened::Ours(mut writer) = open_file(&path, CONTINUING).unwrap() {
                 let head = entry_head(key.as_bytes()).unwrap();
                 let (mapping, offset) = writer.place(&head).unwrap();
                 mapping.cell(offset).add(value);

@@ -1,0 +1,167 @@
+//! The series of one kind of file, such as `counter` or `gauge_livesum`.
+
+use std::hash::BuildHasher;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::count::files::Files;
+use crate::count::series::Series;
+use crate::error::Result;
+use crate::format::kind_of_prefix;
+
+/// The table of series is not pruned while it has fewer.
+const FEW: usize = 64;
+
+/// One kind of file of a class, and the series that are counted in it.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    /// What the names of its files begin with.
+    pub(crate) prefix: String,
+    /// The file that was opened last: its lock is held, whether it is open or closed.
+    pub(crate) path: Option<PathBuf>,
+    /// Whether that file is open: series are attached to it.
+    pub(crate) is_open: bool,
+    /// When to make another attempt to attach series, if the last one failed.
+    pub(crate) retry_at: Option<Instant>,
+    /// The series that could not be attached then: the next attempt begins with it, so that an
+    /// attempt that fails costs the same however many series wait.
+    blocked: Weak<Series>,
+    /// By the hash of their heads. Also those that the application has dropped, until they are
+    /// pruned: dropping a value takes no lock.
+    series: HashTable<Arc<Series>>,
+    /// The number of series at which the table is pruned: twice what was left the last time.
+    prune_at: usize,
+    hasher: DefaultHashBuilder,
+}
+
+impl Kind {
+    /// A kind without a file or a series.
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            path: None,
+            is_open: false,
+            retry_at: None,
+            blocked: Weak::new(),
+            series: HashTable::new(),
+            prune_at: FEW,
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
+    /// Whether its files are those of gauges of living processes.
+    pub(crate) fn is_live(&self) -> bool {
+        kind_of_prefix(&self.prefix).is_live()
+    }
+
+    /// The path of the file, if it is open.
+    pub(crate) fn open_path(&self) -> Option<&Path> {
+        self.path.as_deref().filter(|_| self.is_open)
+    }
+
+    /// The series with this head, which is made if need be; none if there is no memory for it.
+    pub(crate) fn series(&mut self, head: Box<[u8]>, number: u64) -> Option<Arc<Series>> {
+        let hash = self.hasher.hash_one(&head);
+        if let Some(known) = self.series.find(hash, |series| series.head == head) {
+            return Some(Arc::clone(known));
+        }
+        if self.series.len() >= self.prune_at {
+            self.prune();
+        }
+        let hasher = &self.hasher;
+        let hash_of = |series: &Arc<Series>| hasher.hash_one(&series.head);
+        // The largest of all allocations: a process at its limit of memory shall not end here.
+        self.series.try_reserve(1, hash_of).ok()?;
+        let made = Arc::new(Series::new(head, number));
+        self.series.insert_unique(hash, Arc::clone(&made), hash_of);
+        Some(made)
+    }
+
+    /// Drops the series that no value has any more, but for those that no file holds wholly.
+    pub(crate) fn prune(&mut self) {
+        self.series.retain(|series| Arc::strong_count(series) > 1 || series.unwritten().is_any());
+        self.prune_at = FEW.max(2 * self.series.len());
+    }
+
+    /// Whether series wait for a cell.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.blocked.upgrade().is_some_and(|series| series.is_waiting())
+            || self.series.iter().any(|series| series.is_waiting())
+    }
+
+    /// Attaches all series that wait to cells of the file at `path`.
+    pub(crate) fn attach_waiting(&mut self, files: &mut Files, path: &Path) -> Result<()> {
+        if let Some(blocked) = self.blocked.upgrade() {
+            self.attach(files, path, &blocked)?;
+        }
+        self.prune();
+        let waiting = self.series.iter().filter(|series| series.is_waiting());
+        let mut waiting: Vec<_> = waiting.cloned().collect();
+        waiting.sort_unstable_by_key(|series| series.number);
+        waiting.iter().try_for_each(|series| self.attach(files, path, series))
+    }
+
+    /// Attaches a series to its cell in the file at `path`.
+    pub(crate) fn attach(
+        &mut self,
+        files: &mut Files,
+        path: &Path,
+        series: &Arc<Series>,
+    ) -> Result<()> {
+        // Not there if it was removed, and another class could not replace it: the next attempt
+        // opens it again.
+        let Some(writer) = files.writer(path) else { return Ok(()) };
+        self.blocked = Arc::downgrade(series);
+        let (mapping, offset) = writer.place(&series.head)?;
+        self.blocked = Weak::new();
+        series.attach(mapping, offset);
+        Ok(())
+    }
+
+    /// Detaches all series.
+    pub(crate) fn detach(&self) {
+        for series in &self.series {
+            series.attachment.detach();
+        }
+    }
+
+    /// Closes the file, but keeps its lock.
+    pub(crate) fn close(&mut self, files: &mut Files) {
+        self.stop(files);
+        self.series.iter().for_each(|series| series.close());
+    }
+
+    fn stop(&mut self, files: &mut Files) {
+        self.blocked = Weak::new();
+        if let Some(path) = self.open_path() {
+            files.close(path);
+        }
+        self.is_open = false;
+    }
+
+    /// Gives up the lock of the file, which must be closed.
+    pub(crate) fn release(&mut self, files: &mut Files) {
+        if let Some(path) = self.path.take() {
+            files.release(&path);
+        }
+    }
+
+    /// Gives up the file, for one of another process or identifier.
+    pub(crate) fn begin(&mut self, files: &mut Files) {
+        self.stop(files);
+        self.detach();
+        self.release(files);
+        self.series.iter().for_each(|series| series.begin());
+    }
+
+    /// Forgets the file and what no file holds, in the child of a fork: both are the parent's.
+    pub(crate) fn forget(&mut self) {
+        self.path = None;
+        self.is_open = false;
+        self.blocked = Weak::new();
+        self.series.iter().for_each(|series| series.forget());
+    }
+}

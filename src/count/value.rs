@@ -1,0 +1,237 @@
+//! Values and their classes, as the binding uses them.
+//!
+//! Counting in a value that is attached to a cell is a few atomic operations, without a lock, a
+//! system call or an allocation. All else goes through the lock of the [state](crate::count::state).
+
+use std::ffi::{OsStr, OsString};
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::count::class::ClassState;
+use crate::count::files::{Files, absolute};
+use crate::count::series::Series;
+use crate::count::state::{self, Locked, State};
+use crate::error::{Error, Result};
+use crate::format;
+
+/// All values that are counted under one process identifier.
+#[derive(Debug)]
+pub struct ValueClass {
+    /// Its place in the state.
+    id: u64,
+    /// Whether this was dropped, with all of its values: the state forgets the class then.
+    is_dropped: Arc<AtomicBool>,
+}
+
+/// A value of one series.
+#[derive(Debug)]
+pub struct Value {
+    class: Arc<ValueClass>,
+    kind: usize,
+    series: Arc<Series>,
+}
+
+/// Who counts, and where.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    /// The directory for files that have to be opened; None for the last one that was given.
+    pub directory: Option<OsString>,
+    /// The process identifier; None for the pid.
+    pub identifier: Option<OsString>,
+}
+
+/// What is done to a value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Operation {
+    /// The value is only asked for.
+    Get,
+    /// This is added.
+    Add(f64),
+    /// The value is set, with a timestamp in seconds of Unix time, or 0.
+    Set(f64, f64),
+}
+
+impl Caller {
+    pub(crate) fn identifier(&self) -> OsString {
+        self.identifier.clone().unwrap_or_else(|| process::id().to_string().into())
+    }
+}
+
+impl ValueClass {
+    /// A class that has no values.
+    pub fn new(caller: &Caller) -> Result<Self> {
+        state::notice_forks()?;
+        let is_dropped = Arc::default();
+        let mut state = Locked::new();
+        let generation = state.generation;
+        let made = ClassState::new(
+            caller.identifier(),
+            caller.identifier.is_none(),
+            generation,
+            &is_dropped,
+        );
+        Ok(Self { id: state.add(made), is_dropped })
+    }
+
+    /// As [`ValueClass::value`], if that takes no system call but one: None if a file has to be
+    /// opened, made larger or replaced, or another thread has the lock.
+    #[must_use]
+    pub fn try_value(
+        self: &Arc<Self>,
+        prefix: &str,
+        key: &[u8],
+        identifier: Option<&OsStr>,
+    ) -> Option<Value> {
+        let head = format::entry_head(key)?;
+        let mut state = Locked::try_new()?;
+        let State { files, classes, generation, series_made, .. } = &mut *state;
+        let class = classes.get_mut(&self.id)?;
+        if class.generation != *generation
+            || identifier.is_some_and(|name| class.naming.identifier != name)
+        {
+            return None;
+        }
+        let kind = class.kind(prefix);
+        if !class.has_room(files, kind, &head) {
+            return None;
+        }
+        *series_made += 1;
+        let series = class.series(files, kind, head, *series_made)?;
+        Some(Value { class: Arc::clone(self), kind, series })
+    }
+
+    /// A value of the series with `key` in the files that begin with `prefix`, such as
+    /// `gauge_livesum`.
+    pub fn value(self: &Arc<Self>, prefix: &str, key: &[u8], caller: &Caller) -> Result<Value> {
+        let head = format::entry_head(key).ok_or(Error::KeyLength { length: key.len() })?;
+        Locked::new().replace_removed();
+        let made = self.with_state(caller, |class, files, number| {
+            let kind = class.kind(prefix);
+            Some((kind, class.series(files, kind, head, number)?))
+        });
+        let (kind, series) = made.flatten().ok_or(Error::NoMemory)?;
+        Ok(Value { class: Arc::clone(self), kind, series })
+    }
+
+    /// Closes the files, but keeps their locks: nobody folds or continues them while the class
+    /// lives. Values keep what they hold; one that counts again continues its file.
+    pub fn close(&self) {
+        let mut state = Locked::new();
+        let State { files, classes, .. } = &mut *state;
+        if let Some(class) = classes.get_mut(&self.id) {
+            class.close(files);
+        }
+    }
+
+    /// Closes the files and gives up their locks, as the end of the process does. What counts again
+    /// does so as a new process of the same identifier would.
+    pub fn end(&self) {
+        let mut state = Locked::new();
+        let State { files, classes, .. } = &mut *state;
+        if let Some(class) = classes.get_mut(&self.id) {
+            class.end(files);
+        }
+    }
+
+    /// Moves what is counted in files of other directories to files in this one. The old files stay,
+    /// with what they have.
+    pub fn move_on(&self, directory: &OsStr) {
+        Locked::new().move_on(self.id, &absolute(directory));
+    }
+
+    /// Closes the files, which `prometheus_client` continues in this process; also for other classes
+    /// of the same identifier.
+    pub fn hand_over(&self) {
+        let mut state = Locked::new();
+        let State { files, classes, .. } = &mut *state;
+        let Some(class) = classes.get(&self.id) else { return };
+        let identifier = class.naming.identifier.clone();
+        let same = classes.values_mut().filter(|class| class.naming.identifier == identifier);
+        same.for_each(|class| class.hand_over(files));
+    }
+
+    /// Calls `act` with what the state knows of the class, in this process and for the identifier
+    /// and directory of the caller.
+    fn with_state<R>(
+        &self,
+        caller: &Caller,
+        act: impl FnOnce(&mut ClassState, &mut Files, u64) -> R,
+    ) -> Option<R> {
+        let mut state = Locked::new();
+        let State { files, classes, generation, series_made, .. } = &mut *state;
+        let class = classes.get_mut(&self.id)?;
+        if let Some(directory) = &caller.directory {
+            let directory = absolute(directory);
+            if class.naming.directory.as_ref() != Some(&directory) {
+                class.naming.directory = Some(directory);
+                class.naming.directory_was_there = false;
+            }
+        }
+        let identifier = caller.identifier();
+        if class.generation != *generation || class.naming.identifier != identifier {
+            class.begin(files, identifier, *generation);
+        }
+        *series_made += 1;
+        Some(act(class, files, *series_made))
+    }
+}
+
+impl Drop for ValueClass {
+    fn drop(&mut self) {
+        self.is_dropped.store(true, Ordering::Release);
+        state::forget_dropped_classes();
+    }
+}
+
+impl Value {
+    /// Adds to the value if it is attached to a cell; else does nothing and gives false.
+    #[inline]
+    #[must_use]
+    pub fn try_add(&self, amount: f64) -> bool {
+        self.series.attachment.enter().map(|cell| cell.add(amount)).is_some()
+    }
+
+    /// Sets the value if it is attached to a cell; else does nothing and gives false.
+    #[inline]
+    #[must_use]
+    pub fn try_set(&self, value: f64) -> bool {
+        self.series.attachment.enter().map(|cell| cell.set(value, 0.0)).is_some()
+    }
+
+    /// The value, if it is attached to a cell.
+    #[inline]
+    #[must_use]
+    pub fn try_get(&self) -> Option<f64> {
+        self.series.attachment.enter().map(|cell| cell.value())
+    }
+
+    /// Does what is asked for, in a cell or in memory, and gives the value.
+    #[allow(clippy::must_use_candidate)] // Most callers count, and do not ask for the value.
+    pub fn operate(&self, operation: Operation, caller: &Caller) -> f64 {
+        let Self { class, kind, series } = self;
+        let done = class.with_state(caller, |class, files, _| {
+            let counts = operation != Operation::Get;
+            if counts && !series.attachment.is_attached() && class.is_due(*kind) {
+                class.attach(files, *kind, series);
+            }
+            if let Some(cell) = series.attachment.enter() {
+                match operation {
+                    Operation::Get => {}
+                    Operation::Add(amount) => cell.add(amount),
+                    Operation::Set(value, timestamp) => cell.set(value, timestamp),
+                }
+                return cell.value();
+            }
+            let mut unwritten = series.unwritten();
+            match operation {
+                Operation::Get => {}
+                Operation::Add(amount) => unwritten.add(amount),
+                Operation::Set(value, timestamp) => unwritten.set(value, timestamp),
+            }
+            unwritten.value()
+        });
+        // The state has the class as long as one of its values lives.
+        done.unwrap_or_default()
+    }
+}

@@ -1,0 +1,202 @@
+//! Value classes: what all values of one process identifier share.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::exceptions::{PyDeprecationWarning, PyException};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyModule, PyString, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::value::tell;
+use crate::count::{self, Caller};
+use crate::format::write_key;
+
+/// The environment's name for the directory.
+const DIRECTORY: &str = "PROMETHEUS_MULTIPROC_DIR";
+/// Its deprecated name.
+const OLD_DIRECTORY: &str = "prometheus_multiproc_dir";
+
+/// All values that are counted under one process identifier.
+#[pyclass(frozen, module = "multiprom._core")]
+pub(super) struct ValueClass {
+    pub(super) class: Arc<count::ValueClass>,
+    /// None for the pid.
+    identify: Option<Py<PyAny>>,
+    /// `prometheus_client.values`, which has `mmap_key`: programs replace it.
+    values: Py<PyModule>,
+    /// `mmap_key` as `prometheus_client` has it: the one that need not be called.
+    stock_key: Option<Py<PyAny>>,
+    /// The module `os`. Its `environ` is read, and not the process's environment: Python changes that
+    /// (`setenv`) while other threads may read it.
+    os: Py<PyModule>,
+    /// Whether it was closed since it was last registered to be closed.
+    is_closed: AtomicBool,
+}
+
+#[pymethods]
+impl ValueClass {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        identify: Option<Py<PyAny>>,
+        values: Py<PyModule>,
+        stock_key: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let caller = Caller { directory: None, identifier: call(py, identify.as_ref())? };
+        Ok(Self {
+            class: Arc::new(py.detach(|| count::ValueClass::new(&caller))?),
+            identify,
+            values,
+            stock_key,
+            os: PyModule::import(py, intern!(py, "os"))?.unbind(),
+            is_closed: AtomicBool::new(true),
+        })
+    }
+
+    /// Closes the files, but keeps their locks.
+    fn close(&self, py: Python<'_>) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        py.detach(|| self.class.close());
+    }
+
+    /// Closes the files and gives up their locks.
+    fn end(&self, py: Python<'_>) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        py.detach(|| self.class.end());
+    }
+
+    /// Moves the files to the directory that the environment names by now.
+    fn move_on(&self, py: Python<'_>) -> PyResult<()> {
+        if let Some(directory) = self.directory(py)? {
+            py.detach(|| self.class.move_on(&directory));
+        }
+        tell(py)
+    }
+
+    /// Closes the files, which `prometheus_client` continues.
+    fn hand_over(&self, py: Python<'_>) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        py.detach(|| self.class.hand_over());
+    }
+
+    /// An identifier may refer to the class that asks for it. The class can break such a cycle.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.identify)?;
+        visit.call(&self.values)?;
+        visit.call(&self.stock_key)?;
+        visit.call(&self.os)
+    }
+}
+
+impl ValueClass {
+    /// Whether the identifier has to be asked for at each operation.
+    pub(super) fn asks(&self) -> bool {
+        self.identify.is_some()
+    }
+
+    /// The process identifier; none if it is the pid.
+    pub(super) fn identifier(&self, py: Python<'_>) -> PyResult<Option<OsString>> {
+        call(py, self.identify.as_ref())
+    }
+
+    /// The directory that the environment names.
+    pub(super) fn directory(&self, py: Python<'_>) -> PyResult<Option<OsString>> {
+        self.variable(py, DIRECTORY)
+    }
+
+    /// Takes the directory from the deprecated variable, as `prometheus_client` does.
+    pub(super) fn adopt_old_variable(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(old) = self.variable(py, OLD_DIRECTORY)? else { return Ok(()) };
+        if self.variable(py, DIRECTORY)?.is_some() {
+            return Ok(());
+        }
+        self.os.bind(py).getattr(intern!(py, "environ"))?.set_item(DIRECTORY, old)?;
+        let message = c"prometheus_multiproc_dir variable has been deprecated in favor of the \
+            upper case naming PROMETHEUS_MULTIPROC_DIR";
+        PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), message, 1)
+    }
+
+    fn variable(&self, py: Python<'_>, name: &str) -> PyResult<Option<OsString>> {
+        let environ = self.os.bind(py).getattr(intern!(py, "environ"));
+        let found = environ.and_then(|environ| {
+            let found = environ.call_method1(intern!(py, "get"), (name,))?;
+            found.extract::<Option<OsString>>()
+        });
+        match found {
+            // Such as at the end of the interpreter, when `os` is empty: counting must not fail.
+            Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
+            found => found,
+        }
+    }
+
+    /// Has `prometheus_client`'s `close_all_multiprocess_files`, which there is since 0.26, close the
+    /// class. That function forgets what it has closed.
+    pub(super) fn register(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let Self { is_closed, values, .. } = slf.get();
+        if !is_closed.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let cleanups = values.bind(py).getattr_opt(intern!(py, "_multi_process_cleanups"));
+        let registered = cleanups.and_then(|cleanups| {
+            let Some(cleanups) = cleanups.as_ref().and_then(|list| list.cast::<PyList>().ok())
+            else {
+                return Ok(());
+            };
+            let close = slf.getattr(intern!(py, "close"))?;
+            if cleanups.contains(&close)? { Ok(()) } else { cleanups.append(close) }
+        });
+        if registered.is_err() {
+            // Another operation is to do it.
+            is_closed.store(true, Ordering::Relaxed);
+        }
+        registered
+    }
+
+    /// The key of a series.
+    pub(super) fn key(
+        &self,
+        py: Python<'_>,
+        names: [&Bound<'_, PyAny>; 2],
+        labels: [&Bound<'_, PyAny>; 2],
+        help_text: &Bound<'_, PyAny>,
+    ) -> PyResult<String> {
+        let make_key = self.values.bind(py).getattr(intern!(py, "mmap_key"))?;
+        if self.stock_key.as_ref().is_some_and(|stock_key| make_key.is(stock_key))
+            && let Some(key) = plain_key(names, labels, help_text)
+        {
+            return Ok(key);
+        }
+        make_key.call1((names[0], names[1], labels[0], labels[1], help_text))?.extract()
+    }
+}
+
+/// What `identify` returns, as a string.
+fn call(py: Python<'_>, identify: Option<&Py<PyAny>>) -> PyResult<Option<OsString>> {
+    identify.map(|identify| identify.bind(py).call0()?.str()?.extract()).transpose()
+}
+
+/// The key of a series whose names and labels are all strings, as they are in metrics.
+fn plain_key(
+    names: [&Bound<'_, PyAny>; 2],
+    labels: [&Bound<'_, PyAny>; 2],
+    help_text: &Bound<'_, PyAny>,
+) -> Option<String> {
+    let [label_names, label_values] = labels.map(|texts| texts.cast::<PyTuple>());
+    let (label_names, label_values) = (label_names.ok()?, label_values.ok()?);
+    let mut pairs = Vec::with_capacity(label_names.len());
+    for (name, value) in label_names.iter().zip(label_values.iter()) {
+        pairs.push((name.cast_into::<PyString>().ok()?, value.cast_into::<PyString>().ok()?));
+    }
+    let mut labels = Vec::with_capacity(pairs.len());
+    for (name, value) in &pairs {
+        labels.push((name.to_str().ok()?, value.to_str().ok()?));
+    }
+    let [family, sample] = names.map(|name| name.cast::<PyString>());
+    let (family, sample) = (family.ok()?.to_str().ok()?, sample.ok()?.to_str().ok()?);
+    let help_text = help_text.cast::<PyString>().ok()?.to_str().ok()?;
+    Some(write_key(family, sample, &mut labels, help_text))
+}
