@@ -1,5 +1,6 @@
 //! What is counted under one process identifier: its files, by kind, and their series.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +37,9 @@ pub(crate) struct ClassState {
     /// The first suffix that it may take: not 0, its identifier alone, if `prometheus_client` writes
     /// files of that name in this process.
     first_suffix: u32,
+    /// The files that it had under other identifiers, whose locks it keeps: an identifier may come
+    /// back.
+    earlier: HashSet<PathBuf>,
     kinds: Vec<Kind>,
 }
 
@@ -56,6 +60,7 @@ impl ClassState {
             trouble: None,
             misses_files: false,
             first_suffix: 0,
+            earlier: HashSet::new(),
             kinds: Vec::new(),
         }
     }
@@ -215,13 +220,19 @@ impl ClassState {
             kind.retry_at = None;
             // Not written at zero: series that nobody counts in any more.
             kind.prune();
-            kind.begin(files);
+            if let Some(path) = kind.begin(files)
+                && !self.earlier.insert(path.clone())
+            {
+                // Its lock is kept already.
+                files.release(&path);
+            }
             self.attach_waiting(files, index);
         }
     }
 
     /// Detaches all series, in the child of a fork: their cells and files are the parent's.
     pub(crate) fn forget(&mut self) {
+        self.earlier.clear();
         self.kinds.iter_mut().for_each(Kind::forget);
     }
 
@@ -235,7 +246,12 @@ impl ClassState {
     pub(crate) fn end(&mut self, files: &mut Files) {
         for kind in &mut self.kinds {
             kind.close(files);
-            kind.release(files);
+            if let Some(path) = kind.path.take() {
+                files.release(&path);
+            }
+        }
+        for path in self.earlier.drain() {
+            files.release(&path);
         }
     }
 
@@ -289,6 +305,9 @@ impl ClassState {
 
     /// Attaches the series of the file at `from` to that at `to`, which has the same entries.
     pub(crate) fn move_to(&mut self, files: &mut Files, from: &Path, to: &Path) {
+        if self.earlier.remove(from) {
+            self.earlier.insert(to.to_owned());
+        }
         for index in 0..self.kinds.len() {
             let kind = &mut self.kinds[index];
             if kind.path.as_deref() == Some(from) {

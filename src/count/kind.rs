@@ -142,19 +142,12 @@ impl Kind {
         self.is_open = false;
     }
 
-    /// Gives up the lock of the file, which must be closed.
-    pub(crate) fn release(&mut self, files: &mut Files) {
-        if let Some(path) = self.path.take() {
-            files.release(&path);
-        }
-    }
-
-    /// Gives up the file, for one of another process or identifier.
-    pub(crate) fn begin(&mut self, files: &mut Files) {
+    /// Closes the file, for one of another process or identifier, and gives its path.
+    pub(crate) fn begin(&mut self, files: &mut Files) -> Option<PathBuf> {
         self.stop(files);
         self.detach();
-        self.release(files);
         self.series.iter().for_each(|series| series.begin());
+        self.path.take()
     }
 
     /// Forgets the file and what no file holds, in the child of a fork: both are the parent's.

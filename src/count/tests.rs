@@ -230,6 +230,29 @@ fn a_second_class_does_not_bring_a_removed_closed_file_back() {
     assert_eq!(sweep(path).files_folded, 0);
 }
 
+/// An identifier that comes back goes on where it was: nobody has folded its file meanwhile.
+#[test]
+#[allow(clippy::float_cmp)] // Whole numbers.
+fn an_identifier_that_comes_back_continues_its_files() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let mut counting = Counting::new(path, "a");
+    let gauges = ["gauge_sum", "gauge_livesum"].map(|prefix| counting.value(prefix, prefix));
+    let set = |value, counting: &Counting| {
+        for gauge in &gauges {
+            gauge.operate(Operation::Set(value, 0.0), &counting.caller);
+        }
+    };
+    for (identifier, value) in [("a", 5.0), ("b", 7.0), ("a", 3.0), ("b", 2.0), ("a", 4.0)] {
+        counting.caller.identifier = Some(identifier.into());
+        set(value, &counting);
+        assert_eq!(sweep(path).files_folded, 0);
+    }
+    assert_eq!(total(path), 2.0 * (4.0 + 2.0));
+    counting.class.end();
+    assert_eq!(sweep(path).files_folded, 2);
+}
+
 /// The table of series keeps what was dropped only until it is pruned, or written.
 #[test]
 #[allow(clippy::float_cmp)] // Whole numbers.

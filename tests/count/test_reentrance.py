@@ -1,7 +1,7 @@
 """Code that counts while a count, or the making of a value, is under way in the same thread.
 
 A signal handler runs between any two bytecodes, a GC callback wherever an object is made, a log
-handler when we warn. With a lock each of them would wait for itself, for ever (faults 13: 1076).
+handler when we warn. With a lock each of them would wait for itself, for ever.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two processes of one name in one directory (faults 15): containers that share a volume.
+"""Two processes of one name in one directory: containers that share a volume.
 
 Both are their pid namespace's number 1, or 7. prometheus_client maps the file in both, and each
 writes over the other's entries.

@@ -1,4 +1,4 @@
-"""A disk that is full (faults 9): nobody is killed, nothing is raised, and no count is lost.
+"""A disk that is full: nobody is killed, nothing is raised, and no count is lost.
 
 prometheus_client makes a sparse file and dies of SIGBUS when it writes where there is no page.
 """

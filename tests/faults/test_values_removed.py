@@ -1,15 +1,20 @@
-"""Files or the directory are removed while values live in them (faults 10).
+"""Files or the directory are removed or replaced while values count in them.
 
-Somebody cleans up, or a container's volume is made anew. prometheus_client counts on in what nobody
-can see.
+A program cleans up, a backup puts a copy back, or a container's volume is made anew.
+prometheus_client goes on counting in the removed file, which no scrape sees.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING
 
+import multiprom
 import pytest
-from support.files import MAGIC, magic, values_of
+from prometheus_client import CollectorRegistry
+from support import ours
+from support.files import MAGIC, counter, magic, values_of, write
 from support.interpreters import run
 
 if TYPE_CHECKING:
@@ -215,3 +220,29 @@ def test_a_program_that_removes_its_directory_at_the_end_leaves_nothing(
     """Nobody will scrape what it counted, and a temporary directory must not come back."""
     run(COUNTED + "remove_all()\n" + end, PROMETHEUS_MULTIPROC_DIR=directory)
     assert not directory.exists()
+
+
+def _scrape() -> dict[str, float]:
+    collector = multiprom.MultiProcessCollector(CollectorRegistry())
+    return {
+        sample.name: sample.value for metric in collector.collect() for sample in metric.samples
+    }
+
+
+def test_a_copy_counts_once(directory: Path) -> None:
+    with ours.value_class(lambda: "a") as made:
+        value = ours.value(made)
+        value.inc(5)
+        shutil.copy(directory / "counter_a.db", directory / "copy")
+        os.replace(directory / "copy", directory / "counter_a.db")  # noqa: PTH105
+        value.inc(1)
+        assert _scrape() == {"requests_total": 6.0}
+        assert value.get() == 6.0
+
+
+def test_what_only_the_other_file_has_is_kept(directory: Path) -> None:
+    with ours.value_class(lambda: "a") as made:
+        ours.value(made).inc(5)
+        write(directory / "other", [counter(2, "elsewhere")])
+        os.replace(directory / "other", directory / "counter_a.db")  # noqa: PTH105
+        assert _scrape() == {"requests_total": 5.0, "elsewhere_total": 2.0}

@@ -1,4 +1,4 @@
-"""Values that the application dropped are freed: only the files may keep their entries.
+"""What counting costs: no system call, and no memory for values that the application dropped.
 
 prometheus_client keeps every value that was ever made, for the next fork.
 """
@@ -133,3 +133,48 @@ print(grown_by(one, 300_000))
     named = directory if place == "a file" else "/proc/nowhere"
     printed = run(logging_off + MEASURED + script, PROMETHEUS_MULTIPROC_DIR=named, seconds=110)
     assert int(printed) < MEBIBYTE
+
+
+COUNT = {
+    "Counter.inc": 'Counter("n", "Help").inc',
+    "Gauge.set": 'functools.partial(Gauge("n", "Help", multiprocess_mode="sum").set, 5)',
+    "Histogram.observe": 'functools.partial(Histogram("n", "Help").observe, 0.3)',
+    "Summary.observe": 'functools.partial(Summary("n", "Help").observe, 0.3)',
+    "a value's get": 'Counter("n", "Help")._value.get',
+    # That the kernel looks.
+    "os.getppid": "os.getppid",
+}
+
+
+@pytest.mark.parametrize("call", COUNT)
+def test_of(call: str, directory: Path) -> None:
+    printed = run(
+        f"""
+        import ctypes, functools, os, signal
+        import multiprom
+        multiprom.install()
+        from prometheus_client import Counter, Gauge, Histogram, Summary
+
+        PR_SET_SECCOMP, STRICT = 22, 1
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            count = {COUNT[call]}
+            for _ in range(10_000):
+                count()
+            # From here on only read, write and the end of a thread are allowed.
+            assert prctl(PR_SET_SECCOMP, STRICT) == 0, os.strerror(ctypes.get_errno())
+            for _ in range(10_000):
+                count()
+            os.write(writing, b"counted")
+            os._exit(0)
+        os.close(writing)
+        reported = os.read(reading, 100).decode()
+        # Ending the process is not allowed either.
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        print(reported)
+        """,
+        PROMETHEUS_MULTIPROC_DIR=directory,
+    )
+    assert printed.strip() == ("" if call == "os.getppid" else "counted")
