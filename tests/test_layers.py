@@ -50,13 +50,9 @@ UPWARD = {
     # What a worker counts is tested with compaction beside it, and the other way round.
     ("src/count/tests.rs", "compact"),
     ("src/compact/tests/support.rs", "text"),
-    ("src/python/value.rs", "multiprom.values"),
 }
 # These are to be split.
 LONG = {
-    "src/count/class.rs",
-    "src/count/values.rs",
-    "src/count/writer.rs",
     "python/multiprom/gunicorn.py",
 }
 

@@ -1,4 +1,4 @@
-//! What the operator of a service should know about the files that its metrics are counted in.
+//! What the log says of the files that values are counted in, for whoever operates the service.
 
 use std::path::PathBuf;
 

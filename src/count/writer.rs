@@ -1,7 +1,7 @@
 //! Writes one file, which no other process writes while this one does.
 //!
 //! The entry is written first and `used` is published last, so what a reader finds below `used` is
-//! whole, wherever the writer was killed. How a file comes to be ours: [`crate::count::open`].
+//! whole, wherever the writer was killed. [`crate::count::open`] locks the file.
 
 use std::fs::{File, Metadata};
 use std::hash::BuildHasher;
@@ -19,21 +19,21 @@ use crate::format::{
 use crate::store::{Outcome, Reader};
 use crate::sys::{self, Identity, Mapping, identity, is_at};
 
-/// A file that is ours to write.
+/// A file that this process has locked, and writes.
 #[derive(Debug)]
 pub(crate) struct Writer {
     path: PathBuf,
-    /// None after a fork: only the parent may keep the lock.
+    /// None in the child of a fork: only the parent may keep the lock.
     file: Option<File>,
     identity: Identity,
     mapping: Arc<Mapping>,
     capacity: usize,
     used: usize,
-    /// Where the entries begin, by the hash of their heads. Both fit into 32 bits, as in the header:
+    /// Where the entries begin, by the hash of their heads. Hash and offset have 32 bits each, so that
     /// a process that makes millions of short-lived series pays a few bytes for each.
     entries: HashTable<Place>,
     hasher: DefaultHashBuilder,
-    /// What the header says of who writes the file.
+    /// The magic in the header, which says who writes the file.
     magic: [u8; HEADER_PADDING_SIZE],
 }
 
@@ -45,15 +45,15 @@ struct Place {
 }
 
 impl Place {
-    /// A hash of 64 bits, of which the table uses both ends.
+    /// A hash of 64 bits: the table uses its lowest and its highest bits.
     fn spread(hash: u32) -> u64 {
         u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
 impl Writer {
-    /// The writer of a file that was locked; none if what is in it could not be continued without
-    /// loss.
+    /// The writer of a file that this process has locked; none if its content cannot be continued
+    /// without loss.
     pub(crate) fn new(path: &Path, file: File, metadata: &Metadata) -> io::Result<Option<Self>> {
         let mut places = Vec::new();
         let mut used = HEADER_SIZE;
@@ -70,7 +70,7 @@ impl Writer {
                 return Ok(None);
             }
             let outcome = Reader::default().read_entries(&file, |_, entry| {
-                // A key that the reader has believed has a head.
+                // UNWRAP: the reader gives only keys of a length that has a head.
                 let head = format::entry_head(entry.key).unwrap_or_default();
                 let offset = used;
                 used += format::entry_size(entry.key.len());
@@ -103,7 +103,7 @@ impl Writer {
         Ok(Some(writer))
     }
 
-    /// Where the value of the entry with this head is, and in which mapping; it is made if need be.
+    /// The mapping and the offset of the value of the entry with this head, which is made if need be.
     pub(crate) fn place(&mut self, head: &[u8]) -> Result<(&Arc<Mapping>, usize)> {
         let offset = match self.find(head) {
             Some(offset) => offset,
@@ -129,7 +129,7 @@ impl Writer {
         let bytes = other.mapping.read(HEADER_SIZE, other.used);
         let mut rest = &bytes[..];
         while let format::Parsed::Entry(entry, size) = format::parse_entry(rest, rest.len()) {
-            // A key that was written once has a head.
+            // UNWRAP: the entry was written with a head.
             let head = format::entry_head(entry.key).unwrap_or_default();
             let (mapping, offset) = self.place(&head)?;
             mapping.cell(offset).set(entry.value, entry.timestamp);
@@ -154,21 +154,21 @@ impl Writer {
         is_at(path, self.identity).unwrap_or(false)
     }
 
-    /// Which file it is, whatever its name.
+    /// The device and inode of the file.
     pub(crate) fn identity(&self) -> Identity {
         self.identity
     }
 
-    /// Gives up the descriptor, and with it the lock, which belongs to the parent of this process.
+    /// Closes the descriptor, in the child of a fork: the lock belongs to the parent.
     pub(crate) fn disown(&mut self) {
         self.file = None;
     }
 
-    /// Has the header say that `prometheus_client` writes the file, which will go on without a lock:
-    /// with our magic whoever finds it unlocked would take its process for dead.
+    /// Has the header say that `prometheus_client` writes the file: it will do so without a lock, and
+    /// with multiprom's magic the process would be taken for dead.
     pub(crate) fn hand_over(&mut self) {
         self.magic = MAGIC_STOCK;
-        // It was published before, so it fits.
+        // Publishing fails only if `used` is too large, and it was published before.
         let _ = self.publish();
     }
 
@@ -208,9 +208,13 @@ impl Writer {
         let capacity = end.next_power_of_two();
         if capacity > self.capacity {
             let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+            // A program that closes all descriptors (`os.closerange`) may have closed this one, and
+            // the number may be that of another file by now.
+            if identity(&file.metadata()?) != self.identity {
+                return Err(io::Error::from_raw_os_error(libc::EBADF));
+            }
             sys::reserve(file, self.capacity, capacity)?;
-            // Values that are in the file already keep the mapping that they have: both show the
-            // same pages.
+            // Values that are attached keep the mapping that they have: both show the same pages.
             self.mapping = Mapping::new(file, capacity)?;
             self.capacity = capacity;
         }
@@ -224,7 +228,7 @@ impl Writer {
 
     fn index(&mut self, head: &[u8], offset: usize) {
         let hash = self.hash(head);
-        // Where a key stands twice the last counts, as in prometheus_client.
+        // If a key is in the file twice, the last entry counts, as in prometheus_client.
         let mapping = &self.mapping;
         let known = self.entries.find_mut(Place::spread(hash), |place| {
             place.hash == hash && mapping.has(place.offset as usize, head)
