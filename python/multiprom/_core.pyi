@@ -247,13 +247,6 @@ class ValueClass:
     def move_on(self) -> None:
         """Move to the directory that the environment names by now, with all that was counted."""
 
-    def hand_over(self) -> None:
-        """Close the files, which prometheus_client's own writer continues in this process.
-
-        They are as its own from then on: nobody takes them for those of a dead process. Values that
-        count again do so in files with another name.
-        """
-
 @disjoint_base
 class Value:
     """One value of one series: see `multiprom.MultiProcessValue`.

@@ -12,7 +12,6 @@ use crate::count::kind::Kind;
 use crate::count::notice::Notice;
 use crate::count::series::Series;
 use crate::error::{Error, Result, message};
-use crate::format::metrics_file_name;
 
 /// How long series without a file wait before counting makes another attempt to open one.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -34,9 +33,6 @@ pub(crate) struct ClassState {
     trouble: Option<Notice>,
     /// Whether files were removed that cannot be made anew.
     misses_files: bool,
-    /// The first suffix that it may take: not 0, its identifier alone, if `prometheus_client` writes
-    /// files of that name in this process.
-    first_suffix: u32,
     /// The files that it had under other identifiers, whose locks it keeps: an identifier may come
     /// back.
     earlier: HashSet<PathBuf>,
@@ -59,7 +55,6 @@ impl ClassState {
             is_marked_dead: false,
             trouble: None,
             misses_files: false,
-            first_suffix: 0,
             earlier: HashSet::new(),
             kinds: Vec::new(),
         }
@@ -214,7 +209,7 @@ impl ClassState {
         self.trouble = None;
         self.misses_files = false;
         self.naming.identifier = identifier;
-        self.naming.suffix = self.first_suffix;
+        self.naming.suffix = 0;
         for index in 0..self.kinds.len() {
             let kind = &mut self.kinds[index];
             kind.retry_at = None;
@@ -253,23 +248,6 @@ impl ClassState {
         for path in self.earlier.drain() {
             files.release(&path);
         }
-    }
-
-    /// Closes all files, for `prometheus_client` to continue those of its name: two writers would
-    /// damage them, so a value that counts here again does so in a file with a name of its own.
-    pub(crate) fn hand_over(&mut self, files: &mut Files) {
-        for kind in &self.kinds {
-            let Some(path) = &kind.path else { continue };
-            let name = metrics_file_name(&kind.prefix, &self.naming.identifier, 0);
-            if path.file_name() == Some(&name)
-                && let Some(writer) = files.writer(path)
-            {
-                writer.hand_over();
-            }
-        }
-        self.end(files);
-        self.first_suffix = 1;
-        self.naming.suffix = self.naming.suffix.max(self.first_suffix);
     }
 
     /// The paths of its open files that are not in `directory`.

@@ -140,17 +140,6 @@ impl ValueClass {
         Locked::new().move_on(self.id, &absolute(directory));
     }
 
-    /// Closes the files, which `prometheus_client` continues in this process; also for other classes
-    /// of the same identifier.
-    pub fn hand_over(&self) {
-        let mut state = Locked::new();
-        let State { files, classes, .. } = &mut *state;
-        let Some(class) = classes.get(&self.id) else { return };
-        let identifier = class.naming.identifier.clone();
-        let same = classes.values_mut().filter(|class| class.naming.identifier == identifier);
-        same.for_each(|class| class.hand_over(files));
-    }
-
     /// Calls `act` with what the state knows of the class, in this process and for the identifier
     /// and directory of the caller.
     fn with_state<R>(

@@ -13,9 +13,7 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::error::{Error, Result};
-use crate::format::{
-    self, HEADER_PADDING_SIZE, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER,
-};
+use crate::format::{self, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER};
 use crate::store::{Outcome, Reader};
 use crate::sys::{self, Identity, Mapping, identity, is_at};
 
@@ -33,8 +31,6 @@ pub(crate) struct Writer {
     /// a process that makes millions of short-lived series pays a few bytes for each.
     entries: HashTable<Place>,
     hasher: DefaultHashBuilder,
-    /// The magic in the header, which says who writes the file.
-    magic: [u8; HEADER_PADDING_SIZE],
 }
 
 /// An entry, by the hash of its head.
@@ -60,7 +56,7 @@ impl Writer {
         if metadata.len() == 0 {
             // Before anything else: prometheus_client cannot read an empty file, which would stay if
             // this process were killed here.
-            file.write_all_at(&header(used, MAGIC_WRITER)?.to_ne_bytes(), 0)?;
+            file.write_all_at(&header(used)?.to_ne_bytes(), 0)?;
         } else {
             let mut header = [0; HEADER_SIZE];
             let length = io::Read::read(&mut &file, &mut header)?;
@@ -92,7 +88,6 @@ impl Writer {
             used,
             entries: HashTable::with_capacity(places.len()),
             hasher: DefaultHashBuilder::default(),
-            magic: MAGIC_WRITER,
         };
         writer.publish()?;
         for (head, offset) in places {
@@ -164,14 +159,6 @@ impl Writer {
         self.file = None;
     }
 
-    /// Has the header say that `prometheus_client` writes the file: it will do so without a lock, and
-    /// with multiprom's magic the process would be taken for dead.
-    pub(crate) fn hand_over(&mut self) {
-        self.magic = MAGIC_STOCK;
-        // Publishing fails only if `used` is too large, and it was published before.
-        let _ = self.publish();
-    }
-
     fn find(&self, head: &[u8]) -> Option<usize> {
         let hash = self.hash(head);
         let place = self.entries.find(Place::spread(hash), |place| {
@@ -222,7 +209,7 @@ impl Writer {
     }
 
     fn publish(&self) -> io::Result<()> {
-        self.mapping.publish(0, header(self.used, self.magic)?);
+        self.mapping.publish(0, header(self.used)?);
         Ok(())
     }
 
@@ -253,9 +240,9 @@ impl Writer {
 }
 
 /// The header as a word.
-fn header(used: usize, magic: [u8; HEADER_PADDING_SIZE]) -> io::Result<u64> {
+fn header(used: usize) -> io::Result<u64> {
     let used = i32::try_from(used).map_err(|_| io::ErrorKind::FileTooLarge)?;
-    Ok(format::header_word(used, magic))
+    Ok(format::header_word(used, MAGIC_WRITER))
 }
 
 impl Drop for Writer {
@@ -329,24 +316,6 @@ mod tests {
         set(&mut writer, "key 7", -1.0);
         assert_eq!(entries(&path)[7], ("key 7".to_owned(), -1.0));
         assert_eq!(entries(&path).len(), 3000);
-    }
-
-    #[test]
-    fn a_file_that_is_handed_over_says_nothing_of_a_lock() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("counter_1.db");
-        let magic = || format::parse_magic(&fs::read(&path).unwrap()[..HEADER_SIZE]);
-        let mut writer = open(&path, CONTINUING);
-        assert_eq!(magic(), Some(MAGIC_WRITER));
-        writer.hand_over();
-        assert_eq!(magic(), Some(MAGIC_STOCK));
-        // Whoever else here counts in it still does not take that back.
-        set(&mut writer, "key", 1.0);
-        assert_eq!(magic(), Some(MAGIC_STOCK));
-        drop(writer);
-        assert_eq!(entries(&path), [("key".to_owned(), 1.0)]);
-        open(&path, CONTINUING);
-        assert_eq!(magic(), Some(MAGIC_WRITER));
     }
 
     #[test]

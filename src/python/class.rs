@@ -76,12 +76,6 @@ impl ValueClass {
         tell(py)
     }
 
-    /// Closes the files, which `prometheus_client` continues.
-    fn hand_over(&self, py: Python<'_>) {
-        self.is_closed.store(true, Ordering::Relaxed);
-        py.detach(|| self.class.hand_over());
-    }
-
     /// An identifier may refer to the class that asks for it. The class can break such a cycle.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.identify)?;
