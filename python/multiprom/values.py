@@ -11,7 +11,7 @@ import prometheus_client
 from prometheus_client import values as stock_values
 
 from multiprom import _core
-from multiprom.environment import OLD_VARIABLE, VARIABLE, names_directory
+from multiprom.environment import names_directory
 from multiprom.stock import bind, is_genuine, original, replaces
 
 if TYPE_CHECKING:
