@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
-import subprocess
 import time
 import urllib.parse
 import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
+from support.program import Program
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
-
-    from typing_extensions import Self
 
 # How often it scrapes. A reset that lasts for one scrape only must be met.
 INTERVAL = "250ms"
@@ -34,7 +32,7 @@ scrape_configs:
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class Prometheus:
+class Prometheus(Program):
     """A server in a folder of its own; a context manager that ends it."""
 
     def __init__(self, folder: Path, target: str) -> None:
@@ -44,36 +42,14 @@ class Prometheus:
         folder.mkdir()
         configuration = folder / "prometheus.yml"
         configuration.write_text(CONFIGURATION.format(interval=INTERVAL, target=target))
-        self._log = folder / "prometheus.log"
-        self._command = [
+        command = [
             program,
             f"--config.file={configuration}",
             f"--storage.tsdb.path={folder / 'data'}",
             "--web.listen-address=127.0.0.1:0",
         ]
-        self._process: subprocess.Popen[bytes]
+        super().__init__(folder, "prometheus.log", command, os.environ)
         self._address = ""
-
-    def __enter__(self) -> Self:
-        """Start it, and wait until it listens and has scraped."""
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        try:
-            self._wait_for_scrape()
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._end()
 
     def query(self, promql: str) -> dict[str, float]:
         """Return the values of an instant query, by the labels that tell them apart."""
@@ -98,23 +74,13 @@ class Prometheus:
         while self.value(promql) != value and time.monotonic() < deadline:
             time.sleep(0.1)
 
-    def _wait_for_scrape(self) -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                break
-            listening = re.search(r'msg="?Listening on"? address=(\S+)', self._log.read_text())
-            if listening:
-                self._address = listening[1]
-                if self.value("up"):
-                    return
-            time.sleep(0.1)
-        pytest.fail(f"prometheus did not scrape:\n{self._log.read_text()}")
+    def wait_until_ready(self) -> None:
+        """Wait until the server listens and has scraped."""
+        self.until(self._has_scraped, "scrape", seconds=60)
 
-    def _end(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    def _has_scraped(self) -> bool:
+        if self.process.poll() is not None:
+            pytest.fail(f"prometheus has ended:\n{self.log}")
+        listening = re.search(r'msg="?Listening on"? address=(\S+)', self.log)
+        self._address = listening[1] if listening else ""
+        return bool(listening and self.value("up"))

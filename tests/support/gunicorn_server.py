@@ -7,21 +7,17 @@ import http.client
 import os
 import re
 import signal
-import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.program import Program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from types import TracebackType
-
-    from typing_extensions import Self
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 APPS = ROOT / "tests" / "support" / "apps"
@@ -70,7 +66,7 @@ def python_environment(version: str, folder: Path) -> dict[str, str]:
     }
 
 
-class Server:
+class Server(Program):
     """One gunicorn in a folder of its own; a context manager that leaves no process behind."""
 
     def __init__(
@@ -82,60 +78,23 @@ class Server:
         app: str = "metrics_app:app",
         command: str = "gunicorn_command.py",
     ) -> None:
-        self.folder = folder
         self.sent = 0
         self._version = version
-        self._log = folder / "server.log"
-        self._environment = python_environment(version, folder) | dict(environment or {})
         if version == "newest":
             options = ("--no-control-socket", *options)
-        self._command = [sys.executable, str(APPS / command), "--bind=127.0.0.1:0", *options, app]
-        self._groups: list[int] = []
-        self.process: subprocess.Popen[bytes]
+        arguments = [sys.executable, str(APPS / command), "--bind=127.0.0.1:0", *options, app]
+        variables = python_environment(version, folder) | dict(environment or {})
+        super().__init__(folder, "server.log", arguments, variables)
 
-    def __enter__(self) -> Self:
-        """Start the server and wait until it listens."""
-        self.launch()
-        try:
-            self.until(lambda: self.masters or self.process.poll(), "listen")
-            if not self.masters:
-                pytest.fail(f"gunicorn ended before it listened:\n{self.log}")
-            match = re.search(r"Starting gunicorn (\d+)", self.log)
-            assert match is not None
-            assert (match[1] == "23") == (self._version == "23"), "the wrong gunicorn was found"
-            self._groups.append(os.getpgid(self.masters[0]))
-        except BaseException:
-            self.kill()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.kill()
-
-    def launch(self) -> None:
-        """Start the process, with an empty log, without waiting for anything."""
-        self._log.write_bytes(b"")
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._command,
-                cwd=self.folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._groups.append(self.process.pid)
-
-    @property
-    def log(self) -> str:
-        """Everything that the server has printed so far."""
-        return self._log.read_text()
+    def wait_until_ready(self) -> None:
+        """Wait until the server listens."""
+        self.until(lambda: self.masters or self.process.poll(), "listen")
+        if not self.masters:
+            pytest.fail(f"gunicorn ended before it listened:\n{self.log}")
+        match = re.search(r"Starting gunicorn (\d+)", self.log)
+        assert match is not None
+        assert (match[1] == "23") == (self._version == "23"), "the wrong gunicorn was found"
+        self._groups.append(os.getpgid(self.masters[0]))
 
     @property
     def masters(self) -> list[int]:
@@ -157,14 +116,6 @@ class Server:
     def private_directories(self) -> list[Path]:
         """The directories that servers of this test made for themselves and have not removed."""
         return sorted((self.folder / "tmp").glob("multiprom-*"))
-
-    def until(self, condition: Callable[[], object], what: str, seconds: float = 30) -> None:
-        """Wait until the condition holds, and fail with the server's log if it never does."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                pytest.fail(f"the server did not {what} in {seconds} s:\n{self.log}")
-            time.sleep(0.02)
 
     def get(self, path: str = "/") -> str:
         """Return the body of one page, asked for over a connection of its own.
@@ -222,10 +173,3 @@ class Server:
         """Ask the first master to end and return its exit status."""
         self.process.send_signal(sent)
         return self.process.wait(timeout=40)
-
-    def kill(self) -> None:
-        """End every process of the server at once."""
-        for group in self._groups:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
-        self.process.wait(timeout=20)
