@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
+import importlib
 import os
 from typing import TYPE_CHECKING, Any, cast
 
@@ -41,7 +41,8 @@ def _groups_samples() -> bool:
     """Say whether this prometheus_client groups samples by labels, as since 0.24."""
     accumulate: Any = StockCollector._accumulate_metrics  # noqa: SLF001
     if not _is_stock(accumulate, "_accumulate_metrics"):
-        major, minor = importlib.metadata.version("prometheus_client").split(".")[:2]
+        metadata = importlib.import_module("importlib.metadata")
+        major, minor = metadata.version("prometheus_client").split(".")[:2]
         return (int(major), int(minor)) >= (0, 24)
     metric = Metric("m", "", "summary")
     for name, value in (("m_sum", "a"), ("m_sum", "b"), ("m_count", "a")):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import gzip
+import importlib
 import inspect
 import itertools
 import os
@@ -226,6 +226,8 @@ def make_asgi_app(
         if content is not None and content.only_reads_files():
             # An error under another event loop.
             with contextlib.suppress(RuntimeError):
+                # Imported only here: install() takes half as long without.
+                asyncio = importlib.import_module("asyncio")
                 loop = asyncio.get_running_loop()
         status, headers, output = bake() if loop is None else await asyncio.to_thread(bake)
         payload = await receive()

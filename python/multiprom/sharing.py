@@ -8,7 +8,6 @@ in the new one. Each step may be repeated: where one was broken off, another cal
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import itertools
 import mmap
@@ -24,13 +23,13 @@ from multiprom.reports import is_first, logger
 from multiprom.stock import is_genuine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
 _METHODS = ("inc", "set", "get", "set_exemplar", "get_exemplar")
 
 # On an old value: the new one, and what that held before.
 _NEW = "_multiprom_new"
-# On an old value that has moved: an iterator of what the new one has still to be told.
+# On an old value: an iterator of what the new one has still to be told; empty when it has moved.
 _REST = "_multiprom_rest"
 # On an old value: the pid and value when it was given back, which the file of that process has too.
 _GIVEN_BACK = "_multiprom_given_back"
@@ -63,14 +62,6 @@ class _State:
                 environment.VARIABLE,
                 error,
             )
-
-    @contextlib.contextmanager
-    def warning(self, name: str) -> Iterator[None]:
-        """Log an error, which a metric, an identifier or `mmap_key` of the program's may raise."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - it may be any
-            self.warn(name, error)
 
 
 def share(places: Iterable[Any] = ()) -> None:
@@ -123,7 +114,7 @@ def unshare() -> None:
         return
     if values.ValueClass is state.ours:
         values.ValueClass = state.found
-    for old in [old for old in _living(state.moved) if _NEW in vars(old)]:
+    for old in filter(_has_moved, _living(state.moved)):
         new, _ = vars(old)[_NEW]
         value = new.get()
         ours = {_NEW, _REST, *_methods_of(new)}
@@ -186,7 +177,7 @@ def _shared_class(values: Any, found: Any) -> Any:
         """Count in `ours`, and in no file of prometheus_client's, when the class makes a value."""
         if _REST not in vars(value):
             value._value = value._timestamp = 0.0
-            vars(value).update(_methods_of(ours(*value._params)), **{_REST: iter(())})
+            vars(value).update(_methods_of(ours(*value._params)), **{_REST: ()})
 
     found._MmapedValue__reset, found._multiprom_class = reset, ours
     return ours
@@ -200,12 +191,10 @@ def _move_all(values: Any, state: _State) -> None:
     # Twice: meanwhile another thread may have made a child that counts in memory.
     for _ in range(2):
         for old in _living(state.late):
-            with state.warning(f"a series of {old._params[2]!r}"):
-                _move(old, functools.partial(ours, *old._params), old._params[0], old._params[-1])
-                state.moved[id(old)] = old
+            state.moved[id(old)] = old
+            _move_value(state, old, ours)
         for metric in _metrics([_registry(), *_living(state.places)]):
-            with state.warning(repr(metric)):
-                _move_metric(state, metric, values.MutexValue)
+            _move_metric(state, metric, values.MutexValue)
 
 
 def _closure_of(value_class: Any) -> dict[str, Any]:
@@ -231,9 +220,7 @@ def _move_class(state: _State, ours: Any) -> None:
         latest = {(id(old._file), old._key): id(old) for old in olds if hasattr(old, "_key")}
         heirs = set() if _is_inherited(around) else {*latest.values()}
         for old in olds:
-            make, (typ, *_, mode) = functools.partial(ours, *old._params), old._params
-            with state.warning(f"a series of {old._params[2]!r}"):
-                _move(old, make, typ, mode, is_heir=id(old) in heirs)
+            _move_value(state, old, ours, is_heir=id(old) in heirs)
     for file in list(around.get("files", {}).values()):
         file._f.close()
 
@@ -265,64 +252,74 @@ def _detach(file: Any) -> None:
 
 def _move_metric(state: _State, metric: Any, old_class: type[Any]) -> None:
     """Move what a metric or child counts in values of `old_class`."""
-    olds = _values_of(metric)
-    news: list[Any] = [None] * len(olds)
-    if any(isinstance(old, old_class) and _NEW not in vars(old) for old in olds):
+    olds = _values_of(metric, old_class)
+    if all(map(_has_moved, olds)):
+        return
+    try:
         # What makes the values of a metric is its own to know: it makes them on a copy.
         shadow = object.__new__(type(metric))
         vars(shadow).update(vars(metric))
         shadow._metric_init()
-        news = _values_of(shadow)
-    for old, new in zip(olds, news, strict=True):
-        if isinstance(old, old_class):
-            mode = getattr(metric, "_multiprocess_mode", "")
-            _move(old, functools.partial(_same, new), metric._type, mode)
+        for old, new in zip(olds, _values_of(shadow, state.ours), strict=True):
             state.moved[id(old)] = old
+            _move(old, new, metric._type, getattr(metric, "_multiprocess_mode", ""))
+    except Exception as error:  # noqa: BLE001 - a metric may be of any class
+        state.warn(repr(metric), error)
 
 
-def _same(value: Any) -> Any:
-    return value
+def _move_value(state: _State, old: Any, ours: Any, *, is_heir: bool = True) -> None:
+    """Move a value that knows how it was made."""
+    if not _has_moved(old):
+        try:
+            _move(old, ours(*old._params), old._params[0], old._params[-1], is_heir=is_heir)
+        except Exception as error:  # noqa: BLE001 - `mmap_key` and identifiers may raise anything
+            state.warn(f"a series of {old._params[2]!r}", error)
 
 
-def _move(old: Any, make: Callable[[], Any], typ: str, mode: str, *, is_heir: bool = True) -> None:
-    """Let all who hold `old` count in the value that `make` makes, which goes on from it.
+def _has_moved(old: Any) -> bool:
+    has_moved: bool = vars(old).get(_REST) == ()
+    return has_moved
+
+
+def _move(old: Any, new: Any, typ: str, mode: str, *, is_heir: bool = True) -> None:
+    """Let all who hold `old` count in `new`, which goes on from it.
 
     Args:
         old: The value of prometheus_client's.
-        make: Makes the new value.
+        new: A new value of the series, if `old` has none yet.
         typ: The type of the metric.
         mode: The multiprocess mode of a gauge.
         is_heir: Whether what `old` holds is this process's, and no other value's.
 
     """
     attributes = vars(old)
-    new, there = attributes.get(_NEW) or attributes.setdefault(_NEW, _with_value(make()))
+    # Of two threads, or of a call that was broken off and this one, the first decides.
+    new, there = attributes.setdefault(_NEW, (new, new.get()))
     is_stock_file = hasattr(old, "_file")
-    if _REST not in attributes and typ == "gauge":
-        now = time.time() if "mostrecent" in mode else None
-        timestamp = old._timestamp if is_stock_file else now
-        value = old._value
-        # A gauge in memory that was never set stays so.
-        is_set = is_heir and (is_stock_file or value or _counted(old, there))
-        if is_set:
-            new.set(value, timestamp)
-        attributes.update(_methods_of(new), **{_REST: iter(())})
-        if is_heir and old._value != value:
-            new.set(old._value, timestamp)
-    elif _REST not in attributes:
+    if typ != "gauge":
         attributes.update(_methods_of(new))
         amount = old._value - _counted(old, there) if is_heir else 0.0
-        attributes.setdefault(_REST, iter([(amount,)]))
-    # Once, and in one step, so that a signal handler that raises comes before or after it.
-    any(itertools.starmap(new.inc, attributes[_REST]))
-
-
-def _with_value(new: Any) -> tuple[Any, float]:
-    return new, new.get()
+        rest = attributes.setdefault(_REST, iter([(amount,)]))
+        # Once, and in one step, so that a signal handler that raises comes before or after it.
+        any(itertools.starmap(new.inc, rest))
+        attributes[_REST] = ()
+        return
+    now = time.time() if "mostrecent" in mode else None
+    timestamp = old._timestamp if is_stock_file else now
+    value = old._value
+    # A gauge in memory that was never set stays so.
+    if is_heir and (is_stock_file or value or _counted(old, there)):
+        new.set(value, timestamp)
+    attributes.update(_methods_of(new), **{_REST: ()})
+    # What another thread has set since it was read.
+    if is_heir and old._value != value:
+        new.set(old._value, timestamp)
 
 
 def _methods_of(new: Any) -> dict[str, Any]:
-    return {name: getattr(new, name) for name in _METHODS} | {"_multiprocess": True}
+    methods: dict[str, Any] = {name: getattr(new, name) for name in _METHODS}
+    methods["_multiprocess"] = True
+    return methods
 
 
 def _counted(old: Any, there: float) -> float:
@@ -336,12 +333,14 @@ def _counted(old: Any, there: float) -> float:
     return value if pid != os.getpid() or abs(there) >= abs(value) else 0.0
 
 
-def _values_of(metric: Any) -> list[Any]:
-    """Give what a metric or child may count in: its attributes, and what is in its lists."""
-    found: list[Any] = []
-    for value in list(vars(metric).values()):
-        found += value if isinstance(value, list) else [value]
-    return [value for value in found if hasattr(type(value), "_multiprocess")]
+def _values_of(metric: Any, value_class: Any) -> list[Any]:
+    """Give the values of a class that a metric or child counts in, also those in its lists."""
+    attributes = list(vars(metric).values())
+    found = [value for value in attributes if isinstance(value, value_class)]
+    for values in attributes:
+        if isinstance(values, list):
+            found += [value for value in values if isinstance(value, value_class)]
+    return found
 
 
 def _metrics(places: Iterable[Any]) -> Iterator[Any]:
