@@ -50,6 +50,9 @@ class _State:
         """Values that counted in memory and now count in files."""
         self.places: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         """Registries and metrics that install() was told of."""
+        self.settled_at: float | None = None
+        """When no other thread can be making a value of an old class any more, in seconds of the
+        monotonic clock; None if that was looked at since."""
         self._warned: dict[str, object] = {}
 
     def warn(self, name: str, error: Exception) -> None:
@@ -92,14 +95,28 @@ def share(places: Iterable[Any] = ()) -> None:
     if not getattr(ours, "_multiprocess", False):
         state.warn(f"values of {ours!r}", TypeError("the class is not prometheus_client's"))
         return
+    if issubclass(ours, _core.Value):
+        ours._value_class.move_on()
+    state.settled_at = time.monotonic() + 1
     _move_all(values, state)
 
 
 def look_again() -> None:
-    """Share, if that was asked for before the environment named a directory."""
+    """Share, if that was asked for before the environment named a directory.
+
+    Also move what another thread was making while `share` was at work.
+    """
     values: Any = sys.modules.get("prometheus_client.values")
-    if isinstance(getattr(values, "ValueClass", None), _Late) and environment.names_directory():
-        share()
+    state: _State | None = getattr(values, "_multiprom", None)
+    if state is None or values.ValueClass is not state.ours:
+        return
+    if isinstance(state.ours, _Late):
+        if environment.names_directory():
+            share()
+    elif state.settled_at is not None:
+        if time.monotonic() > state.settled_at:
+            state.settled_at = None
+        _move_all(values, state)
 
 
 def unshare() -> None:
@@ -185,9 +202,7 @@ def _shared_class(values: Any, found: Any) -> Any:
 
 def _move_all(values: Any, state: _State) -> None:
     ours = state.ours
-    if issubclass(ours, _core.Value):
-        ours._value_class.move_on()
-        _move_class(state, ours)
+    _move_class(state, ours)
     # Twice: meanwhile another thread may have made a child that counts in memory.
     for _ in range(2):
         for old in _living(state.late):

@@ -144,7 +144,8 @@ own = Own("counter", "o", "o_total", (), (), "Help")
 own.inc(3)
 value.inc(2)
 print(isinstance(value, values.ValueClass), value._multiprocess, values.ValueClass is kept)
-print(scrape(), own.get())
+found = scrape()
+print(found["n_total"], found["m_total"], own.get())
 multiprom.uninstall()
 print(kept("counter", "n", "n", (), (), "Help")._multiprocess, values.ValueClass.__name__)
 """
@@ -154,7 +155,7 @@ print(kept("counter", "n", "n", (), (), "Help")._multiprocess, values.ValueClass
         "False True",
         "True",
         "True True False",
-        "{'n_total': 0.0, 'm_total': 2.0} 3.0",
+        "0.0 2.0 3.0",
         "False MutexValue",
     ]
 
