@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from typing import TYPE_CHECKING
@@ -83,4 +85,7 @@ class Prometheus(Program):
             pytest.fail(f"prometheus has ended:\n{self.log}")
         listening = re.search(r'msg="?Listening on"? address=(\S+)', self.log)
         self._address = listening[1] if listening else ""
-        return bool(listening and self.value("up"))
+        # It listens before it answers queries.
+        with contextlib.suppress(urllib.error.HTTPError):
+            return bool(listening and self.value("up"))
+        return False

@@ -17,16 +17,19 @@ def directory(path: str | os.PathLike[str] | None) -> str:
         ValueError: Neither is there. The message is prometheus_client's.
 
     """
-    if path is None:
-        path = os.environ.get(VARIABLE, os.environ.get(OLD_VARIABLE))
-    if path is None:
+    if path is None and not (path := named_directory()):
         raise ValueError(f"env {VARIABLE} is not set")
     return os.fsdecode(path)
 
 
+def named_directory() -> str:
+    """Give the directory that a variable names, or an empty string: one is as good as the other."""
+    return os.environ.get(VARIABLE) or os.environ.get(OLD_VARIABLE) or ""
+
+
 def names_directory() -> bool:
     """Say whether a variable names the directory; an empty one is as good as unset."""
-    return bool(os.environ.get(VARIABLE, os.environ.get(OLD_VARIABLE)))
+    return bool(named_directory())
 
 
 def can_be_in_a_name(identifier: str) -> bool:
