@@ -84,11 +84,13 @@ fn remove_on<C: Checkpoint>(
         Err(error) if is_absence(&error) => return Ok(Leftovers::default()),
         Err(source) => return Err(Error::Io { path: lock::path(path), source }),
     };
+    let mut files = list_directory(path)?.files;
+    // After the list: a process that takes its slot later than this look makes its files later too,
+    // so that they are not in the list.
     let another = presence::another(path);
     if let Some(slot) = another.map_err(|source| Error::Io { path: path.to_owned(), source })? {
         return Ok(Leftovers { kept: Some(Kept::Used(slot)), ..Leftovers::default() });
     }
-    let mut files = list_directory(path)?.files;
     // Not by path: a directory may have several.
     files.retain(|file| {
         own.is_empty() || !fs::metadata(file).is_ok_and(|found| own.contains(&identity(&found)))

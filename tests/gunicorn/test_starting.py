@@ -119,7 +119,7 @@ os._exit(0)
 
 
 def test_many_start_at_once(directory: Path) -> None:
-    """Whoever has started counts, folds it at once, and holds no file: none of it may go."""
+    """Each counts at once, while others still look for what is left over: none of it may go."""
     archive(directory)
     counting = """
 from prometheus_client import Counter, values
@@ -144,7 +144,6 @@ input()
         for process in processes:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-        assert names(directory) == {"counter_compacted.db"}
         # What was there before may have gone, if one was so early that it saw no other.
         assert total(directory) in (servers, servers + 1)
     finally:
