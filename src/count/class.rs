@@ -12,6 +12,7 @@ use crate::count::kind::Kind;
 use crate::count::notice::Notice;
 use crate::count::series::Series;
 use crate::error::{Error, Result, message};
+use crate::store::Unwritten;
 
 /// How long series without a file wait before counting makes another attempt to open one.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -295,6 +296,31 @@ impl ClassState {
                 }
             }
         }
+    }
+
+    /// What it has counted for `directory` and no file there holds. `removed` are the removed files
+    /// whose entries another class has given already.
+    pub(crate) fn unwritten(
+        &self,
+        files: &Files,
+        directory: &Path,
+        removed: &mut HashSet<PathBuf>,
+    ) -> Vec<Unwritten> {
+        let mut unwritten = Vec::new();
+        if !self.naming.directory.as_deref().is_some_and(|own| is_same(own, directory)) {
+            return unwritten;
+        }
+        for kind in self.kinds.iter().filter(|kind| !(kind.is_live() && self.is_marked_dead)) {
+            if self.misses_files
+                && let Some(path) = kind.open_path()
+                && files.is_removed(path)
+                && removed.insert(path.to_owned())
+            {
+                unwritten.extend(files.in_memory(path));
+            }
+            unwritten.extend(kind.unwritten(files, &self.naming));
+        }
+        unwritten
     }
 
     /// Deletes its `live*` files in `directory`: the process says of itself that it is dead.

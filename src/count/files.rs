@@ -10,7 +10,7 @@ use crate::count::open::{self, Opened, Opening, Taken};
 use crate::count::writer::Writer;
 use crate::error::{Error, Result};
 use crate::format::{ARCHIVE_PID, metrics_file_name};
-use crate::store::presence;
+use crate::store::{Unwritten, presence};
 use crate::sys::Identity;
 
 /// The number of suffixes that a process tries before it gives up.
@@ -179,6 +179,12 @@ impl Files {
     /// Whether the file at `path` was removed or replaced since this process has opened it.
     pub(crate) fn is_removed(&self, path: &Path) -> bool {
         self.by_path.get(path).is_none_or(|shared| !shared.writer.is_in_place())
+    }
+
+    /// The entries of the removed file at `path`, which are in memory still.
+    pub(crate) fn in_memory(&self, path: &Path) -> Option<Unwritten> {
+        let shared = self.by_path.get(path)?;
+        Some(Unwritten::of_entries(path.file_name()?.to_owned(), &shared.writer.entries()))
     }
 
     /// Closes all descriptors, in the child of a fork; allocates nothing, as handlers of forks must.

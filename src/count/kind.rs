@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::count::files::Files;
+use crate::count::files::{Files, Naming};
 use crate::count::series::Series;
 use crate::error::Result;
-use crate::format::kind_of_prefix;
+use crate::format::{kind_of_prefix, metrics_file_name};
+use crate::kind::Rule;
+use crate::store::Unwritten;
 
 /// The table of series is not pruned while it has fewer.
 const FEW: usize = 64;
@@ -98,10 +100,35 @@ impl Kind {
             self.attach(files, path, &blocked)?;
         }
         self.prune();
+        self.waiting().iter().try_for_each(|series| self.attach(files, path, series))
+    }
+
+    /// The series that wait for a cell, in the order in which they were made.
+    fn waiting(&self) -> Vec<Arc<Series>> {
         let waiting = self.series.iter().filter(|series| series.is_waiting());
         let mut waiting: Vec<_> = waiting.cloned().collect();
         waiting.sort_unstable_by_key(|series| series.number);
-        waiting.iter().try_for_each(|series| self.attach(files, path, series))
+        waiting
+    }
+
+    /// What the series that wait for a cell hold and no file does; none if no series waits.
+    pub(crate) fn unwritten(&self, files: &Files, naming: &Naming) -> Option<Unwritten> {
+        // No series waits unless the last attempt to attach all of them has failed.
+        let waiting = if self.retry_at.is_some() { self.waiting() } else { Vec::new() };
+        if waiting.is_empty() {
+            return None;
+        }
+        let is_summed = kind_of_prefix(&self.prefix).rule() == Rule::Sum;
+        let is_there = self.path.as_deref().is_some_and(|path| {
+            path.parent() == naming.directory.as_deref() && !files.is_removed(path)
+        });
+        let name = metrics_file_name(&self.prefix, &naming.identifier, naming.suffix);
+        let mut unwritten = Unwritten::new(name);
+        for series in waiting {
+            let (value, timestamp) = series.unwritten().beyond_file(is_summed, is_there);
+            unwritten.push(&series.head, value, timestamp);
+        }
+        Some(unwritten)
     }
 
     /// Attaches a series to its cell in the file at `path`.

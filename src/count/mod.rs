@@ -3,8 +3,8 @@
 //! `value` is what the binding uses. `state` is the table of all classes and files of this process,
 //! behind one lock, and what a fork does to it. A `class` is what is counted under one process
 //! identifier: for each `kind` of file a table of `series`, which are attached to cells of `files`, each
-//! with one `writer`. `open` says how a file comes to be this process's own, and a `notice` is what
-//! the log is told.
+//! with one `writer`. `open` says how a file comes to be this process's own, a `notice` is what
+//! the log is told, and `unwritten` is what no file holds at the moment.
 
 mod class;
 mod files;
@@ -13,6 +13,7 @@ mod notice;
 mod open;
 mod series;
 mod state;
+mod unwritten;
 mod value;
 mod writer;
 
@@ -23,6 +24,7 @@ pub use notice::Notice;
 pub use state::{
     ensure_memory, has_notices, mark_self_dead, open_files, take_notices, write_unwritten,
 };
+pub use unwritten::{UnwrittenFiles, unwritten};
 pub use value::{Caller, Operation, Value, ValueClass};
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 pub enum Notice {
     /// Values cannot be counted in a file at the moment.
     #[error(
-        "cannot write metrics to {path:?} ({reason}): they are counted in memory, where no scrape \
-         of another process sees them, until it can be written"
+        "cannot write metrics to {path:?} ({reason}): this process counts them in memory until it can \
+         be written; until then its own scrapes have them, and those of other processes do not"
     )]
     Trouble {
         /// The file, or the directory if that is missing.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::count::unwritten;
 use crate::sys::{Attachment, Cell, Mapping};
 
 /// A series that this process counts.
@@ -117,6 +118,18 @@ impl Unwritten {
         self.pending = Pending::Set(value, timestamp);
     }
 
+    /// The part that no file holds, with its timestamp; `is_summed` says whether values of the series
+    /// are added up, `is_there` whether the file that the application closed is where scrapes read it.
+    pub(crate) fn beyond_file(&self, is_summed: bool, is_there: bool) -> (f64, f64) {
+        let closed = if is_there { self.closed } else { 0.0 };
+        match self.pending {
+            Pending::Added(amount) if is_summed => (amount, 0.0),
+            Pending::Added(amount) => (closed + amount, 0.0),
+            Pending::Set(value, timestamp) if is_summed => (value - closed, timestamp),
+            Pending::Set(value, timestamp) => (value, timestamp),
+        }
+    }
+
     /// Whether there is anything that no file holds.
     pub(crate) fn is_any(&self) -> bool {
         self.pending != Pending::default()
@@ -126,6 +139,7 @@ impl Unwritten {
     /// closed file, or else belongs to that file.
     fn move_to(&mut self, cell: &Cell) {
         if self.is_any() {
+            unwritten::note_written();
             match self.pending {
                 Pending::Added(amount) => cell.add(amount),
                 Pending::Set(value, timestamp) => cell.set(value, timestamp),

@@ -17,6 +17,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 use crate::count::class::ClassState;
 use crate::count::files::{Files, absolute};
 use crate::count::notice::Notice;
+use crate::count::unwritten;
 use crate::count::value::Caller;
 use crate::error::{Error, Result};
 use crate::sys::{Identity, fork};
@@ -114,6 +115,7 @@ impl State {
 /// false if it could not be done.
 fn replace(files: &mut Files, classes: &mut [&mut ClassState], removed: &Path) -> bool {
     let Some(shared) = files.take(removed) else { return false };
+    unwritten::note_written();
     let opened = classes.iter_mut().find_map(|class| class.reopen(files, removed));
     let Some(path) = opened else {
         // The values go on counting in the removed file, until an attempt succeeds.

@@ -29,7 +29,7 @@ pub(crate) struct Writer {
     used: usize,
     /// Where the entries begin, by the hash of their heads. Hash and offset have 32 bits each, so that
     /// a process that makes millions of short-lived series pays a few bytes for each.
-    entries: HashTable<Place>,
+    places: HashTable<Place>,
     hasher: DefaultHashBuilder,
 }
 
@@ -86,7 +86,7 @@ impl Writer {
             identity: identity(metadata),
             capacity,
             used,
-            entries: HashTable::with_capacity(places.len()),
+            places: HashTable::with_capacity(places.len()),
             hasher: DefaultHashBuilder::default(),
         };
         writer.publish()?;
@@ -121,7 +121,7 @@ impl Writer {
     pub(crate) fn take_entries(&mut self, other: &Self) -> Result<()> {
         self.grow(self.used + other.used)
             .map_err(|source| Error::Io { path: self.path.clone(), source })?;
-        let bytes = other.mapping.read(HEADER_SIZE, other.used);
+        let bytes = other.entries();
         let mut rest = &bytes[..];
         while let format::Parsed::Entry(entry, size) = format::parse_entry(rest, rest.len()) {
             // UNWRAP: the entry was written with a head.
@@ -131,6 +131,11 @@ impl Writer {
             rest = &rest[size..];
         }
         Ok(())
+    }
+
+    /// The bytes of all entries.
+    pub(crate) fn entries(&self) -> Vec<u8> {
+        self.mapping.read(HEADER_SIZE, self.used)
     }
 
     /// Where the file was made.
@@ -161,7 +166,7 @@ impl Writer {
 
     fn find(&self, head: &[u8]) -> Option<usize> {
         let hash = self.hash(head);
-        let place = self.entries.find(Place::spread(hash), |place| {
+        let place = self.places.find(Place::spread(hash), |place| {
             place.hash == hash && self.mapping.has(place.offset as usize, head)
         })?;
         Some(place.offset as usize)
@@ -170,7 +175,7 @@ impl Writer {
     fn append(&mut self, head: &[u8]) -> io::Result<usize> {
         let offset = self.used;
         let end = self.end_of_new(head);
-        self.entries
+        self.places
             .try_reserve(1, |place| Place::spread(place.hash))
             .map_err(|_| io::ErrorKind::OutOfMemory)?;
         self.grow(end)?;
@@ -217,7 +222,7 @@ impl Writer {
         let hash = self.hash(head);
         // If a key is in the file twice, the last entry counts, as in prometheus_client.
         let mapping = &self.mapping;
-        let known = self.entries.find_mut(Place::spread(hash), |place| {
+        let known = self.places.find_mut(Place::spread(hash), |place| {
             place.hash == hash && mapping.has(place.offset as usize, head)
         });
         // CAST: below `used`, which fits into an i32.
@@ -227,7 +232,7 @@ impl Writer {
             *known = place;
         } else {
             let spread = |place: &Place| Place::spread(place.hash);
-            self.entries.insert_unique(Place::spread(hash), place, spread);
+            self.places.insert_unique(Place::spread(hash), place, spread);
         }
     }
 

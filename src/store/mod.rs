@@ -3,7 +3,8 @@
 //! `reader` reads the entries of one file, `archive` opens what dead processes counted, with the
 //! `journal` of the files that went into it, and `directory` lists what is there. `snapshot` reads
 //! a set of files so that each count is seen once, whatever compaction does beside it. What has to
-//! be left out on the way is a `report`, never an error. `presence` says who uses a directory.
+//! be left out on the way is a `report`, never an error. `presence` says who uses a directory,
+//! and `unwritten` is what a process could not write into a file.
 
 mod archive;
 mod directory;
@@ -14,6 +15,7 @@ pub(crate) mod presence;
 mod reader;
 mod report;
 mod snapshot;
+mod unwritten;
 
 pub(crate) use archive::{Archive, identity_at, is_spent};
 pub(crate) use directory::{is_absence, list as list_directory};
@@ -25,5 +27,6 @@ pub(crate) use journal::{
 pub(crate) use reader::{FromStart, Outcome, Reader, open_itself, read_at};
 pub(crate) use report::{LeftOut, Skipped};
 pub(crate) use snapshot::{Origin, Snapshot, read as read_consistently};
+pub(crate) use unwritten::Unwritten;
 #[cfg(feature = "python")]
 pub(crate) use {directory::remove_gauge_files, snapshot::read_for as read_consistently_for};

@@ -1,0 +1,87 @@
+//! What this process has counted and no file holds: a scrape of this process has it all the same.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::count::state::Locked;
+use crate::store::Unwritten;
+
+/// How often something was moved from memory into a file.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
+
+/// Says that something is about to be moved from memory into a file.
+pub(crate) fn note_written() {
+    WRITTEN.fetch_add(1, Ordering::SeqCst);
+}
+
+/// What this process has counted and no file of a directory holds, at one moment.
+#[derive(Debug)]
+pub struct UnwrittenFiles {
+    /// What a scrape of this process reads as further files, behind those of the directory.
+    pub files: Vec<Unwritten>,
+    written: u64,
+}
+
+impl UnwrittenFiles {
+    /// Whether nothing of it was written into a file meanwhile.
+    ///
+    /// Ask after all files of the directory were read: if not, something may have been read from a
+    /// file and from memory, and all has to be read again.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.files.is_empty() || self.written == WRITTEN.load(Ordering::SeqCst)
+    }
+}
+
+/// What this process has counted for `directory` and no file there holds, after
+/// [`write_unwritten`](crate::count::write_unwritten) has tried to write it.
+#[must_use]
+pub fn unwritten(directory: &Path) -> UnwrittenFiles {
+    let state = Locked::new();
+    let mut removed = HashSet::new();
+    let begun = state.classes.values().filter(|class| class.generation == state.generation);
+    let files =
+        begun.flat_map(|class| class.unwritten(&state.files, directory, &mut removed)).collect();
+    UnwrittenFiles { files, written: WRITTEN.load(Ordering::SeqCst) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::count::{Caller, Operation, ValueClass, write_unwritten};
+    use crate::format::MAGIC_WRITER;
+    use crate::format::testing::{entry, file_of};
+
+    #[test]
+    fn what_no_file_holds_is_given_until_it_is_written() {
+        let parent = TempDir::new().unwrap();
+        let directory = parent.path().join("metrics");
+        let caller = Caller {
+            directory: Some(directory.clone().into_os_string()),
+            identifier: Some("unwritten".into()),
+        };
+        let class = Arc::new(ValueClass::new(&caller).unwrap());
+        let counter = class.value("counter", b"counted", &caller).unwrap();
+        counter.operate(Operation::Add(3.0), &caller);
+        let gauge = class.value("gauge_mostrecent", b"set", &caller).unwrap();
+        gauge.operate(Operation::Set(4.0, 5.0), &caller);
+        write_unwritten(false);
+        assert_eq!(unwritten(parent.path()).files, [], "of another directory");
+        let found = unwritten(&directory);
+        assert!(found.is_current());
+        let names: Vec<_> = found.files.iter().map(|file| file.name.to_str().unwrap()).collect();
+        assert_eq!(names, ["counter_unwritten.db", "gauge_mostrecent_unwritten.db"]);
+        assert_eq!(found.files[0].bytes, file_of(MAGIC_WRITER, &[entry("counted", 3.0, 0.0)]));
+        assert_eq!(found.files[1].bytes, file_of(MAGIC_WRITER, &[entry("set", 4.0, 5.0)]));
+        fs::create_dir(&directory).unwrap();
+        write_unwritten(false);
+        assert!(!found.is_current());
+        assert_eq!(unwritten(&directory).files, []);
+    }
+}

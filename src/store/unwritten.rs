@@ -1,0 +1,49 @@
+//! What this process has counted and no file holds, as the bytes of the file it would be in.
+
+use std::ffi::OsString;
+
+use crate::format::{HEADER_SIZE, MAGIC_WRITER, header_word};
+
+/// A metrics file that is only in memory, because it cannot be written at the moment.
+///
+/// A scrape of this process reads it as one more file, behind those of the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unwritten {
+    /// The name that the file would have in the directory, such as `counter_7.db`.
+    pub name: OsString,
+    /// The bytes of the file, up to its `used`.
+    pub bytes: Vec<u8>,
+}
+
+impl Unwritten {
+    /// A file of this name without entries.
+    #[must_use]
+    pub(crate) fn new(name: OsString) -> Self {
+        Self { name, bytes: vec![0; HEADER_SIZE] }.with_used()
+    }
+
+    /// A file of this name with these entries.
+    #[must_use]
+    pub(crate) fn of_entries(name: OsString, entries: &[u8]) -> Self {
+        Self { name, bytes: [&[0; HEADER_SIZE], entries].concat() }.with_used()
+    }
+
+    /// Adds an entry; `head` is what stands before its value.
+    pub(crate) fn push(&mut self, head: &[u8], value: f64, timestamp: f64) {
+        self.bytes.extend_from_slice(head);
+        self.bytes.extend_from_slice(&value.to_ne_bytes());
+        self.bytes.extend_from_slice(&timestamp.to_ne_bytes());
+        self.set_used();
+    }
+
+    fn with_used(mut self) -> Self {
+        self.set_used();
+        self
+    }
+
+    fn set_used(&mut self) {
+        // A file that would be too long for its header is read up to where a file could be.
+        let used = i32::try_from(self.bytes.len()).unwrap_or(i32::MAX);
+        self.bytes[..HEADER_SIZE].copy_from_slice(&header_word(used, MAGIC_WRITER).to_ne_bytes());
+    }
+}
