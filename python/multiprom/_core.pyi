@@ -15,6 +15,7 @@ __all__ = [
     "Value",
     "ValueClass",
     "__version__",
+    "announce",
     "compact",
     "directory_text",
     "fold_dead",
@@ -177,11 +178,14 @@ def remove_leftovers(path: str, wait_seconds: float) -> tuple[int, str | None]:
         OSError: The directory could not be locked or listed.
     """
 
+def announce(takes_slots: bool) -> None:
+    """Say whether this process, and children that it forks, take a slot when they open a file."""
+
 def hold_slot(path: str, role: Literal["worker", "master"]) -> int | None:
     """Hold a slot of the directory `path` for this process, as long as it lives.
 
     A process that holds one already keeps it, and its role is changed. The child of a fork does
-    not keep its parent's slot. A process that opens a metrics file takes a slot by itself.
+    not keep its parent's slot. After `announce`, opening a metrics file takes a slot, too.
 
     Returns:
         The number of the slot, which no other living process has; None if there can be no slot,

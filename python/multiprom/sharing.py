@@ -87,6 +87,7 @@ def share(places: Iterable[Any] = ()) -> None:
             values.ValueClass = state.ours
             logger.info("metrics count in memory until %s names a directory", environment.VARIABLE)
         return
+    _core.announce(True)
     if found is not state.ours:
         state.found = found
     if found is not state.ours or isinstance(found, _Late):
@@ -129,6 +130,7 @@ def unshare() -> None:
     state: _State | None = getattr(values, "_multiprom", None)
     if values is None or state is None:
         return
+    _core.announce(False)
     if values.ValueClass is state.ours:
         values.ValueClass = state.found
     for old in filter(_has_moved, _living(state.moved)):

@@ -112,8 +112,7 @@ impl Files {
 
     /// What is done whenever this process has opened a file in a directory.
     fn opened(&mut self, directory: PathBuf, identifier: &OsStr) {
-        // If there can be no slot now, the next file that is opened tries again.
-        let _ = presence::hold(&directory, Some(identifier), None);
+        presence::hold_if_announced(&directory, identifier);
         self.opened_in.insert(directory);
     }
 

@@ -6,7 +6,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::error::Error;
-use crate::store::presence::{self, Occupant, Role, Slot};
+use crate::store::presence::{self, Slot};
+use crate::store::{Occupant, Role};
 
 /// Pid, start, identifier, role.
 type OccupantParts = (u32, u64, String, String);
@@ -18,6 +19,12 @@ type SlotParts = (u32, bool, bool, Option<OccupantParts>);
 pub(super) fn hold_slot(py: Python<'_>, path: PathBuf, role: &str) -> PyResult<Option<u32>> {
     let role = Role::from_name(role).ok_or_else(|| PyValueError::new_err(role.to_owned()))?;
     Ok(py.detach(|| presence::hold(&path, None, Some(role)).ok()))
+}
+
+/// Says whether this process and its children take a slot when they open a metrics file.
+#[pyfunction]
+pub(super) fn announce(takes_slots: bool) {
+    presence::announce(takes_slots);
 }
 
 /// Frees the slot that this process holds in the directory `path`.

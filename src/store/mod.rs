@@ -9,6 +9,8 @@
 mod archive;
 mod directory;
 mod journal;
+#[cfg_attr(not(feature = "python"), allow(dead_code))]
+mod occupant;
 // Only the binding frees a slot and names a role.
 #[cfg_attr(not(feature = "python"), allow(dead_code))]
 pub(crate) mod presence;
@@ -29,4 +31,8 @@ pub(crate) use report::{LeftOut, Skipped};
 pub(crate) use snapshot::{Origin, Snapshot, read as read_consistently};
 pub(crate) use unwritten::Unwritten;
 #[cfg(feature = "python")]
-pub(crate) use {directory::remove_gauge_files, snapshot::read_for as read_consistently_for};
+pub(crate) use {
+    directory::remove_gauge_files,
+    occupant::{Occupant, Role},
+    snapshot::read_for as read_consistently_for,
+};

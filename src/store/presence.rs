@@ -7,6 +7,10 @@
 //! there are as many slots as processes ever lived at once, and the number of its slot is a small
 //! number that a process shares with nobody who lives.
 //!
+//! Whoever starts a service says so (`announce`): from then on this process and its children take a
+//! slot when they open their first file in a directory. `install()` does that; values of a program
+//! that only makes a value class leave no other file in its directory than prometheus_client's do.
+//!
 //! The content of the file says which process holds it, as one line of JSON. It is there for people:
 //! the lock alone decides, and on a full disk the content may be empty.
 
@@ -17,12 +21,12 @@ use std::mem;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, TryLockError as Busy};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError as Busy};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use serde_json::{Value, json};
-
+use super::occupant::{Occupant, Role};
 use crate::sys::fork::ClosedInChild;
 use crate::sys::{Identity, identity, is_at, lock};
 
@@ -36,29 +40,6 @@ const SLOTS_MAX: u32 = 1 << 16;
 /// a fork that other thread may not exist: then the child has no slot.
 const TABLE_ATTEMPTS: u32 = 10;
 
-/// What a process does in a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// It counts.
-    Worker,
-    /// It starts, watches and ends workers.
-    Master,
-}
-
-impl Role {
-    /// The role of this name.
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        [Self::Worker, Self::Master].into_iter().find(|role| role.name() == name)
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Worker => "worker",
-            Self::Master => "master",
-        }
-    }
-}
-
 /// One slot of a directory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slot {
@@ -70,19 +51,6 @@ pub struct Slot {
     pub is_own: bool,
     /// The process that holds it or held it last; none if the file does not say.
     pub occupant: Option<Occupant>,
-}
-
-/// The process that the content of a slot names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Occupant {
-    /// Its pid, in its own pid namespace.
-    pub pid: u32,
-    /// When it started: clock ticks since the boot; where `/proc` is missing, Unix time in seconds.
-    pub start: u64,
-    /// What its files are named after: the pid, or what a custom process identifier gives.
-    pub identifier: String,
-    /// `worker` or `master`.
-    pub role: String,
 }
 
 /// A slot that this process holds.
@@ -129,6 +97,23 @@ fn table() -> Option<MutexGuard<'static, Table>> {
         return Some(table);
     }
     None
+}
+
+/// Whether processes that count take a slot; the child of a fork does as its parent.
+static IS_ANNOUNCED: AtomicBool = AtomicBool::new(false);
+
+/// Says whether this process and its children take a slot when they open a file.
+pub(crate) fn announce(takes_slots: bool) {
+    IS_ANNOUNCED.store(takes_slots, Ordering::Relaxed);
+}
+
+/// Holds a slot of `directory`, in which this process has opened a file, if that was announced.
+///
+/// If there can be no slot now, the next file that is opened tries again.
+pub(crate) fn hold_if_announced(directory: &Path, identifier: &OsStr) {
+    if IS_ANNOUNCED.load(Ordering::Relaxed) {
+        let _ = hold(directory, Some(identifier), None);
+    }
 }
 
 /// Holds a slot of `directory` for this process, and gives its number. Once held it stays.
@@ -227,21 +212,13 @@ pub(crate) fn another(directory: &Path) -> io::Result<Option<Slot>> {
 impl Held {
     /// Writes into the file at `path` which process holds it.
     fn describe(&self, path: &Path) {
-        static START: LazyLock<(u32, u64)> = LazyLock::new(|| (process::id(), start()));
-        // The child of a fork has started later than its parent.
-        let start = if START.0 == process::id() { START.1 } else { start() };
-        let content = json!({
-            "pid": process::id(),
-            "start": start,
-            "identifier": self.identifier,
-            "role": self.role.name(),
-        });
+        let content = Occupant::this_process(&self.identifier, self.role).to_line();
         // The lock counts, not the content: it may be missing on a full disk, or where this process
         // may lock the file but not write it.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         if let Ok(file) = File::options().write(true).custom_flags(flags).open(path) {
             let _ = file.set_len(0);
-            let _ = io::Write::write_all(&mut &file, format!("{content}\n").as_bytes());
+            let _ = io::Write::write_all(&mut &file, content.as_bytes());
         }
     }
 
@@ -261,18 +238,6 @@ impl Held {
         } else {
             mem::forget(self.file);
         }
-    }
-}
-
-impl Occupant {
-    fn parse(content: &[u8]) -> Option<Self> {
-        let content: Value = serde_json::from_slice(content).ok()?;
-        Some(Self {
-            pid: u32::try_from(content["pid"].as_u64()?).ok()?,
-            start: content["start"].as_u64()?,
-            identifier: content["identifier"].as_str()?.to_owned(),
-            role: content["role"].as_str()?.to_owned(),
-        })
     }
 }
 
@@ -297,15 +262,6 @@ fn file_name(number: u32) -> String {
 
 fn number_of(name: &OsStr) -> Option<u32> {
     name.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
-}
-
-/// When this process started: see [`Occupant::start`].
-fn start() -> u64 {
-    // `pid (name) state …`: the 22nd field. The name may hold blanks and parentheses.
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19));
-    let now = || SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs());
-    ticks.and_then(|ticks| ticks.parse().ok()).unwrap_or_else(now)
 }
 
 #[cfg(test)]

@@ -50,7 +50,14 @@ def test_a_process_that_counts_holds_one_until_it_ends(directory: Path) -> None:
     assert len(_core.slots(str(directory))) == 2
 
 
+def test_values_without_install_leave_no_other_file(directory: Path, made: Any) -> None:
+    """Tests of programs list the directory, prometheus_client's own among them."""
+    ours.value(made).inc(1)
+    assert [file.name for file in directory.iterdir()] == ["counter_w.db"]
+
+
 def test_the_file_says_who_holds_it(directory: Path) -> None:
+    multiprom.install()
     with ours.value_class(lambda: "web-1") as made:
         ours.value(made).inc(1)
         content = json.loads((directory / SLOT).read_text())
@@ -112,6 +119,7 @@ def test_it_is_no_metrics_file(directory: Path) -> None:
 
 
 def test_where_there_can_be_none_all_else_goes_on(directory: Path, made: Any) -> None:
+    multiprom.install()
     (directory / SLOT).symlink_to("elsewhere")
     value = ours.value(made)
     value.inc(1)

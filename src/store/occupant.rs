@@ -1,0 +1,82 @@
+//! The process that holds a slot, as the content of the slot's file names it.
+
+use std::fs;
+use std::process;
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+/// What a process does in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It counts.
+    Worker,
+    /// It starts, watches and ends workers.
+    Master,
+}
+
+impl Role {
+    /// The role of this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Worker, Self::Master].into_iter().find(|role| role.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Master => "master",
+        }
+    }
+}
+
+/// The process that the content of a slot names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Occupant {
+    /// Its pid, in its own pid namespace.
+    pub pid: u32,
+    /// When it started: clock ticks since the boot; where `/proc` is missing, Unix time in seconds.
+    pub start: u64,
+    /// What its files are named after: the pid, or what a custom process identifier gives.
+    pub identifier: String,
+    /// `worker` or `master`.
+    pub role: String,
+}
+
+impl Occupant {
+    /// This process.
+    pub(crate) fn this_process(identifier: &str, role: Role) -> Self {
+        static START: LazyLock<(u32, u64)> = LazyLock::new(|| (process::id(), start()));
+        // The child of a fork has started later than its parent.
+        let start = if START.0 == process::id() { START.1 } else { start() };
+        let (identifier, role) = (identifier.to_owned(), role.name().to_owned());
+        Self { pid: process::id(), start, identifier, role }
+    }
+
+    /// The content of a slot's file.
+    pub(crate) fn to_line(&self) -> String {
+        let Self { pid, start, identifier, role } = self;
+        let content = json!({ "pid": pid, "start": start, "identifier": identifier, "role": role });
+        format!("{content}\n")
+    }
+
+    /// Parses the content of a slot's file; none if it names no process.
+    pub(crate) fn parse(content: &[u8]) -> Option<Self> {
+        let content: Value = serde_json::from_slice(content).ok()?;
+        Some(Self {
+            pid: u32::try_from(content["pid"].as_u64()?).ok()?,
+            start: content["start"].as_u64()?,
+            identifier: content["identifier"].as_str()?.to_owned(),
+            role: content["role"].as_str()?.to_owned(),
+        })
+    }
+}
+
+/// When this process started: see [`Occupant::start`].
+fn start() -> u64 {
+    // `pid (name) state …`: the 22nd field. The name may hold blanks and parentheses.
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19));
+    let now = || SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs());
+    ticks.and_then(|ticks| ticks.parse().ok()).unwrap_or_else(now)
+}
