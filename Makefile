@@ -28,7 +28,8 @@ help:
 	@echo 'make test-python     the Python tests, with the newest prometheus_client'
 	@echo 'make test-oldest     the same but for gunicorn, with the oldest prometheus_client supported'
 	@echo 'make test-upstream   the tests of prometheus_client itself, run on multiprom'
-	@echo 'make test-install    the source distribution builds, installs and scrapes'
+	@echo 'make test-install    the source distribution and the wheel install, count, fold and scrape'
+	@echo 'make wheel           the wheels for this platform, checked'
 	@echo 'make lint            formatting, lints, types and the documentation of the core'
 	@echo 'make fmt             formats Rust and Python'
 	@echo 'make e2e             real servers under a real Prometheus, which sees no counter fall'
@@ -133,13 +134,35 @@ build/gunicorn-23: | .venv/.made
 	rm -rf $@
 	.venv/bin/python -m pip install --quiet --no-deps --target $@ gunicorn==23.0.0
 
+# The second line needs no cargo: it installs what the first target built, for each CPython that
+# is on PATH or in pyenv.
 .PHONY: test-install
-test-install: .venv/.group-build | rust-is-there
+test-install: wheel-abi3 | rust-is-there
 	rm -rf build/install
-	.venv/bin/maturin sdist --out build/install
+	.venv/bin/maturin sdist --quiet --out build/install
 	$(PYTHON) -m venv build/install/venv
 	CARGO_TARGET_DIR=$(TARGET_DIR) build/install/venv/bin/python -m pip install --quiet build/install/multiprom-*.tar.gz
-	cd build/install && venv/bin/python -I $(abspath scripts/scrape_once.py)
+	cd build/install && venv/bin/python -I $(abspath scripts/try_installed.py)
+	.venv/bin/python scripts/try_wheels.py build/wheels build/install/wheels
+
+# zig links against the old glibc of manylinux2014, on any machine; maturin finds it on PATH. The
+# interpreters of the free-threaded wheels need not be there: maturin knows them.
+WHEEL := PATH="$(abspath .venv/bin):$$PATH" CARGO_TARGET_DIR=$(TARGET_DIR)/wheel \
+  .venv/bin/maturin build --release --quiet --zig --compatibility manylinux2014 --out build/wheels
+
+.PHONY: wheel-abi3
+wheel-abi3: .venv/.group-wheel | rust-is-there
+	rm -rf build/wheels
+	$(WHEEL)
+
+.PHONY: wheel
+wheel: wheel-abi3
+	$(WHEEL) --interpreter python3.14t
+	$(WHEEL) --interpreter python3.15t --features pyo3/abi3t-py315
+	.venv/bin/abi3audit --strict --summary build/wheels/*-abi3-*.whl
+	for wheel in build/wheels/*.whl; do .venv/bin/auditwheel show $$wheel || exit 1; done
+	.venv/bin/twine check --strict build/wheels/*.whl
+	.venv/bin/check-wheel-contents build/wheels/*.whl
 
 # Debian has it; elsewhere it must be there.
 .PHONY: prometheus-is-there
