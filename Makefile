@@ -29,6 +29,7 @@ help:
 	@echo 'make test-oldest     the same but for gunicorn, with the oldest prometheus_client supported'
 	@echo 'make test-upstream   the tests of prometheus_client itself, run on multiprom'
 	@echo 'make test-install    the source distribution and the wheel install, count, fold and scrape'
+	@echo 'make test-examples   the applications of examples/ run, and count right'
 	@echo 'make wheel           the wheels for this platform, checked'
 	@echo 'make lint            formatting, lints, types and the documentation of the core'
 	@echo 'make fmt             formats Rust and Python'
@@ -95,7 +96,7 @@ demo: develop.venv .venv/.group-demo
 	.venv/bin/python examples/demo/run.py
 
 .PHONY: test
-test: python-is-there rust-is-there test-rust loom test-python test-oldest test-upstream test-install
+test: python-is-there rust-is-there test-rust loom test-python test-oldest test-upstream test-install test-examples
 
 # Without the binding: what it has to say is tested from Python, and the floors below Python
 # must stand alone.
@@ -110,12 +111,12 @@ loom: | rust-is-there
 
 .PHONY: test-python
 test-python: develop.venv .venv/.group-test build/gunicorn-23
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --ignore=tests/examples
 
 # All but the tests of a running gunicorn, which tell little about prometheus_client.
 .PHONY: test-oldest
 test-oldest: .venv-oldest/.group-oldest develop.venv-oldest
-	.venv-oldest/bin/python -m pytest --ignore=tests/gunicorn
+	.venv-oldest/bin/python -m pytest --ignore=tests/gunicorn --ignore=tests/examples
 
 .PHONY: test-upstream
 test-upstream: .venv-upstream/.group-upstream develop.venv-upstream $(UPSTREAM_TESTS)
@@ -134,7 +135,11 @@ build/gunicorn-23: | .venv/.made
 	rm -rf $@
 	.venv/bin/python -m pip install --quiet --no-deps --target $@ gunicorn==23.0.0
 
-# The second line needs no cargo: it installs what the first target built, for each CPython that
+.PHONY: test-examples
+test-examples: develop.venv .venv/.group-examples
+	.venv/bin/python -m pytest tests/examples
+
+# The last line needs no cargo: it installs what the first target built, for each CPython that
 # is on PATH or in pyenv.
 .PHONY: test-install
 test-install: wheel-abi3 | rust-is-there
