@@ -32,6 +32,7 @@ help:
 	@echo 'make test-examples   the applications of examples/ run, and count right'
 	@echo 'make wheel           the wheels for this platform, checked'
 	@echo 'make lint            formatting, lints, types and the documentation of the core'
+	@echo 'make docs            the site of the documentation, in build/site'
 	@echo 'make fmt             formats Rust and Python'
 	@echo 'make e2e             real servers under a real Prometheus, which sees no counter fall'
 	@echo 'make fuzz            random files are read, folded and compared (FUZZ_SECONDS=60 for each target)'
@@ -150,10 +151,13 @@ test-install: wheel-abi3 | rust-is-there
 	cd build/install && venv/bin/python -I $(abspath scripts/try_installed.py)
 	.venv/bin/python scripts/try_wheels.py build/wheels build/install/wheels
 
-# zig links against the old glibc of manylinux2014, on any machine; maturin finds it on PATH. The
-# interpreters of the free-threaded wheels need not be there: maturin knows them.
+# On Linux zig links against the old glibc of manylinux2014, and for other processors; maturin finds
+# it on PATH. The interpreters of the free-threaded wheels need not be there: maturin knows them.
+WHEEL_TARGET ?= $(shell rustc --print host-tuple 2>/dev/null)
+WHEEL_COMPATIBILITY ?= manylinux2014
 WHEEL := PATH="$(abspath .venv/bin):$$PATH" CARGO_TARGET_DIR=$(TARGET_DIR)/wheel \
-  .venv/bin/maturin build --release --quiet --zig --compatibility manylinux2014 --out build/wheels
+  .venv/bin/maturin build --release --quiet --out build/wheels \
+  --target $(WHEEL_TARGET) --compatibility $(WHEEL_COMPATIBILITY) $(if $(findstring linux,$(WHEEL_TARGET)),--zig)
 
 .PHONY: wheel-abi3
 wheel-abi3: .venv/.group-wheel | rust-is-there
@@ -164,8 +168,9 @@ wheel-abi3: .venv/.group-wheel | rust-is-there
 wheel: wheel-abi3
 	$(WHEEL) --interpreter python3.14t
 	$(WHEEL) --interpreter python3.15t --features pyo3/abi3t-py315
+	# Of the wheels with a stable ABI it knows the older one only: `abi3t` is from Python 3.15.
 	.venv/bin/abi3audit --strict --summary build/wheels/*-abi3-*.whl
-	for wheel in build/wheels/*.whl; do .venv/bin/auditwheel show $$wheel || exit 1; done
+	$(if $(findstring linux,$(WHEEL_TARGET)),for wheel in build/wheels/*.whl; do .venv/bin/auditwheel show $$wheel || exit 1; done)
 	.venv/bin/twine check --strict build/wheels/*.whl
 	.venv/bin/check-wheel-contents build/wheels/*.whl
 
@@ -192,6 +197,10 @@ lint: develop.venv .venv/.group-lint
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/python -m mypy.stubtest multiprom._core
+	.venv/bin/python scripts/check_dependencies.py
+	.venv/bin/zizmor --offline --quiet .github
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 
 .PHONY: fmt
 fmt: .venv/.group-lint | rust-is-there
@@ -199,6 +208,10 @@ fmt: .venv/.group-lint | rust-is-there
 	cargo fmt --manifest-path fuzz/Cargo.toml
 	.venv/bin/ruff check --fix-only --quiet
 	.venv/bin/ruff format
+
+.PHONY: docs
+docs: develop.venv .venv/.group-docs
+	.venv/bin/mkdocs build --strict --quiet --site-dir build/site
 
 # What watches memory or branches needs Rust's nightly compiler, and some of it more.
 .PHONY: nightly-is-there
