@@ -1,8 +1,7 @@
-"""What is in the package, and what its documents promise."""
+"""What is in the package."""
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 import re
 from pathlib import Path
@@ -13,15 +12,6 @@ from support.interpreters import run
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(multiprom.__file__).parent
-
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
-BLOCKS = [
-    pytest.param(block, id=f"{document.name}-{number}")
-    for document in DOCUMENTS
-    for number, block in enumerate(
-        re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
-    )
-]
 
 
 def test_one_version() -> None:
@@ -71,21 +61,3 @@ def test_needs_prometheus_client() -> None:
     requirements = importlib.metadata.requires("multiprom")
     assert requirements is not None
     assert any(re.match(r"prometheus[_-]client>=0\.20\.0", name) for name in requirements)
-
-
-def test_documents_have_code() -> None:
-    """Or the next test would test nothing."""
-    assert any(str(block.id).startswith("README") for block in BLOCKS)
-
-
-@pytest.mark.parametrize("block", BLOCKS)
-def test_code_of_documents(block: str) -> None:
-    """It is Python, and what it imports from multiprom and prometheus_client exists."""
-    imports = [
-        ast.unparse(node)
-        for node in ast.walk(ast.parse(block))
-        if isinstance(node, (ast.Import, ast.ImportFrom))
-    ]
-    run(
-        "\n".join(line for line in imports if re.search(r"\b(multiprom|prometheus_client)\b", line))
-    )
