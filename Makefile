@@ -145,7 +145,7 @@ test-examples: develop.venv .venv/.group-examples
 .PHONY: test-install
 test-install: wheel-abi3 | rust-is-there
 	rm -rf build/install
-	.venv/bin/maturin sdist --quiet --out build/install
+	.venv/bin/maturin sdist --out build/install
 	$(PYTHON) -m venv build/install/venv
 	CARGO_TARGET_DIR=$(TARGET_DIR) build/install/venv/bin/python -m pip install --quiet build/install/multiprom-*.tar.gz
 	cd build/install && venv/bin/python -I $(abspath scripts/try_installed.py)
