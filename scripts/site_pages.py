@@ -23,5 +23,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = re.sub(r"\]\(docs/", "](", text)
         for page, name in PAGES.items():
             text = text.replace(f"]({page}", f"]({name}")
+        # What else the repository has is no page of the site.
+        text = re.sub(
+            r"\]\(((?:examples/|SECURITY)[^)]*)\)", rf"]({config.repo_url}/blob/main/\1)", text
+        )
         files.append(File.generated(config, target, content=text))
     return files
