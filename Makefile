@@ -211,7 +211,7 @@ fmt: .venv/.group-lint | rust-is-there
 
 .PHONY: docs
 docs: develop.venv .venv/.group-docs
-	.venv/bin/mkdocs build --strict --quiet --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet --site-dir build/site
 
 # What watches memory or branches needs Rust's nightly compiler, and some of it more.
 .PHONY: nightly-is-there
