@@ -164,11 +164,11 @@ wheel-abi3: .venv/.group-wheel | rust-is-there
 	rm -rf build/wheels
 	$(WHEEL)
 
+# abi3audit knows only the older of the two stable ABIs: `abi3t` came with Python 3.15.
 .PHONY: wheel
 wheel: wheel-abi3
 	$(WHEEL) --interpreter python3.14t
 	$(WHEEL) --interpreter python3.15t --features pyo3/abi3t-py315
-	# Of the wheels with a stable ABI it knows the older one only: `abi3t` is from Python 3.15.
 	.venv/bin/abi3audit --strict --summary build/wheels/*-abi3-*.whl
 	$(if $(findstring linux,$(WHEEL_TARGET)),for wheel in build/wheels/*.whl; do .venv/bin/auditwheel show $$wheel || exit 1; done)
 	.venv/bin/twine check --strict build/wheels/*.whl
