@@ -153,9 +153,10 @@ test-install: wheel-abi3 | rust-is-there
 
 # On Linux zig links against the old glibc of manylinux2014, and for other processors; maturin finds
 # it on PATH. The interpreters of the free-threaded wheels need not be there: maturin knows them.
-WHEEL_TARGET ?= $(shell rustc --print host-tuple 2>/dev/null)
+HOST_TARGET = $(shell rustc --print host-tuple)
+WHEEL_TARGET ?= $(HOST_TARGET)
 WHEEL_COMPATIBILITY ?= manylinux2014
-WHEEL := PATH="$(abspath .venv/bin):$$PATH" CARGO_TARGET_DIR=$(TARGET_DIR)/wheel \
+WHEEL = PATH="$(abspath .venv/bin):$$PATH" CARGO_TARGET_DIR=$(TARGET_DIR)/wheel \
   .venv/bin/maturin build --release --quiet --out build/wheels \
   --target $(WHEEL_TARGET) --compatibility $(WHEEL_COMPATIBILITY) $(if $(findstring linux,$(WHEEL_TARGET)),--zig)
 
@@ -170,7 +171,7 @@ wheel: wheel-abi3
 	$(WHEEL) --interpreter python3.14t
 	$(WHEEL) --interpreter python3.15t --features pyo3/abi3t-py315
 	.venv/bin/abi3audit --strict --summary build/wheels/*-abi3-*.whl
-	$(if $(findstring linux,$(WHEEL_TARGET)),for wheel in build/wheels/*.whl; do .venv/bin/auditwheel show $$wheel || exit 1; done)
+	$(if $(findstring linux,$(filter $(HOST_TARGET),$(WHEEL_TARGET))),for wheel in build/wheels/*.whl; do .venv/bin/auditwheel show $$wheel || exit 1; done)
 	.venv/bin/twine check --strict build/wheels/*.whl
 	.venv/bin/check-wheel-contents build/wheels/*.whl
 
