@@ -1,7 +1,7 @@
 //! Values and their classes, as the binding uses them.
 //!
 //! Counting in a value that is attached to a cell is a few atomic operations, without a lock, a
-//! system call or an allocation. All else goes through the lock of the [state](crate::count::state).
+//! system call or an allocation. All else goes through the lock of the [`state`].
 
 use std::ffi::{OsStr, OsString};
 use std::process;
