@@ -116,7 +116,7 @@ pub(crate) enum Selected {
 ///
 /// The error is that no file can be opened just now, neither this one nor another.
 pub(crate) fn select<C: Checkpoint>(
-    disk: &mut Disk<C>,
+    disk: &mut Disk<'_, C>,
     path: &Path,
     request: &Request,
     budget: &mut Budget,
@@ -144,7 +144,7 @@ pub(crate) fn select<C: Checkpoint>(
 }
 
 fn take<C: Checkpoint>(
-    disk: &mut Disk<C>,
+    disk: &mut Disk<'_, C>,
     path: &Path,
     is_named: bool,
     skips_known: bool,

@@ -45,6 +45,8 @@ enum Folded {
 
 /// A new archive, which is in place.
 pub(crate) struct Committed {
+    /// The archive.
+    pub(crate) file: File,
     /// The files that are new in it.
     pub(crate) files: Vec<Dead>,
     /// Of the spent files that are still there, and of those absorbed.
@@ -57,7 +59,7 @@ pub(crate) struct Committed {
 ///
 /// `files` are those in the directory that are of this kind.
 pub(crate) fn compact<C: Checkpoint>(
-    call: &mut Call<'_, C>,
+    call: &mut Call<'_, '_, C>,
     kind: Kind<'_>,
     files: Vec<&Path>,
 ) -> Compaction {
@@ -76,7 +78,7 @@ pub(crate) fn compact<C: Checkpoint>(
 ///
 /// The error is what keeps the rest of the kind from being folded.
 fn compact_at<C: Checkpoint>(
-    call: &mut Call<'_, C>,
+    call: &mut Call<'_, '_, C>,
     place: &Place<'_>,
     mut files: VecDeque<&Path>,
     done: &mut Compaction,
@@ -111,7 +113,7 @@ fn compact_at<C: Checkpoint>(
             .disk
             .create(&place.temporary, &like)
             .map_err(|error| left_alone(&place.archive, error))?;
-        let (folded, left_out) = fold(call, place, &archived, batch, &temporary);
+        let (folded, left_out) = fold(call, place, &archived, batch, temporary);
         done.left_alone.extend(left_out);
         match folded {
             Ok(Folded::Committed(committed)) => {
@@ -143,11 +145,11 @@ fn compact_at<C: Checkpoint>(
 /// Folds the sound files of the batch into `temporary` and makes that the archive; the others are
 /// left alone.
 fn fold<C: Checkpoint>(
-    call: &mut Call<'_, C>,
+    call: &mut Call<'_, '_, C>,
     place: &Place<'_>,
     archived: &Archived,
     batch: Vec<Dead>,
-    temporary: &File,
+    temporary: File,
 ) -> (Result<Folded, LeftAlone>, Vec<LeftAlone>) {
     let mut fold = Fold::new(place.kind);
     let mut files: Vec<Dead> = Vec::new();
@@ -178,7 +180,7 @@ fn fold<C: Checkpoint>(
 }
 
 fn add_archive<C: Checkpoint>(
-    disk: &mut Disk<C>,
+    disk: &mut Disk<'_, C>,
     place: &Place<'_>,
     archived: &Archived,
     fold: &mut Fold,
@@ -196,7 +198,11 @@ fn add_archive<C: Checkpoint>(
     fold.add(path, file, true).map_err(failed)
 }
 
-fn add<C: Checkpoint>(disk: &mut Disk<C>, dead: &Dead, fold: &mut Fold) -> Result<(), LeftAlone> {
+fn add<C: Checkpoint>(
+    disk: &mut Disk<'_, C>,
+    dead: &Dead,
+    fold: &mut Fold,
+) -> Result<(), LeftAlone> {
     disk.read(&dead.path, &dead.file)
         .and_then(|file| fold.add(&dead.path, file, false))
         .map_err(|error| left_alone(&dead.path, error))
@@ -205,12 +211,12 @@ fn add<C: Checkpoint>(disk: &mut Disk<C>, dead: &Dead, fold: &mut Fold) -> Resul
 /// Writes what was folded to `temporary`, with a journal that names `files`, and renames it over the
 /// archive.
 fn commit<C: Checkpoint>(
-    call: &mut Call<'_, C>,
+    call: &mut Call<'_, '_, C>,
     place: &Place<'_>,
     spent: &[Mark],
     fold: &Fold,
     files: Vec<Dead>,
-    temporary: &File,
+    temporary: File,
 ) -> Result<Committed, LeftAlone> {
     let absorbed = files.iter().map(|dead| {
         let name = dead.path.file_name().unwrap_or_default();
@@ -222,13 +228,13 @@ fn commit<C: Checkpoint>(
     let used = fold.used().ok_or_else(too_large)?;
     let path = &place.temporary;
     call.disk
-        .write(Step::WriteEntries, path, temporary)
+        .write(Step::WriteEntries, path, &temporary)
         .and_then(|file| fold.write(used, file))
-        .and_then(|()| call.disk.write(Step::WriteJournal, path, temporary))
+        .and_then(|()| call.disk.write(Step::WriteJournal, path, &temporary))
         .and_then(|mut file| file.write_all(&journal))
         .and_then(|()| call.check_lock())
         .and_then(|()| call.disk.commit(path, &place.archive))
         .map_err(|error| left_alone(&place.archive, error))?;
     // CAST: the size of a header at least.
-    Ok(Committed { files, marks, used: u64::from(used.cast_unsigned()) })
+    Ok(Committed { file: temporary, files, marks, used: u64::from(used.cast_unsigned()) })
 }

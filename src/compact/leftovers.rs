@@ -1,7 +1,7 @@
 //! Removes what an earlier run of a server left in its directory.
 
 use std::fmt::{self, Display, Formatter};
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,10 +12,9 @@ use crate::compact::steps::{Checkpoint, Disk, Step, Unchecked};
 use crate::error::{Error, Result};
 use crate::format::{FileName, temporary_name};
 use crate::kind::FOLDABLE;
+use crate::store::is_absence;
 use crate::store::presence::{self, Slot};
-use crate::store::{is_absence, list_directory};
-use crate::sys::lock;
-use crate::sys::{Identity, identity};
+use crate::sys::{Identity, lock};
 
 /// What was removed.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -69,32 +68,38 @@ impl Display for Kept {
 ///
 /// If the directory cannot be locked or listed.
 pub fn remove_leftovers(path: &Path, wait: Duration, own: &[Identity]) -> Result<Leftovers> {
-    remove_on(&mut Disk { checkpoint: Unchecked }, path, wait, own)
+    remove_on(&mut Unchecked, path, wait, own)
 }
 
 fn remove_on<C: Checkpoint>(
-    disk: &mut Disk<C>,
+    checkpoint: &mut C,
     path: &Path,
     wait: Duration,
     own: &[Identity],
 ) -> Result<Leftovers> {
-    let _lock = match disk.lock_directory(path, wait) {
+    let io_error = |source| Error::Io { path: path.to_owned(), source };
+    let disk = &mut match Disk::open_directory(checkpoint, path) {
+        Err(error) if is_absence(&error) => return Ok(Leftovers::default()),
+        result => result.map_err(io_error)?,
+    };
+    let _lock = match disk.lock_directory(wait) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(Leftovers { kept: Some(Kept::Compacting), ..Leftovers::default() }),
         Err(error) if is_absence(&error) => return Ok(Leftovers::default()),
         Err(source) => return Err(Error::Io { path: lock::path(path), source }),
     };
-    let mut files = list_directory(path)?.files;
+    let mut files = disk.list().map_err(io_error)?.files;
     // After the list: a process that takes its slot later than this look makes its files later too,
     // so that they are not in the list.
-    let another = presence::another(path);
-    if let Some(slot) = another.map_err(|source| Error::Io { path: path.to_owned(), source })? {
+    if let Some(slot) = presence::another(&disk.directory).map_err(io_error)? {
         return Ok(Leftovers { kept: Some(Kept::Used(slot)), ..Leftovers::default() });
     }
     // Not by path: a directory may have several.
-    files.retain(|file| {
-        own.is_empty() || !fs::metadata(file).is_ok_and(|found| own.contains(&identity(&found)))
-    });
+    let is_own = |file: &Path| {
+        let found = disk.directory.identity_of(file.file_name().unwrap_or_default());
+        found.is_ok_and(|found| found.is_some_and(|found| own.contains(&found)))
+    };
+    files.retain(|file| own.is_empty() || !is_own(file));
     let is_archive = |path: &PathBuf| FileName::of_path(path).is_some_and(|name| name.is_archive());
     let (archives, files): (Vec<_>, Vec<_>) = files.into_iter().partition(is_archive);
     let held = files.iter().find_map(|path| visit(disk, path, |_, _| Ok(())).err());
@@ -129,9 +134,9 @@ fn remove_on<C: Checkpoint>(
 
 /// Locks a file, calls `act`, and gives the size of the file; none if the file is gone.
 fn visit<C: Checkpoint>(
-    disk: &mut Disk<C>,
+    disk: &mut Disk<'_, C>,
     path: &Path,
-    act: impl FnOnce(&mut Disk<C>, &Metadata) -> io::Result<()>,
+    act: impl FnOnce(&mut Disk<'_, C>, &Metadata) -> io::Result<()>,
 ) -> Result<Option<u64>, LeftAlone> {
     let failed = |error: io::Error| left_alone(path, error);
     let (file, metadata) = match disk.open(Step::OpenDead, path) {
@@ -149,6 +154,8 @@ mod tests {
     use super::*;
     use crate::compact::tests::support::{Worker, key, names, sweep};
     use crate::format::testing::{entry, file};
+    use crate::sys::{Directory, identity};
+    use std::fs;
     use tempfile::TempDir;
 
     fn leftovers() -> TempDir {
@@ -190,7 +197,8 @@ mod tests {
     #[test]
     fn nothing_goes_while_another_process_compacts() {
         let directory = leftovers();
-        let _lock = crate::sys::lock::directory(directory.path(), Duration::ZERO).unwrap().unwrap();
+        let opened = Directory::open(directory.path()).unwrap();
+        let _lock = lock::directory(&opened, Duration::ZERO).unwrap().unwrap();
         let done = remove_leftovers(directory.path(), Duration::ZERO, &[]).unwrap();
         assert_eq!((done.files, done.kept), (0, Some(Kept::Compacting)));
     }

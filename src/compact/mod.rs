@@ -26,7 +26,7 @@ pub use reason::{Concern, Reason};
 pub(crate) use run::compact_on;
 pub use run::{Compaction, LeftAlone, Request, compact};
 #[cfg(test)]
-pub(crate) use steps::{Checkpoint, Disk, Step};
+pub(crate) use steps::{Checkpoint, Step};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,7 +1,7 @@
 //! One call of compaction: the directory is locked, and each kind of file is compacted.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -140,7 +140,7 @@ pub fn compact(path: &Path, request: &Request, own: &[Identity]) -> Result<Compa
     if request.pids.is_empty() && !has_others(path, own) {
         return Ok(Compaction::default());
     }
-    compact_on(&mut Disk { checkpoint: Unchecked }, path, request)
+    compact_on(&mut Unchecked, path, request)
 }
 
 /// Whether the directory `path` has files that are not among `own`: else nothing can be folded there,
@@ -155,19 +155,23 @@ fn has_others(path: &Path, own: &[Identity]) -> bool {
 }
 
 pub(crate) fn compact_on<C: Checkpoint>(
-    disk: &mut Disk<C>,
+    checkpoint: &mut C,
     path: &Path,
     request: &Request,
 ) -> Result<Compaction> {
-    let lock = match disk.lock_directory(path, request.wait) {
+    let mut disk = match Disk::open_directory(checkpoint, path) {
+        Err(error) if is_absence(&error) => return Ok(Compaction::default()),
+        result => result.map_err(|source| Error::Io { path: path.to_owned(), source })?,
+    };
+    let lock = match disk.lock_directory(request.wait) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(Compaction { busy: true, ..Compaction::default() }),
         Err(error) if is_absence(&error) => return Ok(Compaction::default()),
         Err(source) => return Err(Error::Io { path: lock::path(path), source }),
     };
-    let listing = list_directory(path)?;
+    let listing = disk.list().map_err(|source| Error::Io { path: path.to_owned(), source })?;
     let mut call = Call {
-        disk,
+        disk: &mut disk,
         directory: path,
         lock: &lock,
         request,
@@ -185,18 +189,18 @@ pub(crate) fn compact_on<C: Checkpoint>(
 }
 
 /// What all stages of one call need. What they have done they return.
-pub(crate) struct Call<'a, C> {
-    pub(crate) disk: &'a mut Disk<C>,
+pub(crate) struct Call<'a, 'c, C> {
+    pub(crate) disk: &'a mut Disk<'c, C>,
     pub(crate) directory: &'a Path,
     lock: &'a Locked,
     pub(crate) request: &'a Request,
     pub(crate) budget: Budget,
 }
 
-impl<C: Checkpoint> Call<'_, C> {
+impl<C: Checkpoint> Call<'_, '_, C> {
     /// Fails if somebody has deleted the lock file: another compaction may have locked a new one.
     pub(crate) fn check_lock(&self) -> io::Result<()> {
-        if self.lock.is_at(&lock::path(self.directory))? {
+        if self.lock.is_in(&self.disk.directory, OsStr::new(lock::LOCK_FILE))? {
             return Ok(());
         }
         Err(io::Error::other(format!("{} was deleted while it was locked", lock::LOCK_FILE)))
@@ -209,7 +213,7 @@ impl<C: Checkpoint> Call<'_, C> {
 }
 
 /// Deletes those of `files` whose processes are dead.
-fn delete_dead<C: Checkpoint>(call: &mut Call<'_, C>, files: Vec<&Path>) -> Compaction {
+fn delete_dead<C: Checkpoint>(call: &mut Call<'_, '_, C>, files: Vec<&Path>) -> Compaction {
     let mut done = Compaction::default();
     for path in files {
         match call.select(path) {
@@ -228,7 +232,7 @@ fn delete_dead<C: Checkpoint>(call: &mut Call<'_, C>, files: Vec<&Path>) -> Comp
 }
 
 /// Deletes a dead process's file that is not folded.
-pub(crate) fn delete<C: Checkpoint>(disk: &mut Disk<C>, dead: &Dead) -> Compaction {
+pub(crate) fn delete<C: Checkpoint>(disk: &mut Disk<'_, C>, dead: &Dead) -> Compaction {
     let mut done = Compaction::default();
     if dead.has_changed() {
         // A writer of `prometheus_client`, which heeds no lock, has begun to write it just now.

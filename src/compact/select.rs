@@ -26,7 +26,7 @@ pub(crate) struct Selection {
 ///
 /// Where no file can be opened, not even one, no file of the kind is left in `files`.
 pub(crate) fn next_batch<C: Checkpoint>(
-    call: &mut Call<'_, C>,
+    call: &mut Call<'_, '_, C>,
     archived: &Archived,
     files: &mut VecDeque<&Path>,
 ) -> Selection {
@@ -82,7 +82,7 @@ pub(crate) fn next_batch<C: Checkpoint>(
 /// The first result has the owner and the permissions for the new archive; none if no file can go
 /// into it.
 pub(crate) fn choose<C: Checkpoint>(
-    call: &mut Call<'_, C>,
+    call: &mut Call<'_, '_, C>,
     place: &Place<'_>,
     archived: &Archived,
     batch: Vec<Dead>,
@@ -118,7 +118,7 @@ pub(crate) fn choose<C: Checkpoint>(
 
 /// Whether all of a dead process's file is sound.
 pub(crate) fn check<C: Checkpoint>(
-    disk: &mut Disk<C>,
+    disk: &mut Disk<'_, C>,
     dead: &Dead,
     fold: &mut Fold,
 ) -> Result<(), Reason> {
@@ -129,7 +129,7 @@ pub(crate) fn check<C: Checkpoint>(
 ///
 /// What can never be folded as it is, is remembered. Any other file may be folded as soon as something
 /// else has changed, so it takes no other file's place in the budget.
-pub(crate) fn give_back<C>(call: &mut Call<'_, C>, dead: &Dead, reason: Reason) -> LeftAlone {
+pub(crate) fn give_back<C>(call: &mut Call<'_, '_, C>, dead: &Dead, reason: Reason) -> LeftAlone {
     if matches!(reason, Reason::Damaged(_) | Reason::TooPrecise) {
         dead::remember(&dead.metadata);
     } else {

@@ -13,7 +13,7 @@ use crate::store::{Archive, Mark};
 
 /// Removes what a killed compaction has written, and deletes the files that it has absorbed.
 pub(crate) fn recover<C: Checkpoint>(
-    disk: &mut Disk<C>,
+    disk: &mut Disk<'_, C>,
     place: &Place<'_>,
 ) -> Result<(Archived, Compaction), LeftAlone> {
     disk.delete(Step::RemoveStray, &place.temporary)
@@ -21,7 +21,7 @@ pub(crate) fn recover<C: Checkpoint>(
     let mut archived = Archived { archive: open_archive(disk, place)?, spent: Vec::new() };
     let mut done = Compaction::default();
     let Some(archive) = &archived.archive else { return Ok((archived, done)) };
-    let used = archive.used();
+    let (used, identity) = (archive.used(), archive.identity());
     let marks = match &archive.journal {
         Ok(marks) => marks.clone(),
         Err(damage) => {
@@ -44,12 +44,17 @@ pub(crate) fn recover<C: Checkpoint>(
         }
         archived.spent.push(mark);
     }
-    clear_journal(disk, place, &archived, used);
+    if archived.spent.is_empty() {
+        // If it stays it does no harm, as after a commit.
+        let _ = disk
+            .open_journal(&place.archive, identity)
+            .and_then(|file| disk.clear_journal(&place.archive, &file, used));
+    }
     Ok((archived, done))
 }
 
 fn open_archive<C: Checkpoint>(
-    disk: &mut Disk<C>,
+    disk: &mut Disk<'_, C>,
     place: &Place<'_>,
 ) -> Result<Option<Archive>, LeftAlone> {
     let path = &place.archive;
@@ -63,7 +68,7 @@ fn open_archive<C: Checkpoint>(
 /// Deletes the file that `mark` names, if it is still there, and gives how many bytes that frees;
 /// none if somebody holds it.
 fn delete_spent<C: Checkpoint>(
-    disk: &mut Disk<C>,
+    disk: &mut Disk<'_, C>,
     place: &Place<'_>,
     mark: &Mark,
 ) -> io::Result<Option<u64>> {
@@ -86,10 +91,10 @@ fn delete_spent<C: Checkpoint>(
 ///
 /// The second result is what is archived now. Its error keeps the rest of the kind from being folded.
 pub(crate) fn finish<C: Checkpoint>(
-    disk: &mut Disk<C>,
+    disk: &mut Disk<'_, C>,
     place: &Place<'_>,
     mut spent: Vec<Mark>,
-    Committed { files, marks, used }: Committed,
+    Committed { file, files, marks, used }: Committed,
 ) -> (Compaction, Result<Archived, LeftAlone>) {
     let mut done = Compaction { files_folded: files.len(), ..Compaction::default() };
     wait_for_tick(disk, &marks);
@@ -105,31 +110,19 @@ pub(crate) fn finish<C: Checkpoint>(
             }
         }
     }
-    // Opened first, so that the journal cleared is that of the archive written here.
     let archived = open_archive(disk, place).map(|archive| Archived { archive, spent });
-    if let Ok(archived) = &archived {
-        clear_journal(disk, place, archived, used);
+    if archived.as_ref().is_ok_and(|archived| archived.spent.is_empty()) {
+        // By the descriptor through which the archive was written: its path may name another file.
+        // A journal that stays does no harm: the files that it names are gone, and no new file can
+        // be taken for one of them.
+        let _ = disk.clear_journal(&place.archive, &file, used);
     }
     (done, archived)
 }
 
-/// Clears the journal, if all files that it names are gone.
-fn clear_journal<C: Checkpoint>(
-    disk: &mut Disk<C>,
-    place: &Place<'_>,
-    archived: &Archived,
-    used: u64,
-) {
-    if let Some(archive) = archived.archive.as_ref().filter(|_| archived.spent.is_empty()) {
-        // A journal that stays does no harm: the files that it names are gone, and no new file can
-        // be taken for one of them.
-        let _ = disk.clear_journal(&place.archive, archive.identity(), used);
-    }
-}
-
 /// Waits until a new file can be told by its time from those with these marks, which are to be
 /// deleted now.
-fn wait_for_tick<C: Checkpoint>(disk: &mut Disk<C>, marks: &[Mark]) {
+fn wait_for_tick<C: Checkpoint>(disk: &mut Disk<'_, C>, marks: &[Mark]) {
     let remaining = marks.iter().map(Mark::remaining).max().unwrap_or_default();
     if remaining > Duration::ZERO {
         disk.checkpoint.wait(remaining);

@@ -3,16 +3,19 @@
 //! Each call has a named step, so that a test can stop compaction before any of them, and cannot forget
 //! one. Only reading the metadata or header of an open file has none: it can fail, but changes nothing.
 
-use std::fs::{self, File, Metadata, Permissions};
+use std::ffi::OsStr;
+use std::fs::{File, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::store::{Archive, FromStart, clear_journal, open_itself};
+use rustix::fs::OFlags;
+
+use crate::store::{Archive, FromStart, Listing, clear_journal, list_open};
 use crate::sys::lock::{self, Locked};
-use crate::sys::{Identity, identity};
+use crate::sys::{Directory, Identity, identity};
 
 /// The permissions that an archive may have: it is no program.
 pub(crate) const MODE_MASK: u32 = 0o666;
@@ -36,8 +39,12 @@ macro_rules! steps {
 }
 
 steps! {
+    /// Open the directory, in which all later steps are.
+    OpenDirectory,
     /// Lock the directory.
     LockDirectory,
+    /// List the directory.
+    ListDirectory,
     /// Remove what was being written when another compaction was killed.
     RemoveStray,
     /// Open the archive and read its journal.
@@ -70,7 +77,7 @@ steps! {
     DeleteAbsorbed,
     /// Delete what an earlier run of a server left.
     DeleteLeftover,
-    /// Open the archive to clear its journal.
+    /// Open the archive to clear the journal that a killed compaction has left.
     OpenJournal,
     /// Clear the journal.
     ClearJournal,
@@ -110,22 +117,35 @@ impl Checkpoint for Unchecked {
     }
 }
 
-/// The file system, behind a checkpoint.
+/// An open directory, behind a checkpoint.
+///
+/// Of each path only the name counts: it is looked up in the open directory. The path is for messages
+/// and for the checkpoint.
 #[derive(Debug)]
-pub(crate) struct Disk<C> {
+pub(crate) struct Disk<'c, C> {
     /// What every step has to pass.
-    pub(crate) checkpoint: C,
+    pub(crate) checkpoint: &'c mut C,
+    /// The directory in which all steps are, whatever its path names by now.
+    pub(crate) directory: Directory,
 }
 
-impl<C: Checkpoint> Disk<C> {
+impl<'c, C: Checkpoint> Disk<'c, C> {
+    /// Opens the directory that `path` names now.
+    pub(crate) fn open_directory(checkpoint: &'c mut C, path: &Path) -> io::Result<Self> {
+        checkpoint.pass(Step::OpenDirectory, path)?;
+        Ok(Self { checkpoint, directory: Directory::open(path)? })
+    }
+
     /// Locks the directory; none if another holds it for all of `wait`.
-    pub(crate) fn lock_directory(
-        &mut self,
-        path: &Path,
-        wait: Duration,
-    ) -> io::Result<Option<Locked>> {
-        self.checkpoint.pass(Step::LockDirectory, path)?;
-        lock::directory(path, wait)
+    pub(crate) fn lock_directory(&mut self, wait: Duration) -> io::Result<Option<Locked>> {
+        self.checkpoint.pass(Step::LockDirectory, self.directory.path())?;
+        lock::directory(&self.directory, wait)
+    }
+
+    /// Lists the metrics files of the directory.
+    pub(crate) fn list(&mut self) -> io::Result<Listing> {
+        self.checkpoint.pass(Step::ListDirectory, self.directory.path())?;
+        list_open(&self.directory)
     }
 
     /// Opens what is at the path of an archive.
@@ -133,7 +153,7 @@ impl<C: Checkpoint> Disk<C> {
     /// An empty file is as good as none: a machine that stopped may leave that of an archive.
     pub(crate) fn open_archive(&mut self, path: &Path) -> io::Result<Found> {
         self.checkpoint.pass(Step::OpenArchive, path)?;
-        let opened = match open_itself(path) {
+        let opened = match self.open_itself(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
             result => result?,
         };
@@ -147,7 +167,13 @@ impl<C: Checkpoint> Disk<C> {
     /// Opens a file that may be a dead process's.
     pub(crate) fn open(&mut self, step: Step, path: &Path) -> io::Result<(File, Metadata)> {
         self.checkpoint.pass(step, path)?;
-        open_itself(path)
+        self.open_itself(path)
+    }
+
+    fn open_itself(&self, path: &Path) -> io::Result<(File, Metadata)> {
+        let file = self.directory.open_file(name(path), OFlags::RDONLY)?;
+        let metadata = file.metadata()?;
+        Ok((file, metadata))
     }
 
     /// Locks a file that was opened at `path`.
@@ -158,7 +184,7 @@ impl<C: Checkpoint> Disk<C> {
         path: &Path,
     ) -> io::Result<Option<Locked>> {
         self.checkpoint.pass(step, path)?;
-        Locked::take(file, path)
+        Locked::take_in(&self.directory, name(path), file)
     }
 
     /// All of the file that was opened at `path`.
@@ -170,11 +196,11 @@ impl<C: Checkpoint> Disk<C> {
     /// Creates a file that only one can create, with the owner and permissions of another.
     pub(crate) fn create(&mut self, path: &Path, like: &Metadata) -> io::Result<File> {
         self.checkpoint.pass(Step::CreateTemporary, path)?;
-        let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+        let file = self.directory.create_file(name(path))?;
         let given = give(&file, like);
         if given.is_err() {
             // In a sticky directory another user's compaction could not remove it.
-            let _ = fs::remove_file(path);
+            let _ = self.directory.remove_file(name(path));
         }
         given.map(|()| file)
     }
@@ -195,7 +221,7 @@ impl<C: Checkpoint> Disk<C> {
     /// Renames a new archive over the old one.
     pub(crate) fn commit(&mut self, temporary: &Path, archive: &Path) -> io::Result<()> {
         self.checkpoint.pass(Step::Commit, archive)?;
-        fs::rename(temporary, archive)
+        self.directory.rename(name(temporary), name(archive))
     }
 
     /// Deletes the file at `path` that has this metadata; false if by now another is there.
@@ -208,39 +234,46 @@ impl<C: Checkpoint> Disk<C> {
         metadata: &Metadata,
     ) -> io::Result<bool> {
         self.checkpoint.pass(step, path)?;
-        match fs::symlink_metadata(path) {
-            Ok(found) if identity(&found) != identity(metadata) => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            _ => {}
+        if !self.directory.has(name(path), identity(metadata))? {
+            return Ok(false);
         }
-        fs::remove_file(path).map(|()| true)
+        self.directory.remove_file(name(path)).map(|()| true)
     }
 
     /// Deletes a file; one that is not there any more is deleted.
     pub(crate) fn delete(&mut self, step: Step, path: &Path) -> io::Result<()> {
         self.checkpoint.pass(step, path)?;
-        match fs::remove_file(path) {
+        match self.directory.remove_file(name(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Clears the journal of the archive with this identity, which is at `path`.
-    pub(crate) fn clear_journal(
-        &mut self,
-        path: &Path,
-        archive: Identity,
-        used: u64,
-    ) -> io::Result<()> {
+    /// Opens the archive with this identity, which is at `path`, to clear its journal.
+    pub(crate) fn open_journal(&mut self, path: &Path, archive: Identity) -> io::Result<File> {
         self.checkpoint.pass(Step::OpenJournal, path)?;
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let file = File::options().write(true).custom_flags(flags).open(path)?;
+        let file = self.directory.open_file(name(path), OFlags::RDWR)?;
         if identity(&file.metadata()?) != archive {
             return Err(io::Error::other("another file is there"));
         }
-        self.checkpoint.pass(Step::ClearJournal, path)?;
-        clear_journal(&file, used)
+        Ok(file)
     }
+
+    /// Clears the journal of the archive that was opened or written at `path` as `archive`.
+    pub(crate) fn clear_journal(
+        &mut self,
+        path: &Path,
+        archive: &File,
+        used: u64,
+    ) -> io::Result<()> {
+        self.checkpoint.pass(Step::ClearJournal, path)?;
+        clear_journal(archive, used)
+    }
+}
+
+/// The name of a file in its directory.
+fn name(path: &Path) -> &OsStr {
+    path.file_name().unwrap_or_default()
 }
 
 /// Gives a file that was just created the owner and permissions of another.

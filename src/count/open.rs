@@ -167,6 +167,7 @@ mod tests {
     use crate::format::MAGIC_ARCHIVE;
     use crate::format::testing::{entry, file, file_of};
     use crate::store::{Mark, encode_journal};
+    use crate::sys::Directory;
     use std::os::unix::fs::MetadataExt;
     use tempfile::TempDir;
 
@@ -214,7 +215,8 @@ mod tests {
         let path = directory.path().join("counter_1.db");
         let waiting = Opening { waits: true, ..CONTINUING };
         let folded = ours(&path, CONTINUING);
-        let compaction = lock::directory(directory.path(), Duration::ZERO).unwrap();
+        let compaction =
+            lock::directory(&Directory::open(directory.path()).unwrap(), Duration::ZERO).unwrap();
         // Far longer than a living writer of the same identifier is waited for.
         let pause = LOCK_WAIT * 3;
         let opened = thread::scope(|scope| {

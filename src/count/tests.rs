@@ -13,7 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::compact::tests::support::{names, sweep, totals};
-use crate::compact::{Checkpoint, Disk, Request, Step, compact_on};
+use crate::compact::{Checkpoint, Request, Step, compact_on};
 use crate::count::state::Locked;
 use crate::count::{Caller, Operation, Value, ValueClass, write_unwritten};
 use crate::store::{Outcome, Reader, list_directory};
@@ -308,8 +308,8 @@ fn what_an_archive_has_is_not_continued() {
     first.add(&value, 1.0);
     let_go((value, first));
     let is_folded = |step| matches!(step, Step::DeleteAbsorbed);
-    let mut disk = Disk { checkpoint: Killed { before: is_folded, is_dead: false } };
-    let _ = compact_on(&mut disk, path, &Request::default());
+    let mut checkpoint = Killed { before: is_folded, is_dead: false };
+    let _ = compact_on(&mut checkpoint, path, &Request::default());
     assert!(path.join("counter_spent.db").exists() && path.join("counter_compacted.db").exists());
     assert_eq!(totals(path)["n"], 1.0);
     let second = Counting::new(path, "spent");

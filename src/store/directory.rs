@@ -10,6 +10,7 @@ use glob::{MatchOptions, Pattern};
 use crate::error::{Error, Result};
 use crate::format::{Damage, FileName, gauge_file_name};
 use crate::store::report::LeftOut;
+use crate::sys::{Directory, Name};
 
 /// As `prometheus_client`'s `glob.glob('*.db')`: hidden files do not match.
 const MATCH: MatchOptions = MatchOptions {
@@ -31,29 +32,30 @@ pub(crate) struct Listing {
 ///
 /// A directory that is not there, or no directory any more, holds no files.
 pub(crate) fn list(path: &Path) -> Result<Listing> {
-    let io_error = |source| Error::Io { path: path.to_owned(), source };
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if is_absence(&error) => return Ok(Listing::default()),
-        Err(error) => return Err(io_error(error)),
-    };
+    match Directory::open(path).and_then(|directory| list_open(&directory)) {
+        Ok(listing) => Ok(listing),
+        Err(error) if is_absence(&error) => Ok(Listing::default()),
+        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// The same for an open directory.
+pub(crate) fn list_open(directory: &Directory) -> io::Result<Listing> {
     let Ok(pattern) = Pattern::new("*.db") else { return Ok(Listing::default()) };
     let mut listing = Listing::default();
-    for entry in entries {
-        let entry = entry.map_err(io_error)?;
-        let name = entry.file_name();
+    for Name { name, is_file } in directory.names()? {
         let text = name.to_string_lossy();
         if !pattern.matches_with(&text, MATCH) {
             continue;
         }
         let foreign = if FileName::parse(&name).is_none() {
             Some(Damage::ForeignName)
-        } else if entry.file_type().is_ok_and(|file_type| !file_type.is_file()) {
+        } else if !is_file {
             Some(Damage::NotAFile)
         } else {
             None
         };
-        let path = entry.path();
+        let path = directory.path().join(&name);
         match foreign {
             None => listing.files.push(path),
             Some(damage) => listing.left_out.push(LeftOut::unopened(&path, damage)),

@@ -123,7 +123,13 @@ pub(crate) fn read(file: &File, used: u64) -> io::Result<Result<Vec<Mark>, Damag
 /// Call this only after all files that the journal names are deleted: then a reader finds the same
 /// with the journal as without it. One aligned word is stored, which no reader sees in part; and if
 /// a reader did, half a magic is no magic.
+///
+/// Where no journal is, nothing is written.
 pub(crate) fn clear(file: &File, used: u64) -> io::Result<()> {
+    let mut magic = [0; WORD_SIZE];
+    if read_at(file, &mut magic, used)? < WORD_SIZE || magic != MAGIC {
+        return Ok(());
+    }
     file.write_all_at(&[0; WORD_SIZE], used)
 }
 

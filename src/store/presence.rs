@@ -15,7 +15,7 @@
 //! the lock alone decides, and on a full disk the content may be empty.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::mem;
 use std::os::unix::fs::OpenOptionsExt;
@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use super::occupant::{Occupant, Role};
 use crate::sys::fork::ClosedInChild;
-use crate::sys::{Identity, identity, is_at, lock};
+use crate::sys::{Directory, Identity, Name, identity, is_at, lock};
 
 /// What the file of a slot is called, around its number. Not `*.db`, so that no reader takes it for
 /// a metrics file.
@@ -129,7 +129,8 @@ pub(crate) fn hold(
     identifier: Option<&OsStr>,
     role: Option<Role>,
 ) -> io::Result<u32> {
-    let home = identity(&fs::metadata(directory)?);
+    let opened = Directory::open(directory)?;
+    let home = identity(&opened.metadata()?);
     let busy = || io::Error::from(io::ErrorKind::WouldBlock);
     let mut table = table().ok_or_else(busy)?;
     let identifier = identifier.map(|identifier| identifier.to_string_lossy().into_owned());
@@ -150,7 +151,7 @@ pub(crate) fn hold(
     }
     for number in 0..SLOTS_MAX {
         let path = directory.join(file_name(number));
-        let file = lock::open_or_create(&path, directory)?;
+        let file = lock::open_or_create(&opened, OsStr::new(&file_name(number)))?;
         let identity = identity(&file.metadata()?);
         if !lock::try_lock(&file)? || !is_at(&path, identity)? {
             continue;
@@ -168,7 +169,7 @@ pub(crate) fn hold(
 
 /// Frees the slot that this process holds in `directory`, if it holds one.
 pub(crate) fn leave(directory: &Path) {
-    if let Ok(metadata) = fs::metadata(directory)
+    if let Ok(metadata) = std::fs::metadata(directory)
         && let Some(mut table) = table()
         && let Some(at) = table.held.iter().position(|held| held.home == identity(&metadata))
     {
@@ -182,18 +183,20 @@ pub(crate) fn leave(directory: &Path) {
 ///
 /// If the directory cannot be listed.
 pub(crate) fn slots(directory: &Path) -> io::Result<Vec<Slot>> {
-    let home = identity(&fs::metadata(directory)?);
+    slots_in(&Directory::open(directory)?)
+}
+
+fn slots_in(directory: &Directory) -> io::Result<Vec<Slot>> {
+    let home = identity(&directory.metadata()?);
     let mut slots = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let Some(number) = number_of(&entry?.file_name()) else { continue };
-        let path = directory.join(file_name(number));
-        let Some(is_held) = is_held(&path) else { continue };
+    for Name { name, .. } in directory.names()? {
+        let Some(number) = number_of(&name) else { continue };
+        let Some((is_held, occupant)) = look(directory, &name) else { continue };
         // Looked up for each: another thread may take one meanwhile.
         let is_own = is_held
             && table().is_some_and(|table| {
                 table.held.iter().any(|held| (held.home, held.number) == (home, number))
             });
-        let occupant = fs::read(&path).ok().and_then(|content| Occupant::parse(&content));
         slots.push(Slot { number, is_held, is_own, occupant });
     }
     slots.sort_unstable_by_key(|slot| slot.number);
@@ -205,8 +208,8 @@ pub(crate) fn slots(directory: &Path) -> io::Result<Vec<Slot>> {
 /// # Errors
 ///
 /// If the directory cannot be listed.
-pub(crate) fn another(directory: &Path) -> io::Result<Option<Slot>> {
-    Ok(slots(directory)?.into_iter().find(|slot| slot.is_held && !slot.is_own))
+pub(crate) fn another(directory: &Directory) -> io::Result<Option<Slot>> {
+    Ok(slots_in(directory)?.into_iter().find(|slot| slot.is_held && !slot.is_own))
 }
 
 impl Held {
@@ -241,19 +244,22 @@ impl Held {
     }
 }
 
-/// Whether a process holds the slot whose file is at `path`; none if there is no such file.
-fn is_held(path: &Path) -> Option<bool> {
-    let file = match lock::open(path) {
+/// Whether a process holds the slot with a file of this name, and which has held it last; none if
+/// there is no such file.
+fn look(directory: &Directory, name: &OsStr) -> Option<(bool, Option<Occupant>)> {
+    let file = match lock::open_in(directory, name) {
         Ok(file) => file,
         // Nobody can tell, so that somebody may hold it.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Some(true),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Some((true, None)),
         Err(_) => return None,
     };
     // A shared lock, so that two processes that look at once do not take each other for the holder.
-    match file.try_lock_shared() {
-        Ok(()) => Some(false),
-        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => Some(true),
-    }
+    let is_held = match file.try_lock_shared() {
+        Ok(()) => false,
+        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => true,
+    };
+    let content = io::read_to_string(&file).ok();
+    Some((is_held, content.and_then(|content| Occupant::parse(content.as_bytes()))))
 }
 
 fn file_name(number: u32) -> String {
@@ -267,6 +273,7 @@ fn number_of(name: &OsStr) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 
@@ -291,9 +298,9 @@ mod tests {
         assert_eq!((occupant.pid, occupant.role.as_str()), (process::id(), "master"));
         assert_eq!(occupant.identifier, "w");
         assert!(occupant.start > 0);
-        assert_eq!(another(path).unwrap().unwrap().number, 0);
+        assert_eq!(another(&Directory::open(path).unwrap()).unwrap().unwrap().number, 0);
         drop(first);
-        assert_eq!(another(path).unwrap(), None);
+        assert_eq!(another(&Directory::open(path).unwrap()).unwrap(), None);
         leave(path);
         assert!(slots(path).unwrap().iter().all(|slot| !slot.is_held));
         assert_eq!(hold(path, None, None).unwrap(), 0);

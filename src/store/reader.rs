@@ -150,17 +150,8 @@ impl Read for FromStart<'_> {
 
 /// Opens a file, which may not be a regular one.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
-    open_with(path, 0)
-}
-
-/// The same, but fails on a symbolic link: for files that are deleted or folded afterwards.
-pub(crate) fn open_itself(path: &Path) -> io::Result<(File, Metadata)> {
-    open_with(path, libc::O_NOFOLLOW)
-}
-
-fn open_with(path: &Path, flags: libc::c_int) -> io::Result<(File, Metadata)> {
     // Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | flags).open(path)?;
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
     Ok((file, metadata))
 }

@@ -35,7 +35,7 @@ pub(crate) fn at_fork(
 
 /// No descriptor.
 const NONE: RawFd = -1;
-/// The descriptors that the child of a fork closes. A compaction needs 66 places; a file beyond all
+/// The descriptors that the child of a fork closes. A compaction needs 67 places; a file beyond all
 /// places stays open in a child, and with it the lock if the parent is killed before it unlocks it.
 static OPEN: [AtomicI32; 256] = [const { AtomicI32::new(NONE) }; 256];
 

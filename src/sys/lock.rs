@@ -4,7 +4,8 @@
 //! in another thread copies the descriptor, and with it the lock; so the child closes its copies at
 //! once.
 
-use std::fs::{self, File, Permissions, TryLockError};
+use std::ffi::OsStr;
+use std::fs::{File, Permissions, TryLockError};
 use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -12,8 +13,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
+
 use crate::sys::fork::ClosedInChild;
-use crate::sys::identity;
+use crate::sys::{Directory, identity};
 
 /// The file whose lock a process holds while it compacts the directory. It is never deleted: two
 /// processes could hold the lock then, of the old file and of the new one. It is no `*.db`, so that
@@ -35,17 +38,29 @@ impl Locked {
     ///
     /// None if another holds the lock, or if by now another file is at `path`.
     pub(crate) fn take(file: File, path: &Path) -> io::Result<Option<Self>> {
-        if !try_lock(&file)? {
-            return Ok(None);
-        }
-        let locked = Self { _closed_in_child: ClosedInChild::new(&file), file };
-        let is_there = locked.is_at(path)?;
-        Ok(is_there.then_some(locked))
+        let Some(locked) = Self::try_take(file)? else { return Ok(None) };
+        let identity = identity::identity(&locked.metadata()?);
+        Ok(identity::is_at(path, identity)?.then_some(locked))
     }
 
-    /// Whether `path` names the file.
-    pub(crate) fn is_at(&self, path: &Path) -> io::Result<bool> {
-        identity::is_at(path, identity::identity(&self.file.metadata()?))
+    /// The same for the file that was opened as `name` in `directory`.
+    pub(crate) fn take_in(
+        directory: &Directory,
+        name: &OsStr,
+        file: File,
+    ) -> io::Result<Option<Self>> {
+        let Some(locked) = Self::try_take(file)? else { return Ok(None) };
+        Ok(locked.is_in(directory, name)?.then_some(locked))
+    }
+
+    fn try_take(file: File) -> io::Result<Option<Self>> {
+        let is_locked = try_lock(&file)?;
+        Ok(is_locked.then(|| Self { _closed_in_child: ClosedInChild::new(&file), file }))
+    }
+
+    /// Whether the file is called `name` in `directory`.
+    pub(crate) fn is_in(&self, directory: &Directory, name: &OsStr) -> io::Result<bool> {
+        directory.has(name, identity::identity(&self.file.metadata()?))
     }
 }
 
@@ -101,16 +116,19 @@ pub(crate) fn path(directory: &Path) -> PathBuf {
     directory.join(LOCK_FILE)
 }
 
-/// Locks the directory `path` against compaction; none if another holds it for all of `wait`.
-pub(crate) fn directory(path: &Path, wait: Duration) -> io::Result<Option<Locked>> {
-    let lock_path = self::path(path);
-    poll(|waited| waited < wait, || Locked::take(open_or_create(&lock_path, path)?, &lock_path))
+/// Locks the directory against compaction; none if another holds it for all of `wait`.
+pub(crate) fn directory(directory: &Directory, wait: Duration) -> io::Result<Option<Locked>> {
+    let name = OsStr::new(LOCK_FILE);
+    poll(
+        |waited| waited < wait,
+        || Locked::take_in(directory, name, open_or_create(directory, name)?),
+    )
 }
 
-/// Opens a lock file, or makes it, so that every user who can read its `directory` can lock it.
-pub(crate) fn open_or_create(path: &Path, directory: &Path) -> io::Result<File> {
-    match open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, directory),
+/// Opens a lock file, or makes it, so that every user who can read the directory can lock it.
+pub(crate) fn open_or_create(directory: &Directory, name: &OsStr) -> io::Result<File> {
+    match open_in(directory, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(directory, name),
         result => result,
     }
 }
@@ -119,7 +137,15 @@ pub(crate) fn open_or_create(path: &Path, directory: &Path) -> io::Result<File> 
 /// to it could lead anywhere. A FIFO is not waited for (`O_NONBLOCK`), and then refused.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    regular(File::options().read(true).custom_flags(flags).open(path)?)
+}
+
+/// Opens a lock file of a directory, as [`open`] does.
+pub(crate) fn open_in(directory: &Directory, name: &OsStr) -> io::Result<File> {
+    regular(directory.open_file(name, OFlags::RDONLY)?)
+}
+
+fn regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() {
         return Ok(file);
     }
@@ -127,15 +153,17 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Makes the lock file, so that every user who can read the directory can lock it.
-fn create(path: &Path, directory: &Path) -> io::Result<File> {
-    let directory = fs::metadata(directory)?;
-    // `create_new`: the owner of a file that was there already must not be changed.
-    let file = match File::options().write(true).create_new(true).mode(0o600).open(path) {
+fn create(directory: &Directory, name: &OsStr) -> io::Result<File> {
+    // Fails if a file is there already, whose owner must not be changed.
+    let file = match directory.create_file(name) {
         Ok(file) => file,
         // Another process has just made it.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return open(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return open_in(directory, name);
+        }
         Err(error) => return Err(error),
     };
+    let directory = directory.metadata()?;
     // Only root may set the owner, and only a member of a group that group: then it stays as it is.
     let (owner, group) = (Some(directory.uid()), Some(directory.gid()));
     let _ = fchown(&file, owner, group).or_else(|_| fchown(&file, None, group));
@@ -158,6 +186,7 @@ pub(crate) fn is_at_work(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use tempfile::TempDir;
 
     #[test]
@@ -166,10 +195,12 @@ mod tests {
         let path = parent.path();
         assert!(existing_directory(path, Duration::ZERO).is_err());
         assert!(!is_at_work(path));
-        let first = directory(path, Duration::ZERO).unwrap();
+        let first = directory(&Directory::open(path).unwrap(), Duration::ZERO).unwrap();
         assert!(first.is_some());
         assert!(is_at_work(path));
-        assert!(directory(path, Duration::from_millis(2)).unwrap().is_none());
+        assert!(
+            directory(&Directory::open(path).unwrap(), Duration::from_millis(2)).unwrap().is_none()
+        );
         assert!(existing_directory(path, Duration::ZERO).unwrap().is_none());
         drop(first);
         assert!(!is_at_work(path));
@@ -182,7 +213,7 @@ mod tests {
         let parent = TempDir::new().unwrap();
         let path = parent.path();
         std::os::unix::fs::symlink(path.join("elsewhere"), path.join(LOCK_FILE)).unwrap();
-        assert!(directory(path, Duration::ZERO).is_err());
+        assert!(directory(&Directory::open(path).unwrap(), Duration::ZERO).is_err());
         assert!(!path.join("elsewhere").exists());
         fs::write(path.join("elsewhere"), "").unwrap();
         assert!(existing_directory(path, Duration::ZERO).is_err());
@@ -194,7 +225,7 @@ mod tests {
         let path = parent.path().join(LOCK_FILE);
         let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
         assert!(made.success());
-        assert!(directory(parent.path(), Duration::ZERO).is_err());
+        assert!(directory(&Directory::open(parent.path()).unwrap(), Duration::ZERO).is_err());
         assert!(!is_at_work(parent.path()));
     }
 

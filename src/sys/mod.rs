@@ -4,6 +4,7 @@
 mod allocate;
 mod attachment;
 mod cell;
+mod directory;
 pub(crate) mod fork;
 mod gate;
 mod identity;
@@ -14,5 +15,6 @@ pub(crate) mod process;
 pub(crate) use allocate::reserve;
 pub(crate) use attachment::Attachment;
 pub(crate) use cell::Cell;
+pub(crate) use directory::{Directory, Name};
 pub(crate) use identity::{Identity, identity, is_at};
 pub(crate) use mapping::Mapping;

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use crate::compact::run::{Compaction, Request, compact_on};
-use crate::compact::steps::{Checkpoint, Disk, Step};
+use crate::compact::steps::{Checkpoint, Step};
 use crate::compact::tests::support::{Watch, Worker, key, names, sweep, totals};
 use crate::format::testing::{entry, file};
 use crate::store::TICK;
@@ -62,10 +62,10 @@ impl Scene {
     fn compact(&self, before: impl FnMut(usize) -> bool, waits: bool) -> (Compaction, Vec<Step>) {
         let pids = vec![OsString::from("2")];
         let request = Request { pids, drop_all: true, ..Request::default() };
-        let mut disk = Disk { checkpoint: Watch::new(before) };
-        disk.checkpoint.waits = waits;
-        let done = compact_on(&mut disk, self.path(), &request).unwrap_or_default();
-        (done, disk.checkpoint.seen)
+        let mut checkpoint = Watch::new(before);
+        checkpoint.waits = waits;
+        let done = compact_on(&mut checkpoint, self.path(), &request).unwrap_or_default();
+        (done, checkpoint.seen)
     }
 
     /// Nothing is left of the dead but archives.
@@ -152,9 +152,9 @@ fn nothing_young_is_deleted_before_the_clock_advances() {
         let directory = TempDir::new().unwrap();
         drop(Worker::start(directory.path(), "counter_1.db", &[(key("c"), 1.0)]));
         std::thread::sleep(Duration::from_millis(age));
-        let mut disk = Disk { checkpoint: Watch::new(|_| false) };
-        compact_on(&mut disk, directory.path(), &Request::default()).unwrap();
-        assert_eq!(disk.checkpoint.waited_after, expected);
+        let mut checkpoint = Watch::new(|_| false);
+        compact_on(&mut checkpoint, directory.path(), &Request::default()).unwrap();
+        assert_eq!(checkpoint.waited_after, expected);
     }
 }
 
@@ -169,9 +169,9 @@ fn the_young_are_waited_for_beside_files_of_the_future() {
     file.set_modified(future).unwrap();
     drop(file);
     drop(Worker::start(path, "counter_2.db", &[(key("c"), 1.0)]));
-    let mut disk = Disk { checkpoint: Watch::new(|_| false) };
-    compact_on(&mut disk, path, &Request::default()).unwrap();
-    assert_eq!(disk.checkpoint.waited_after, [Step::Commit]);
+    let mut checkpoint = Watch::new(|_| false);
+    compact_on(&mut checkpoint, path, &Request::default()).unwrap();
+    assert_eq!(checkpoint.waited_after, [Step::Commit]);
 }
 
 /// Killed between the commit and the wait: whoever deletes the spent file then has to wait.
@@ -195,14 +195,14 @@ fn recovery_and_writers_wait_too() {
         let changed = SystemTime::now() + TICK / 2;
         let spent = directory.path().join("counter_1.db");
         fs::File::options().write(true).open(&spent).unwrap().set_modified(changed).unwrap();
-        let mut disk = Disk { checkpoint: KilledByWaiting(false) };
-        compact_on(&mut disk, directory.path(), &Request::default()).unwrap();
+        let mut checkpoint = KilledByWaiting(false);
+        compact_on(&mut checkpoint, directory.path(), &Request::default()).unwrap();
         assert!(spent.exists() && directory.path().join("counter_compacted.db").exists());
         (directory, changed)
     };
     let (directory, changed) = killed();
-    let mut disk = Disk { checkpoint: Watch::new(|_| false) };
-    compact_on(&mut disk, directory.path(), &Request::default()).unwrap();
+    let mut checkpoint = Watch::new(|_| false);
+    compact_on(&mut checkpoint, directory.path(), &Request::default()).unwrap();
     assert_eq!(names(directory.path()), [".multiprom.lock", "counter_compacted.db"]);
     assert!(SystemTime::now() >= changed + TICK);
     let (directory, changed) = killed();

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::compact::reason::{Concern, Reason};
 use crate::compact::run::{Compaction, Request, compact, compact_on};
-use crate::compact::steps::{Checkpoint, Disk, Step};
+use crate::compact::steps::{Checkpoint, Step};
 use crate::compact::tests::support::{LOCK, Watch, dead, key, names, reasons, sweep, totals};
 use crate::format::testing::{entry, file_of};
 use crate::format::{Damage, Damaged, MAGIC_ARCHIVE, MAGIC_WRITER};
@@ -158,17 +158,17 @@ fn what_could_not_be_read_once_is_read_again() {
     let path = directory.path();
     dead(path, "counter_1.db", 1.0);
     let remembering = Request { skips_known: true, ..Request::default() };
-    let mut disk = Disk { checkpoint: Unreadable(1) };
-    let done = compact_on(&mut disk, path, &remembering).unwrap();
+    let mut checkpoint = Unreadable(1);
+    let done = compact_on(&mut checkpoint, path, &remembering).unwrap();
     assert_eq!(done.left_alone[0].reason.concern(), Concern::Passing);
-    assert_eq!(compact_on(&mut disk, path, &remembering).unwrap().files_folded, 1);
+    assert_eq!(compact_on(&mut checkpoint, path, &remembering).unwrap().files_folded, 1);
 }
 
 /// Reads beside the steps of one call.
 fn reads(path: &Path, request: &Request) -> (Compaction, usize) {
-    let mut disk = Disk { checkpoint: Watch { waits: false, ..Watch::new(|_| false) } };
-    let done = compact_on(&mut disk, path, request).unwrap();
-    let seen = disk.checkpoint.seen;
+    let mut checkpoint = Watch { waits: false, ..Watch::new(|_| false) };
+    let done = compact_on(&mut checkpoint, path, request).unwrap();
+    let seen = checkpoint.seen;
     (done, seen.into_iter().filter(|step| *step == Step::Read).count())
 }
 

@@ -14,6 +14,7 @@ use crate::compact::tests::support::{
     LOCK, Worker, dead, key, names, naming, reasons, stock, sweep, text, totals,
 };
 use crate::format::testing::{entry, file};
+use crate::sys::Directory;
 
 #[test]
 fn the_dead_are_folded_and_the_living_go_on() {
@@ -131,7 +132,8 @@ fn empty_files_of_nobody_go_when_they_are_old() {
 fn one_at_a_time() {
     let directory = TempDir::new().unwrap();
     dead(directory.path(), "counter_1.db", 1.0);
-    let lock = crate::sys::lock::directory(directory.path(), Duration::ZERO).unwrap().unwrap();
+    let opened = Directory::open(directory.path()).unwrap();
+    let lock = crate::sys::lock::directory(&opened, Duration::ZERO).unwrap().unwrap();
     assert_eq!(sweep(directory.path()), Compaction { busy: true, ..Compaction::default() });
     drop(lock);
     assert_eq!(sweep(directory.path()).files_folded, 1);

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::compact::reason::Reason;
 use crate::compact::run::{Request, compact, compact_on};
-use crate::compact::steps::{Checkpoint, Disk, Step};
+use crate::compact::steps::{Checkpoint, Step};
 use crate::compact::tests::support::{
     LOCK, Worker, dead, key, names, naming, reasons, stock, sweep, totals,
 };
@@ -105,7 +105,7 @@ fn what_cannot_be_deleted_takes_no_turns() {
         dead(path, name, 1.0);
     }
     let request = Request { max_files: 3, ..Request::default() };
-    let compact = || compact_on(&mut Disk { checkpoint: Sticky }, path, &request).unwrap();
+    let compact = || compact_on(&mut Sticky, path, &request).unwrap();
     assert_eq!(compact().files_folded, 3);
     assert_eq!(compact().files_folded, 1, "the others are spent");
     assert_eq!(totals(path)["c"], 4.0);
@@ -141,11 +141,11 @@ fn with_few_descriptors_all_is_folded_in_small_steps() {
     for number in 0..50 {
         dead(path, &format!("counter_{number}.db"), 1.0);
     }
-    let mut disk = Disk { checkpoint: FewDescriptors { limit: 0, open: 0 } };
-    let done = compact_on(&mut disk, path, &Request::default()).unwrap();
+    let mut checkpoint = FewDescriptors { limit: 0, open: 0 };
+    let done = compact_on(&mut checkpoint, path, &Request::default()).unwrap();
     assert_eq!((done.files_folded, done.left_alone.len()), (0, 1));
-    disk.checkpoint.limit = 10;
-    let done = compact_on(&mut disk, path, &Request::default()).unwrap();
+    checkpoint.limit = 10;
+    let done = compact_on(&mut checkpoint, path, &Request::default()).unwrap();
     assert_eq!((done.files_folded, done.left_alone), (50, vec![]));
     assert_eq!(names(path), [LOCK, "counter_compacted.db"]);
     assert_eq!(totals(path)["c"], 50.0);
@@ -168,8 +168,8 @@ fn who_may_not_write_reads_nothing() {
     dead(directory.path(), "counter_0.db", 1.0);
     sweep(directory.path());
     dead(directory.path(), "counter_1.db", 1.0);
-    let mut disk = Disk { checkpoint: ReadOnly };
-    let done = compact_on(&mut disk, directory.path(), &Request::default()).unwrap();
+    let mut checkpoint = ReadOnly;
+    let done = compact_on(&mut checkpoint, directory.path(), &Request::default()).unwrap();
     let reason = Reason::Io { code: None, message: "permission denied".to_owned() };
     assert_eq!(reasons(&done), [("counter_compacted.db", &reason)]);
 }

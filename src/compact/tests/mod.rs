@@ -7,3 +7,4 @@ mod limits;
 mod race;
 mod sums;
 pub(crate) mod support;
+mod switched;

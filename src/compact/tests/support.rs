@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::compact::reason::Reason;
 use crate::compact::run::{Compaction, Request, compact_on};
-use crate::compact::steps::{Checkpoint, Disk, Step};
+use crate::compact::steps::{Checkpoint, Step};
 use crate::count::{CONTINUING, Opened, Writer, open_file};
 use crate::float::{ExactSum, Sum};
 use crate::format::testing::{entry, file, file_of};
@@ -121,8 +121,8 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
 
 /// Folds everything that is dead, without waiting for the clock: nobody is killed here.
 pub(crate) fn sweep(directory: &Path) -> Compaction {
-    let mut disk = Disk { checkpoint: Watch { waits: false, ..Watch::new(|_| false) } };
-    compact_on(&mut disk, directory, &Request::default()).unwrap()
+    let mut checkpoint = Watch { waits: false, ..Watch::new(|_| false) };
+    compact_on(&mut checkpoint, directory, &Request::default()).unwrap()
 }
 
 /// Counts steps, does something before each, and makes some fail.
