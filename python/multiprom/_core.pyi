@@ -27,8 +27,8 @@ __all__ = [
     "merge_files",
     "read_consistently",
     "read_files",
-    "remove_gauge_files",
     "remove_leftovers",
+    "remove_live_files",
     "reset_compaction",
     "settle_values",
     "slots",
@@ -211,8 +211,10 @@ def slots(path: str) -> list[tuple[int, bool, bool, tuple[int, int, str, str] | 
         OSError: The directory could not be listed.
     """
 
-def remove_gauge_files(path: str, pid: str, modes: Sequence[str]) -> None:
+def remove_live_files(path: str, pid: str, modes: Sequence[str]) -> None:
     """Delete the files in which process `pid` keeps gauges of `modes`, those that exist.
+
+    A file that another living process holds stays.
 
     Raises:
         OSError: A file could not be deleted.

@@ -196,7 +196,9 @@ def reads_directory(collector: object, *, calling: str | None = None) -> bool:
 def mark_process_dead(pid: int | str, path: str | os.PathLike[str] | None = None) -> None:
     """Delete the files in which process `pid` keeps its `live*` gauges; nothing else.
 
-    As prometheus_client's, but pid and path are taken literally, also with glob characters.
+    As prometheus_client's, but pid and path are taken literally, also with glob characters. A file
+    stays that another living process holds with multiprom: containers that share a directory have
+    the same pids.
 
     Args:
         pid: The process identifier.
@@ -214,7 +216,7 @@ def mark_process_dead(pid: int | str, path: str | os.PathLike[str] | None = None
     modes = multiprocess._LIVE_GAUGE_MULTIPROCESS_MODES  # noqa: SLF001
     # A process that says this of itself does not bring the files back.
     _core.mark_self_dead(directory, str(pid))
-    _core.remove_gauge_files(directory, str(pid), sorted(modes))
+    _core.remove_live_files(directory, str(pid), sorted(modes))
 
 
 _stock_mark = original(multiprocess.mark_process_dead)

@@ -12,6 +12,7 @@ mod dead;
 mod fold;
 mod kind;
 mod leftovers;
+mod live;
 mod occasion;
 mod reason;
 mod run;
@@ -20,6 +21,7 @@ mod spent;
 mod steps;
 
 pub use leftovers::{Leftovers, remove_leftovers};
+pub use live::remove_live_files;
 pub use occasion::{Occasion, news, reset};
 pub use reason::{Concern, Reason};
 #[cfg(test)]

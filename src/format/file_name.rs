@@ -107,6 +107,17 @@ pub(crate) fn gauge_file(mode: &str, pid: &OsStr) -> Option<OsString> {
     is_name.then_some(name)
 }
 
+/// The number in the name of a file of process `pid`, as [`file`] gives it; none if the file has no
+/// number, or is of another process.
+#[must_use]
+pub(crate) fn number_of(name: &OsStr, prefix: &str, pid: &OsStr) -> Option<u32> {
+    let rest = name.as_bytes().strip_prefix(prefix.as_bytes())?.strip_prefix(b"_")?;
+    let rest = rest.strip_prefix(pid.as_bytes())?.strip_prefix(b"-")?;
+    let number = rest.strip_suffix(EXTENSION.as_bytes())?;
+    let number = str::from_utf8(number).ok()?.parse().ok().filter(|number| *number > 0)?;
+    (file(prefix, pid, number) == name).then_some(number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

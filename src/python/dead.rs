@@ -5,15 +5,15 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 
-use crate::store;
+use crate::{compact, count};
 
-/// Deletes the files in which process `pid` keeps gauges of `modes`.
+/// Deletes the files in which process `pid` keeps gauges of `modes`, unless another process holds them.
 #[pyfunction]
-pub(super) fn remove_gauge_files(
+pub(super) fn remove_live_files(
     py: Python<'_>,
     path: PathBuf,
     pid: OsString,
     modes: Vec<String>,
 ) -> PyResult<()> {
-    Ok(py.detach(|| store::remove_gauge_files(&path, &pid, &modes))?)
+    Ok(py.detach(|| compact::remove_live_files(&path, &pid, &modes, &count::open_files()))?)
 }

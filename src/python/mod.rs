@@ -30,7 +30,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(compact::fold_dead, module)?)?;
     module.add_function(wrap_pyfunction!(compact::remove_leftovers, module)?)?;
     module.add_function(wrap_pyfunction!(compact::reset_compaction, module)?)?;
-    module.add_function(wrap_pyfunction!(dead::remove_gauge_files, module)?)?;
+    module.add_function(wrap_pyfunction!(dead::remove_live_files, module)?)?;
     module.add_function(wrap_pyfunction!(presence::announce, module)?)?;
     module.add_function(wrap_pyfunction!(presence::hold_slot, module)?)?;
     module.add_function(wrap_pyfunction!(presence::leave, module)?)?;

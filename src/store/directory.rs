@@ -1,14 +1,12 @@
-//! Lists the metrics files of one directory, and removes those of live gauges.
+//! Lists the metrics files of one directory.
 
-use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 
 use crate::error::{Error, Result};
-use crate::format::{Damage, FileName, gauge_file_name};
+use crate::format::{Damage, FileName};
 use crate::store::report::LeftOut;
 use crate::sys::{Directory, Name};
 
@@ -69,20 +67,6 @@ pub(crate) fn list_open(directory: &Directory) -> io::Result<Listing> {
     Ok(listing)
 }
 
-/// Deletes the files in which process `pid` keeps gauges of `modes`; those that exist.
-#[cfg_attr(not(feature = "python"), allow(dead_code))] // The binding calls it.
-pub(crate) fn remove_gauge_files(path: &Path, pid: &OsStr, modes: &[String]) -> Result<()> {
-    for name in modes.iter().filter_map(|mode| gauge_file_name(mode, pid)) {
-        let file = path.join(name);
-        match fs::remove_file(&file) {
-            Ok(()) => {}
-            Err(error) if is_absence(&error) => {}
-            Err(source) => return Err(Error::Io { path: file, source }),
-        }
-    }
-    Ok(())
-}
-
 /// Whether an error means that there is no such file: also where the directory is a file, or
 /// the name is longer than any file's.
 pub(crate) fn is_absence(error: &io::Error) -> bool {
@@ -92,6 +76,7 @@ pub(crate) fn is_absence(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use tempfile::TempDir;
 
     fn names<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Vec<&'a str> {
@@ -128,21 +113,5 @@ mod tests {
         let file = parent.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(list(&file).unwrap().files.is_empty());
-    }
-
-    #[test]
-    fn only_the_files_of_this_pid_are_removed() {
-        let directory = TempDir::new().unwrap();
-        let all = ["gauge_liveall_*.db", "gauge_liveall_1.db", "gauge_liveall_a_*.db"];
-        for name in all {
-            fs::write(directory.path().join(name), "").unwrap();
-        }
-        let modes = ["liveall".to_owned(), "livesum".to_owned()];
-        remove_gauge_files(directory.path(), OsStr::new("*"), &modes).unwrap();
-        remove_gauge_files(&directory.path().join("gone"), OsStr::new("1"), &modes).unwrap();
-        assert_eq!(
-            names(&list(directory.path()).unwrap().files),
-            ["gauge_liveall_1.db", "gauge_liveall_a_*.db"]
-        );
     }
 }

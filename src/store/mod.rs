@@ -32,7 +32,6 @@ pub(crate) use snapshot::{Origin, Snapshot, read as read_consistently};
 pub(crate) use unwritten::Unwritten;
 #[cfg(feature = "python")]
 pub(crate) use {
-    directory::remove_gauge_files,
     occupant::{Occupant, Role},
     snapshot::read_for as read_consistently_for,
 };

@@ -15,7 +15,7 @@
 //! the lock alone decides, and on a full disk the content may be empty.
 
 use std::ffi::OsStr;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::unix::fs::OpenOptionsExt;
@@ -254,10 +254,7 @@ fn look(directory: &Directory, name: &OsStr) -> Option<(bool, Option<Occupant>)>
         Err(_) => return None,
     };
     // A shared lock, so that two processes that look at once do not take each other for the holder.
-    let is_held = match file.try_lock_shared() {
-        Ok(()) => false,
-        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => true,
-    };
+    let is_held = file.try_lock_shared().is_err();
     let content = io::read_to_string(&file).ok();
     Some((is_held, content.and_then(|content| Occupant::parse(content.as_bytes()))))
 }

@@ -13,6 +13,7 @@ import pytest
 from support import stock
 from support.equality import samples
 from support.files import Entry, write
+from support.interpreters import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,3 +172,44 @@ def test_a_pid_that_is_not_utf8(directory: Path) -> None:
     touch(directory, os.fsdecode(b"gauge_liveall_w\xff.db"))
     multiprom.mark_process_dead(os.fsdecode(b"w\xff"))
     assert names(directory) == kept
+
+
+def test_a_living_process_of_the_same_identifier_keeps_its_file(directory: Path) -> None:
+    """Containers that share a directory have the same pids."""
+    script = """
+import os, signal, sys
+import multiprom
+from prometheus_client import Gauge, values
+
+def worker():
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        values.ValueClass = multiprom.MultiProcessValue(lambda: "2")
+        Gauge("g", "Help", multiprocess_mode="liveall").set(1)
+        os.write(writer, b".")
+        signal.pause()
+    os.read(reader, 1)
+    return pid
+
+def names():
+    return sorted(name for name in os.listdir(sys.argv[1]) if name.endswith(".db"))
+
+import logging
+logging.getLogger("multiprom").setLevel(logging.ERROR)
+first, second = worker(), worker()
+print(names())
+os.kill(second, 9)
+os.waitpid(second, 0)
+multiprom.mark_process_dead(2)
+print(names())
+os.kill(first, 9)
+os.waitpid(first, 0)
+multiprom.mark_process_dead("2")
+print(names())
+"""
+    assert run(script, directory, PROMETHEUS_MULTIPROC_DIR=directory).splitlines() == [
+        "['gauge_liveall_2-1.db', 'gauge_liveall_2.db']",
+        "['gauge_liveall_2.db']",
+        "[]",
+    ]
