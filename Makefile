@@ -38,7 +38,7 @@ help:
 	@echo 'make fuzz            random files are read, folded and compared (FUZZ_SECONDS=60 for each target)'
 	@echo 'make miri            what counts without a lock, in an interpreter that knows undefined behaviour'
 	@echo 'make sanitize        the tests of the core under the address and the thread sanitizer'
-	@echo 'make bench           the tables of the README (BENCH_SIZES="S M" for a part of the first)'
+	@echo 'make bench           the tables of docs/performance.md (BENCH_SIZES="S M" for a part of the first)'
 	@echo 'make bench-count     the second of them alone: what counting costs'
 	@echo 'make bench-compaction the third: what the dead cost, before and after they are folded'
 	@echo 'make bench-rust      the benchmark of the Rust core alone'
