@@ -57,33 +57,31 @@ __all__ = (
     "uninstall",
 )
 
-_HOMES = {
-    "CONTENT_TYPE_LATEST": "exposition",
-    "Compaction": "compaction",
-    "LeftAlone": "compaction",
-    "LeftOut": "reports",
-    "MultiProcessCollector": "collector",
-    "MultiProcessValue": "values",
-    "compact": "compaction",
-    "generate_latest": "exposition",
-    "get_value_class": "values",
-    "install": "installation",
-    "left_out": "reports",
-    "make_asgi_app": "exposition",
-    "make_wsgi_app": "exposition",
-    "mark_process_dead": "collector",
-    "start_http_server": "exposition",
-    "uninstall": "installation",
+_NAMES = {
+    "multiprom.collector": ("MultiProcessCollector", "mark_process_dead"),
+    "multiprom.compaction": ("Compaction", "LeftAlone", "compact"),
+    "multiprom.exposition": (
+        "CONTENT_TYPE_LATEST",
+        "generate_latest",
+        "make_asgi_app",
+        "make_wsgi_app",
+        "start_http_server",
+    ),
+    "multiprom.installation": ("install", "uninstall"),
+    "multiprom.reports": ("LeftOut", "left_out"),
+    "multiprom.values": ("MultiProcessValue", "get_value_class"),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    if _HOMES[name] not in ("compaction", "reports"):
+    home = _HOMES[name]
+    if home not in ("multiprom.compaction", "multiprom.reports"):
         importlib.import_module("multiprom.stock").refresh()
-    return getattr(importlib.import_module(f"multiprom.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

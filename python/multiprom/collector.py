@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
-from multiprom import _core, environment, reports, sharing
+from multiprom import _core, environment, moving, reports
 from multiprom.stock import bind, is_genuine, original, replaces
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class MultiProcessCollector(StockCollector):
 
     def __init__(self, registry: Any, path: Any = None) -> None:
         # The variable may have been set since install(), or since the latest metric was made.
-        sharing.look_again()
+        moving.look_again()
         # What was removed while this process counts is there again.
         _core.settle_values()
         super().__init__(registry, path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from multiprom import sharing
+from multiprom import moving
 from multiprom.environment import VARIABLE
 from multiprom.stock import original, refresh
 
@@ -65,8 +65,8 @@ def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()
     before, such as `counter._value.inc`, goes on in memory; one of a metric, such as `counter.inc`,
     does not.
 
-    Call it before the process forks: a child that calls it takes what was counted in memory before
-    the fork for its own, and its parent does so too.
+    Call it from one thread, and before the process forks: a child that calls it takes what was
+    counted in memory before the fork for its own, and its parent does so too.
 
     May be called again: after prometheus_client was imported anew, with more in `also`, or with
     another directory, to which metrics move on with what they have counted. The old files stay.
@@ -87,7 +87,7 @@ def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()
     if path is not None:
         _set_directory(os.fsdecode(path))
     _replace_all()
-    sharing.share(also)
+    moving.share(also)
 
 
 def _set_directory(path: str) -> None:
@@ -120,7 +120,7 @@ def uninstall() -> None:
 
     """
     _restore_all()
-    sharing.unshare()
+    moving.unshare()
     _reset_directory()
 
 

@@ -192,29 +192,6 @@ finish()
     assert run(COUNTED + script, directory, **variables) == "15.0 15.0\n"
 
 
-def test_two_threads_install(variables: dict[str, Any], directory: Path) -> None:
-    script = """
-barrier = threading.Barrier(4)
-many = [counter.labels(str(number)) for number in range(200)]
-for each in many:
-    each.inc(1)
-
-def together():
-    barrier.wait()
-    install()
-
-sys.setswitchinterval(1e-6)
-threads = [threading.Thread(target=together) for _ in range(4)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-print({each._value.get() for each in many}, value.get(), level.get())
-finish()
-"""
-    assert run(COUNTED + script, directory, **variables) == "{1.0} 5.0 5.0\n"
-
-
 def test_a_fork_meanwhile(variables: dict[str, Any], directory: Path) -> None:
     """The child lacks the thread that installs, and counts all the same."""
     script = """

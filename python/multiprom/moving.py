@@ -1,7 +1,9 @@
 """Lets metrics count in shared files, whenever they were made, and gives them back.
 
-An old value gets the methods of the new one as attributes of its own, so that all who hold it count
-in the new one. Each step may be repeated: where one was broken off, another call finishes it.
+An old value is prometheus_client's; a new value is multiprom's, which counts in its place. The old
+value gets the methods of the new one as attributes of its own, so that all who hold the old value
+count in the new one. Of several old values of one series the heir is the one whose count is in the
+file. Each step may be repeated: where one was broken off, another call finishes it.
 """
 # ruff: noqa: SLF001 - what metrics and values hold is in private attributes of prometheus_client's
 
@@ -31,7 +33,7 @@ _METHODS = ("inc", "set", "get", "set_exemplar", "get_exemplar")
 _NEW = "_multiprom_new"
 # On an old value: an iterator of what the new one has still to be told; empty when it has moved.
 _REST = "_multiprom_rest"
-# On an old value: the pid and value when it was given back, which the file of that process has too.
+# On an old value that `unshare` took back: the pid, and the count that the process's file has too.
 _GIVEN_BACK = "_multiprom_given_back"
 
 
@@ -183,7 +185,7 @@ def _shared_class(values: Any, found: Any) -> Any:
     if found is values.MutexValue:
         return values.get_value_class()
     around = _closure_of(found)
-    # After an uninstall() the class is there still.
+    # `unshare` leaves our class on prometheus_client's: it is used again.
     if not around or "_multiprom_class" in vars(found):
         return vars(found).get("_multiprom_class", found)
     make: Any = importlib.import_module("multiprom.values").MultiProcessValue
@@ -215,7 +217,7 @@ def _move_all(values: Any, state: _State) -> None:
 
 
 def _closure_of(value_class: Any) -> dict[str, Any]:
-    """Give what prometheus_client's MultiProcessValue class keeps around it; empty for others."""
+    """Give the closure of prometheus_client's MultiProcessValue class; empty for other classes."""
     if not is_genuine(
         value_class, "prometheus_client.values", "MultiProcessValue.<locals>.MmapedValue"
     ):
@@ -233,7 +235,7 @@ def _move_class(state: _State, ours: Any) -> None:
     around = _closure_of(state.found)
     # Twice: meanwhile another thread may have made one.
     for olds in (list(around["values"]) for _ in range(2) if around):
-        # Of several values of one series the last has written the file.
+        # The heir of a series is its last value, which has written the file.
         latest = {(id(old._file), old._key): id(old) for old in olds if hasattr(old, "_key")}
         heirs = set() if _is_inherited(around) else {*latest.values()}
         for old in olds:
@@ -324,7 +326,7 @@ def _move(old: Any, new: Any, typ: str, mode: str, *, is_heir: bool = True) -> N
     now = time.time() if "mostrecent" in mode else None
     timestamp = old._timestamp if is_stock_file else now
     value = old._value
-    # A gauge in memory that was never set stays so.
+    # A gauge in memory that was never set is not set in the file either.
     if is_heir and (is_stock_file or value or _counted(old, there)):
         new.set(value, timestamp)
     attributes.update(_methods_of(new), **{_REST: ()})
@@ -342,11 +344,13 @@ def _methods_of(new: Any) -> dict[str, Any]:
 def _counted(old: Any, there: float) -> float:
     """Say how much of what `old` holds is in files, of which the new value's held `there`."""
     if hasattr(old, "_file"):
-        # Its file goes on, unless that was removed or is in another directory.
+        # multiprom continues the file of `old`, so the file has the count; or less, if it was removed
+        # or the directory is another one.
         counted: float = min(there, old._value)
         return counted
     pid, value = vars(old).get(_GIVEN_BACK, (0, 0.0))
-    # In the file of the parent of this process; or in this one's, if that has as much.
+    # A count given back is in a file already: in the parent's (another pid), or in ours if that has
+    # as much.
     return value if pid != os.getpid() or abs(there) >= abs(value) else 0.0
 
 
