@@ -344,8 +344,8 @@ def _methods_of(new: Any) -> dict[str, Any]:
 def _counted(old: Any, there: float) -> float:
     """Say how much of what `old` holds is in files, of which the new value's held `there`."""
     if hasattr(old, "_file"):
-        # multiprom continues the file of `old`, so the file has the count; or less, if it was removed
-        # or the directory is another one.
+        # multiprom continues the file of `old`, which has the count; or less, if it was removed or
+        # the directory is another one.
         counted: float = min(there, old._value)
         return counted
     pid, value = vars(old).get(_GIVEN_BACK, (0, 0.0))
