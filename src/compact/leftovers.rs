@@ -34,7 +34,7 @@ pub enum Kept {
     Used(Slot),
     /// A compaction is at work, so that another process uses the directory.
     Compacting,
-    /// Another process holds this file, or its owner cannot be told.
+    /// Another process holds this file, or may hold some in this directory.
     Held(LeftAlone),
 }
 
@@ -71,7 +71,7 @@ pub fn remove_leftovers(path: &Path, wait: Duration, own: &[Identity]) -> Result
     remove_on(&mut Unchecked, path, wait, own)
 }
 
-fn remove_on<C: Checkpoint>(
+pub(crate) fn remove_on<C: Checkpoint>(
     checkpoint: &mut C,
     path: &Path,
     wait: Duration,
@@ -82,6 +82,10 @@ fn remove_on<C: Checkpoint>(
         Err(error) if is_absence(&error) => return Ok(Leftovers::default()),
         result => result.map_err(io_error)?,
     };
+    if let Err(reason) = disk.check_locks() {
+        let kept = Some(Kept::Held(left_alone(path, reason)));
+        return Ok(Leftovers { kept, ..Leftovers::default() });
+    }
     let _lock = match disk.lock_directory(wait) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(Leftovers { kept: Some(Kept::Compacting), ..Leftovers::default() }),

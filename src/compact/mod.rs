@@ -26,7 +26,7 @@ pub use occasion::{Occasion, news, reset};
 pub use reason::{Concern, Reason};
 #[cfg(test)]
 pub(crate) use run::compact_on;
-pub use run::{Compaction, LeftAlone, Request, compact};
+pub use run::{Compaction, LeftAlone, Locks, Request, compact};
 #[cfg(test)]
 pub(crate) use steps::{Checkpoint, Step};
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::compact::reason::Concern;
-use crate::compact::run::{self, Compaction, LeftAlone, Request};
+use crate::compact::run::{self, Compaction, LeftAlone, Locks, Request};
 use crate::error::Result;
 use crate::sys::{Identity, process};
 
@@ -90,16 +90,16 @@ impl Occasion {
 
     fn request(&self) -> Request {
         let all = Request::default();
-        let sweep = Request { max_files: FILES_AT_ONCE, skips_known: true, ..Request::default() };
+        let unasked = Request { locks: Locks::Checked, max_files: FILES_AT_ONCE, ..all.clone() };
+        let sweep = Request { skips_known: true, ..unasked.clone() };
         match self {
             Self::Asked { pids, wait } => Request { pids: pids.clone(), wait: *wait, ..all },
             Self::Death(pid) => Request {
                 pids: vec![pid.clone()],
                 named_only: true,
                 wait: HOOK_WAIT,
-                max_files: FILES_AT_ONCE,
                 max_bytes: BYTES_AT_ONCE,
-                ..all
+                ..unasked
             },
             Self::Scrape => sweep,
             Self::Opening => Request { max_bytes: BYTES_AT_ONCE, ..sweep },
@@ -126,10 +126,18 @@ fn fold_dead(path: &Path, pid: &OsString, mut request: Request) -> Result<Compac
 
 /// What of a compaction that nobody has asked for somebody should hear of: files that stay until
 /// somebody does something, for each reason once in this process.
+///
+/// After a death that is also what the process may not do: other processes have perhaps less rights
+/// than gunicorn's master, which folds for them.
 #[must_use]
-pub fn news(path: &Path, done: &Compaction) -> Vec<LeftAlone> {
+pub fn news(path: &Path, occasion: &Occasion, done: &Compaction) -> Vec<LeftAlone> {
     let Some(mut memory) = memory() else { return Vec::new() };
-    let lasting = done.left_alone.iter().filter(|left| left.reason.concern() == Concern::Lasting);
+    let is_death = matches!(occasion, Occasion::Death(_));
+    let lasting = done.left_alone.iter().filter(|left| match left.reason.concern() {
+        Concern::Lasting => true,
+        Concern::Passing => is_death && left.reason.is_refusal(),
+        Concern::Reported => false,
+    });
     lasting
         .filter(|left| memory.told.insert((path.to_owned(), left.reason.to_string())))
         .cloned()

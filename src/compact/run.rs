@@ -17,6 +17,15 @@ use crate::store::{identity_at, is_absence, list_directory};
 use crate::sys::Identity;
 use crate::sys::lock::{self, Locked};
 
+/// Whether the locks of all processes that use a directory are seen here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locks {
+    /// The caller has asked for a compaction, and says so with that.
+    Trusted,
+    /// The file system must be one on which they are: else nothing is done.
+    Checked,
+}
+
 /// What a call may do.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -34,6 +43,8 @@ pub struct Request {
     /// of `prometheus_client`'s writer are folded all the same: only this caller knows that their
     /// process is dead.
     pub max_bytes: u64,
+    /// Whether the file system must be one on which the locks of all processes are seen.
+    pub locks: Locks,
     /// Whether to pass over files that this process has found unfit to be folded before.
     pub skips_known: bool,
 }
@@ -48,6 +59,7 @@ impl Default for Request {
             wait: Duration::ZERO,
             max_files: usize::MAX,
             max_bytes: u64::MAX,
+            locks: Locks::Trusted,
             skips_known: false,
         }
     }
@@ -163,6 +175,14 @@ pub(crate) fn compact_on<C: Checkpoint>(
         Err(error) if is_absence(&error) => return Ok(Compaction::default()),
         result => result.map_err(|source| Error::Io { path: path.to_owned(), source })?,
     };
+    if request.locks == Locks::Checked
+        && let Err(reason) = disk.check_locks()
+    {
+        return Ok(Compaction {
+            left_alone: vec![left_alone(path, reason)],
+            ..Compaction::default()
+        });
+    }
     let lock = match disk.lock_directory(request.wait) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(Compaction { busy: true, ..Compaction::default() }),

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
+use crate::compact::reason::Reason;
 use crate::store::{Archive, FromStart, Listing, clear_journal, list_open};
 use crate::sys::lock::{self, Locked};
 use crate::sys::{Directory, Identity, identity};
@@ -101,6 +102,11 @@ pub(crate) trait Checkpoint {
 
     /// Lets time pass.
     fn wait(&mut self, time: Duration);
+
+    /// The file system of a directory whose locks not all processes may see: a test says another.
+    fn without_common_locks(&self, directory: &Directory) -> Option<&'static str> {
+        directory.without_common_locks()
+    }
 }
 
 /// In production the steps pass unchecked.
@@ -140,6 +146,13 @@ impl<'c, C: Checkpoint> Disk<'c, C> {
     pub(crate) fn lock_directory(&mut self, wait: Duration) -> io::Result<Option<Locked>> {
         self.checkpoint.pass(Step::LockDirectory, self.directory.path())?;
         lock::directory(&self.directory, wait)
+    }
+
+    /// Fails if processes may use the directory whose locks are not seen here: then a free lock does
+    /// not tell that its writer is dead.
+    pub(crate) fn check_locks(&self) -> Result<(), Reason> {
+        let file_system = self.checkpoint.without_common_locks(&self.directory);
+        file_system.map_or(Ok(()), |file_system| Err(Reason::NoCommonLocks { file_system }))
     }
 
     /// Lists the metrics files of the directory.

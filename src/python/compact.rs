@@ -86,13 +86,8 @@ fn compact_unasked(py: Python<'_>, path: &Path, occasion: &Occasion) -> PyResult
     }
     let drop_all = settings::drops_all(py)?;
     let done = py.detach(|| occasion.compact(path, drop_all, &count::open_files()))?;
-    for LeftAlone { path: file, reason } in core::news(path, &done) {
-        let name = Path::new(file.file_name().unwrap_or_default());
-        let message = format!(
-            "files of dead processes stay and count in '{}', such as '{}': {reason}",
-            path.display(),
-            name.display(),
-        );
+    for LeftAlone { path: file, reason } in core::news(path, occasion, &done) {
+        let message = format!("files of dead processes stay: '{}': {reason}", file.display());
         log(py, &message, true)?;
     }
     Ok(done)

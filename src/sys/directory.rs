@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::sys::Identity;
 use crate::sys::fork::ClosedInChild;
+use crate::sys::{Identity, file_system};
 
 /// Opens a directory so that it can be searched; it need not be readable for that.
 #[cfg(target_os = "linux")]
@@ -53,6 +53,11 @@ impl Directory {
     /// Its owner and permissions.
     pub(crate) fn metadata(&self) -> io::Result<Metadata> {
         self.file.metadata()
+    }
+
+    /// The name of its file system, if the locks of some processes that use it may not be seen by all.
+    pub(crate) fn without_common_locks(&self) -> Option<&'static str> {
+        file_system::without_common_locks(&self.file)
     }
 
     /// All names in it, in no order.

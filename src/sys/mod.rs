@@ -5,6 +5,7 @@ mod allocate;
 mod attachment;
 mod cell;
 mod directory;
+mod file_system;
 pub(crate) mod fork;
 mod gate;
 mod identity;

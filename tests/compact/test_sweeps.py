@@ -168,11 +168,54 @@ def test_each_reason_is_one_warning(directory: Path, caplog: pytest.LogCaptureFi
             multiprom.MultiProcessCollector(None, directory).collect()
         fold(str(directory), 2)
     expected = (
-        f"files of dead processes stay and count in '{directory}', such as 'counter_2.db': "
-        "not the same users may read it and the archive"
+        f"files of dead processes stay: '{directory}/counter_2.db': its owner, group or "
+        "permissions differ from the archive's, which others could read: run all processes as one "
+        "user and with one umask, or let everybody read the files"
     )
     assert [record.getMessage() for record in caplog.records] == [expected]
     assert caplog.records[0].levelno == logging.WARNING
+
+
+@pytest.mark.usefixtures("automatic")
+@pytest.mark.parametrize(
+    ("name", "what_to_do"),
+    [("counter_5.db", "move it out"), ("counter_compacted.db", "move it out")],
+)
+def test_the_hook_says_what_to_do(
+    name: str, what_to_do: str, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (directory / name).write_bytes(b"neither multiprom's nor prometheus_client's")
+    write_ours(directory / "counter_6.db", counter(1))
+    with caplog.at_level(logging.DEBUG):
+        for pid in (5, 6, 5):
+            fold(str(directory), pid)
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"'{directory / name}'" in record.getMessage()
+    assert what_to_do in record.getMessage()
+
+
+def test_the_hook_says_what_it_may_not_do(directory: Path) -> None:
+    """gunicorn's master folds for all; what only scrapes may have less rights, and is silent."""
+    script = """
+import os
+from support.refusing_kernel import refuse
+from support.warned import messages
+import multiprom
+from multiprom.compaction import fold
+directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+refuse("renameat", 13)
+multiprom.MultiProcessCollector(None).collect()
+print(messages)
+for _ in range(2):
+    fold(directory, 1)
+[message] = messages
+told = ["counter_compacted.db", "[Errno 13]", "let this process write"]
+print([text in message for text in told])
+"""
+    write_ours(directory / "counter_1.db", counter(1))
+    printed = run(script, PROMETHEUS_MULTIPROC_DIR=directory, MULTIPROM_COMPACTION="on")
+    assert printed == "[]\n[True, True, True]\n"
 
 
 @pytest.mark.usefixtures("automatic")

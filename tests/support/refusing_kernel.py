@@ -8,8 +8,8 @@ import platform
 
 # What the kernel calls them, by machine, and the argument with the flags of a mapping.
 _NUMBERS = {
-    "x86_64": {"mmap": 9, "flock": 73, "fallocate": 285},
-    "aarch64": {"mmap": 222, "flock": 32, "fallocate": 47},
+    "x86_64": {"mmap": 9, "flock": 73, "renameat": 264, "fallocate": 285},
+    "aarch64": {"mmap": 222, "flock": 32, "renameat": 38, "fallocate": 47},
 }[platform.machine()]
 _FLAGS = 3
 

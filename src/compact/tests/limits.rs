@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::compact::reason::Reason;
-use crate::compact::run::{Request, compact, compact_on};
+use crate::compact::leftovers::{Kept, remove_on};
+use crate::compact::reason::{Concern, Reason};
+use crate::compact::run::{Locks, Request, compact, compact_on};
 use crate::compact::steps::{Checkpoint, Step};
 use crate::compact::tests::support::{
     LOCK, Worker, dead, key, names, naming, reasons, stock, sweep, totals,
 };
 use crate::format::testing::{entry, file};
+use crate::sys::Directory;
 
 #[test]
 fn many_files_in_bounded_steps() {
@@ -172,4 +174,36 @@ fn who_may_not_write_reads_nothing() {
     let done = compact_on(&mut checkpoint, directory.path(), &Request::default()).unwrap();
     let reason = Reason::Io { code: None, message: "permission denied".to_owned() };
     assert_eq!(reasons(&done), [("counter_compacted.db", &reason)]);
+}
+
+/// Whether a lock of another host or mount would be seen is not known there.
+#[test]
+fn nothing_is_done_unasked_where_locks_are_not_common() {
+    /// Has the directory on another file system.
+    struct Network;
+    impl Checkpoint for Network {
+        fn pass(&mut self, _step: Step, _path: &Path) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn wait(&mut self, _time: Duration) {}
+
+        fn without_common_locks(&self, _directory: &Directory) -> Option<&'static str> {
+            Some("NFS")
+        }
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    dead(path, "counter_1.db", 1.0);
+    let request = Request { locks: Locks::Checked, ..Request::default() };
+    let done = compact_on(&mut Network, path, &request).unwrap();
+    let [left] = &done.left_alone[..] else { panic!("{done:?}") };
+    assert_eq!((&*left.path, left.reason.concern()), (path, Concern::Lasting));
+    assert!(left.reason.to_string().contains("it is on NFS"), "{}", left.reason);
+    assert_eq!(names(path), ["counter_1.db"], "nor is a lock file made");
+    let kept = remove_on(&mut Network, path, Duration::ZERO, &[]).unwrap().kept;
+    assert!(matches!(kept, Some(Kept::Held(held)) if held.reason == left.reason));
+    assert_eq!(names(path), ["counter_1.db"]);
+    // Who asks for it says that all processes see each other's locks.
+    assert_eq!(compact_on(&mut Network, path, &Request::default()).unwrap().files_folded, 1);
 }
