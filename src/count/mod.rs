@@ -3,11 +3,12 @@
 //! `value` is what the binding uses. `state` is the table of all classes and files of this process,
 //! behind one lock, and what a fork does to it. A `class` is what is counted under one process
 //! identifier: for each `kind` of file a table of `series`, which are attached to cells of `files`, each
-//! with one `writer`. `open` says how a file comes to be this process's own, a `notice` is what
+//! with one `writer` and an `index` of its entries. `open` says how a file comes to be this process's own, a `notice` is what
 //! the log is told, and `unwritten` is what no file holds at the moment.
 
 mod class;
 mod files;
+mod index;
 mod kind;
 mod notice;
 mod open;

@@ -8,12 +8,11 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use crate::count::writer::Writer;
 use crate::error::{Error, Result};
-use crate::store::{self, time_to_deletion};
+use crate::store;
 use crate::sys::{identity, is_at, lock};
 
 /// How often a file is opened again that was deleted between opening and locking it.
@@ -59,6 +58,7 @@ pub(crate) fn open(path: &Path, opening: Opening) -> Result<Opened> {
 }
 
 fn try_open(path: &Path, opening: Opening) -> io::Result<Opened> {
+    let mut spent = Vec::new();
     for _ in 0..ATTEMPTS {
         let file = match open_or_make(path)? {
             Ok(file) => file,
@@ -87,8 +87,9 @@ fn try_open(path: &Path, opening: Opening) -> io::Result<Opened> {
         if is_spent(path, &metadata)? {
             // The counts of the file are in an archive already, from a compaction that was killed
             // before it could delete the file. To continue the file would count them twice.
-            thread::sleep(time_to_deletion(&metadata));
             fs::remove_file(path)?;
+            // While the file is open no other gets its inode.
+            spent.push(file);
             continue;
         }
         if metadata.len() > 0 && !opening.continues {
@@ -129,6 +130,15 @@ fn open_or_make(path: &Path) -> io::Result<std::result::Result<File, Taken>> {
     }
 }
 
+/// Opens a file again whose descriptor the program has closed.
+pub(crate) fn reopen(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
+        .open(path)
+}
+
 /// Makes a writer for a file that this process has locked.
 fn take(path: &Path, file: File, metadata: &fs::Metadata) -> io::Result<Opened> {
     let writer = Writer::new(path, file, metadata)?;
@@ -146,12 +156,11 @@ fn lock(file: &File, path: &Path, waits: bool) -> io::Result<bool> {
     Ok(locked.is_some())
 }
 
-/// Whether an archive has what the file holds, which this process has locked.
+/// Whether an archive has what the file holds, which this process has locked; or a scrape could think
+/// so of a new file.
 fn is_spent(path: &Path, metadata: &fs::Metadata) -> io::Result<bool> {
     match (path.parent(), path.file_name()) {
-        (Some(directory), Some(name)) if metadata.len() > 0 => {
-            store::is_spent(directory, name, metadata)
-        }
+        (Some(directory), Some(name)) => store::is_spent(directory, name, metadata),
         _ => Ok(false),
     }
 }
@@ -169,6 +178,7 @@ mod tests {
     use crate::store::{Mark, encode_journal};
     use crate::sys::Directory;
     use std::os::unix::fs::MetadataExt;
+    use std::thread;
     use tempfile::TempDir;
 
     const ANEW: Opening = Opening { continues: false, ..CONTINUING };
@@ -206,6 +216,24 @@ mod tests {
         drop(writer);
         // The journal still names a file of that name, but not this one.
         ours(&path, CONTINUING);
+        assert_eq!(entries(&path), [("key".to_owned(), 2.0)]);
+    }
+
+    /// The inode of a deleted file is given to a new one on many file systems, and where file times are
+    /// whole seconds, they can be equal, too.
+    #[test]
+    fn a_new_file_never_has_the_inode_of_a_spent_one() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("counter_1.db");
+        let old = File::create(&path).unwrap();
+        absorb(&path);
+        let inode = old.metadata().unwrap().ino();
+        // As if the inode had been given anew, at another time.
+        old.set_modified(std::time::UNIX_EPOCH).unwrap();
+        drop(old);
+        let mut writer = ours(&path, CONTINUING);
+        assert_ne!(fs::metadata(&path).unwrap().ino(), inode);
+        set(&mut writer, "key", 2.0);
         assert_eq!(entries(&path), [("key".to_owned(), 2.0)]);
     }
 

@@ -91,7 +91,7 @@ impl State {
                 class.naming.directory = Some(directory.to_owned());
                 class.naming.directory_was_there = false;
             }
-            replace(files, &mut classes, &path);
+            replace(files, &mut classes, &path, false);
         }
     }
 
@@ -104,7 +104,7 @@ impl State {
         }
         let mut classes: Vec<_> = classes.values_mut().collect();
         let replaced: Vec<_> =
-            removed.into_iter().filter(|path| replace(files, &mut classes, path)).collect();
+            removed.into_iter().filter(|path| replace(files, &mut classes, path, true)).collect();
         if let Some(path) = replaced.into_iter().next() {
             files.notices.push(Notice::Removed { path });
         }
@@ -112,9 +112,14 @@ impl State {
 }
 
 /// Writes a file anew that was removed while it was written, or belongs to another directory now;
-/// false if it could not be done.
-fn replace(files: &mut Files, classes: &mut [&mut ClassState], removed: &Path) -> bool {
-    let Some(shared) = files.take(removed) else { return false };
+/// false if it could not be done. A file that is still somewhere is emptied if `empties`.
+fn replace(
+    files: &mut Files,
+    classes: &mut [&mut ClassState],
+    removed: &Path,
+    empties: bool,
+) -> bool {
+    let Some(mut shared) = files.take(removed) else { return false };
     unwritten::note_written();
     let opened = classes.iter_mut().find_map(|class| class.reopen(files, removed));
     let Some(path) = opened else {
@@ -129,6 +134,12 @@ fn replace(files: &mut Files, classes: &mut [&mut ClassState], removed: &Path) -
     let is_taken = matches!(taken, Some(Ok(())));
     if is_taken {
         files.take_users(&path, &shared);
+        if empties {
+            // Before the lock is given up, which `shared` has: who folds the old file then finds
+            // nothing in it. A process that is killed in between counts no more, so that no scrape
+            // ever sees both files.
+            shared.writer.empty_if_moved();
+        }
     } else {
         files.close(&path);
         files.release(&path);

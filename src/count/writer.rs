@@ -4,47 +4,40 @@
 //! whole, wherever the writer was killed. [`crate::count::open`] locks the file.
 
 use std::fs::{File, Metadata};
-use std::hash::BuildHasher;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
-
+use crate::count::index::Index;
+use crate::count::open;
 use crate::error::{Error, Result};
 use crate::format::{self, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER};
 use crate::store::{Outcome, Reader};
-use crate::sys::{self, Identity, Mapping, identity, is_at};
+use crate::sys::{self, Descriptor, Identity, Mapping, identity, is_at, lock};
+
+/// A file of up to 64 KiB gets blocks in steps of this.
+const SMALL_STEP: usize = 4 << 10;
+/// A larger file gets blocks in steps of this.
+const LARGE_STEP: usize = 16 << 10;
 
 /// A file that this process has locked, and writes.
 #[derive(Debug)]
 pub(crate) struct Writer {
     path: PathBuf,
     /// None in the child of a fork: only the parent may keep the lock.
-    file: Option<File>,
+    file: Option<Descriptor>,
     identity: Identity,
     mapping: Arc<Mapping>,
+    /// The mapping that keeps the lock, after the program has closed the descriptor.
+    keeps_lock: Option<Arc<Mapping>>,
+    /// The length of the file.
     capacity: usize,
+    /// Up to where the file has blocks. The rest is a hole, as in the files of `prometheus_client`: a
+    /// store there could raise SIGBUS on a full disk.
+    reserved: usize,
     used: usize,
-    /// Where the entries begin, by the hash of their heads. Hash and offset have 32 bits each, so that
-    /// a process that makes millions of short-lived series pays a few bytes for each.
-    places: HashTable<Place>,
-    hasher: DefaultHashBuilder,
-}
-
-/// An entry, by the hash of its head.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    hash: u32,
-    offset: u32,
-}
-
-impl Place {
-    /// A hash of 64 bits: the table uses its lowest and its highest bits.
-    fn spread(hash: u32) -> u64 {
-        u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    }
+    index: Index,
 }
 
 impl Writer {
@@ -76,23 +69,25 @@ impl Writer {
                 return Ok(None);
             }
         }
-        // A file of prometheus_client has holes, and storing into a hole may fail.
         let capacity = used.next_power_of_two().max(INITIAL_SIZE);
-        sys::reserve(&file, 0, capacity)?;
+        lengthen(&file, capacity)?;
+        let reserved = reservation(used);
+        sys::reserve(&file, 0, reserved)?;
         let mut writer = Self {
             path: path.to_owned(),
             mapping: Mapping::new(&file, capacity)?,
-            file: Some(file),
+            file: Some(Descriptor::new(file)?),
             identity: identity(metadata),
+            keeps_lock: None,
             capacity,
+            reserved,
             used,
-            places: HashTable::with_capacity(places.len()),
-            hasher: DefaultHashBuilder::default(),
+            index: Index::with_capacity(places.len()),
         };
         writer.publish()?;
         for (head, offset) in places {
             if writer.mapping.has(offset, &head) {
-                writer.index(&head, offset);
+                writer.index.insert(&writer.mapping, &head, offset);
             }
         }
         Ok(Some(writer))
@@ -100,7 +95,7 @@ impl Writer {
 
     /// The mapping and the offset of the value of the entry with this head, which is made if need be.
     pub(crate) fn place(&mut self, head: &[u8]) -> Result<(&Arc<Mapping>, usize)> {
-        let offset = match self.find(head) {
+        let offset = match self.index.find(&self.mapping, head) {
             Some(offset) => offset,
             None => {
                 self.append(head).map_err(|source| Error::Io { path: self.path.clone(), source })?
@@ -111,7 +106,7 @@ impl Writer {
 
     /// Whether an entry with this head is there, or fits into the file as it is.
     pub(crate) fn has_room(&self, head: &[u8]) -> bool {
-        self.end_of_new(head) <= self.capacity || self.find(head).is_some()
+        self.end_of_new(head) <= self.reserved || self.index.find(&self.mapping, head).is_some()
     }
 
     /// Takes all entries of the file that `other` writes: all of them, or none and an error.
@@ -161,30 +156,22 @@ impl Writer {
 
     /// Closes the descriptor, in the child of a fork: the lock belongs to the parent.
     pub(crate) fn disown(&mut self) {
-        self.file = None;
-    }
-
-    fn find(&self, head: &[u8]) -> Option<usize> {
-        let hash = self.hash(head);
-        let place = self.places.find(Place::spread(hash), |place| {
-            place.hash == hash && self.mapping.has(place.offset as usize, head)
-        })?;
-        Some(place.offset as usize)
+        if let Some(file) = self.file.take() {
+            file.close();
+        }
     }
 
     fn append(&mut self, head: &[u8]) -> io::Result<usize> {
         let offset = self.used;
         let end = self.end_of_new(head);
-        self.places
-            .try_reserve(1, |place| Place::spread(place.hash))
-            .map_err(|_| io::ErrorKind::OutOfMemory)?;
+        self.index.try_reserve().ok_or(io::ErrorKind::OutOfMemory)?;
         self.grow(end)?;
         // A writer that was killed before it published `used` may have left bytes behind it.
         self.mapping.write(offset, head);
         self.mapping.write(end - format::VALUE_SIZE - format::TIMESTAMP_SIZE, &[0; 16]);
         self.used = end;
         self.publish()?;
-        self.index(head, offset);
+        self.index.insert(&self.mapping, head, offset);
         Ok(offset)
     }
 
@@ -193,54 +180,63 @@ impl Writer {
         self.used + head.len() + format::VALUE_SIZE + format::TIMESTAMP_SIZE
     }
 
+    /// Makes sure that the file has blocks up to `end`.
     fn grow(&mut self, end: usize) -> io::Result<()> {
         if i32::try_from(end).is_err() {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        let capacity = end.next_power_of_two();
+        if end <= self.reserved {
+            return Ok(());
+        }
+        let capacity = end.next_power_of_two().max(self.capacity);
+        let reserved = reservation(end);
+        self.keep_open()?;
+        let file = self.file.as_ref().and_then(Descriptor::file).ok_or(io::ErrorKind::NotFound)?;
         if capacity > self.capacity {
-            let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
-            // A program that closes all descriptors (`os.closerange`) may have closed this one, and
-            // the number may be that of another file by now.
-            if identity(&file.metadata()?) != self.identity {
-                return Err(io::Error::from_raw_os_error(libc::EBADF));
-            }
-            sys::reserve(file, self.capacity, capacity)?;
+            lengthen(file, capacity)?;
+        }
+        sys::reserve(file, self.reserved, reserved)?;
+        if capacity > self.capacity {
             // Values that are attached keep the mapping that they have: both show the same pages.
             self.mapping = Mapping::new(file, capacity)?;
             self.capacity = capacity;
         }
+        self.reserved = reserved;
         Ok(())
+    }
+
+    /// Opens the file again if the program has closed its descriptor.
+    fn keep_open(&mut self) -> io::Result<()> {
+        if self.file.as_ref().is_none_or(|file| file.file().is_some()) {
+            return Ok(());
+        }
+        let file = open::reopen(&self.path)?;
+        let descriptor = Descriptor::new(file)?;
+        if descriptor.identity() != self.identity {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        // On Linux the mapping of the closed descriptor has the lock still, so that this fails.
+        let _ = lock::try_lock(descriptor.unchecked());
+        self.keeps_lock.get_or_insert_with(|| Arc::clone(&self.mapping));
+        self.file = Some(descriptor);
+        Ok(())
+    }
+
+    /// Takes all entries out of a file that has another place by now, where the lock is about to be
+    /// given up: its entries were taken over, and must not be counted twice.
+    pub(crate) fn empty_if_moved(&mut self) {
+        let file = self.file.as_ref().and_then(Descriptor::file);
+        let links = file.and_then(|file| file.metadata().ok()).map(|metadata| metadata.nlink());
+        if links != Some(0) {
+            self.used = HEADER_SIZE;
+            // An error is impossible: the header's size fits into a header.
+            let _ = self.publish();
+        }
     }
 
     fn publish(&self) -> io::Result<()> {
         self.mapping.publish(0, header(self.used)?);
         Ok(())
-    }
-
-    fn index(&mut self, head: &[u8], offset: usize) {
-        let hash = self.hash(head);
-        // If a key is in the file twice, the last entry counts, as in prometheus_client.
-        let mapping = &self.mapping;
-        let known = self.places.find_mut(Place::spread(hash), |place| {
-            place.hash == hash && mapping.has(place.offset as usize, head)
-        });
-        // CAST: below `used`, which fits into an i32.
-        #[allow(clippy::cast_possible_truncation)]
-        let place = Place { hash, offset: offset as u32 };
-        if let Some(known) = known {
-            *known = place;
-        } else {
-            let spread = |place: &Place| Place::spread(place.hash);
-            self.places.insert_unique(Place::spread(hash), place, spread);
-        }
-    }
-
-    fn hash(&self, head: &[u8]) -> u32 {
-        // CAST: half of the hash is as good a hash.
-        #[allow(clippy::cast_possible_truncation)]
-        let hash = self.hasher.hash_one(head) as u32;
-        hash
     }
 }
 
@@ -250,14 +246,18 @@ fn header(used: usize) -> io::Result<u64> {
     Ok(format::header_word(used, MAGIC_WRITER))
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        // Closing alone would not do: on Linux a mapping that a value still has keeps the lock.
-        if let Some(file) = &self.file {
-            // An error says that there is no lock.
-            let _ = file.unlock();
-        }
-    }
+/// Up to where a file gets blocks whose entries end at `end`: a little more, so that not each entry
+/// costs a system call, and little enough that small files take no more room than those of
+/// `prometheus_client`.
+fn reservation(end: usize) -> usize {
+    let step = if end <= INITIAL_SIZE { SMALL_STEP } else { LARGE_STEP };
+    end.next_multiple_of(step)
+}
+
+/// Makes the file at least `length` bytes long, without blocks.
+fn lengthen(file: &File, length: usize) -> io::Result<()> {
+    let length = length as u64;
+    if file.metadata()?.len() < length { file.set_len(length) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -324,13 +324,41 @@ mod tests {
     }
 
     #[test]
-    fn a_sparse_file_gets_its_blocks() {
+    fn a_file_has_blocks_for_what_is_used_and_little_more() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("counter_1.db");
+        let blocks = |path: &Path| fs::metadata(path).unwrap().blocks() * 512;
         fs::File::create(&path).unwrap().set_len(INITIAL_SIZE as u64).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().blocks(), 0);
-        let _writer = open(&path, CONTINUING);
-        assert!(fs::metadata(&path).unwrap().blocks() * 512 >= INITIAL_SIZE as u64);
+        assert_eq!(blocks(&path), 0);
+        let mut writer = open(&path, CONTINUING);
+        for number in 0..3000 {
+            set(&mut writer, &format!("key {number}"), 1.0);
+            let used = writer.used as u64;
+            // ext4 takes one more block to note where the blocks are.
+            let most = used + (LARGE_STEP + SMALL_STEP) as u64;
+            assert!((used..=most).contains(&blocks(&path)), "{number}");
+        }
+        let other = directory.path().join("counter_2.db");
+        let _other = open(&other, CONTINUING);
+        assert_eq!(blocks(&other), SMALL_STEP as u64);
+        assert_eq!(fs::metadata(&other).unwrap().len(), INITIAL_SIZE as u64);
+    }
+
+    #[test]
+    fn a_moved_file_is_emptied_and_a_removed_one_keeps_what_it_has() {
+        let directory = TempDir::new().unwrap();
+        let [path, moved] =
+            ["counter_1.db", "counter_2.db"].map(|name| directory.path().join(name));
+        let mut writer = open(&path, CONTINUING);
+        set(&mut writer, "key", 1.0);
+        fs::rename(&path, &moved).unwrap();
+        writer.empty_if_moved();
+        assert_eq!(entries(&moved), []);
+        set(&mut writer, "key", 1.0);
+        fs::remove_file(&moved).unwrap();
+        let read = writer.entries();
+        writer.empty_if_moved();
+        assert_eq!(writer.entries(), read);
     }
 
     #[test]

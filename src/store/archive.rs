@@ -91,7 +91,8 @@ fn of_kind(path: &Path, marks: Vec<Mark>) -> Result<Vec<Mark>, Damage> {
 }
 
 /// Whether the file that is called `name` in `directory` is spent: its content is in an archive, and
-/// a process that wants to count under this name must delete the file and make a new one.
+/// a process that wants to count under this name must delete the file and make a new one, which must
+/// have another inode. So is a new file without content, if it has the inode of a spent one.
 ///
 /// Ask this after locking the file, and before changing the file. While the lock is held, do not
 /// ask again: compaction keeps a file locked from before it reads the file until it has deleted it.
@@ -104,7 +105,11 @@ pub(crate) fn is_spent(directory: &Path, name: &OsStr, metadata: &Metadata) -> i
         Err(error) => return Err(error),
     };
     let marks = archive.and_then(|archive| archive.journal.ok()).unwrap_or_default();
-    Ok(marks.iter().any(|mark| mark.name == name && mark.is(metadata)))
+    // A new file may get the inode of the deleted one. Where file times are whole seconds it may get
+    // its time, too, at once or when it is written to.
+    let is_new = metadata.len() == 0;
+    let is = |mark: &Mark| mark.is(metadata) || is_new && mark.has_inode_of(metadata);
+    Ok(marks.iter().any(|mark| mark.name == name && is(mark)))
 }
 
 /// Opens what may be an archive for reading: the archive, if it is one, and what is at `path`.

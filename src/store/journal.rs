@@ -53,18 +53,19 @@ impl Mark {
         self.inode == metadata.ino() && self.changed == (metadata.mtime(), metadata.mtime_nsec())
     }
 
-    /// How long to wait before the file may be deleted.
+    /// Whether a file has the inode of the one that was absorbed.
+    #[must_use]
+    pub(crate) fn has_inode_of(&self, metadata: &Metadata) -> bool {
+        self.inode == metadata.ino()
+    }
+
+    /// How long to wait before the file may be deleted, as a writer of `prometheus_client` may make one
+    /// of its name then. A new file may get the inode of the deleted one, and only the time of its last
+    /// change tells it apart; that clock advances in ticks.
     #[must_use]
     pub(crate) fn remaining(&self) -> Duration {
         remaining(self.changed)
     }
-}
-
-/// How long to wait before a spent file may be deleted. A new file may get the inode of the deleted
-/// one, and only the time of its last change tells it apart then; that clock advances in ticks.
-#[must_use]
-pub(crate) fn remaining_for(metadata: &Metadata) -> Duration {
-    remaining((metadata.mtime(), metadata.mtime_nsec()))
 }
 
 fn remaining((seconds, nanoseconds): (i64, i64)) -> Duration {

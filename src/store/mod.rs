@@ -23,9 +23,7 @@ pub(crate) use archive::{Archive, identity_at, is_spent};
 pub(crate) use directory::{Listing, is_absence, list as list_directory, list_open};
 #[cfg(test)]
 pub(crate) use journal::TICK;
-pub(crate) use journal::{
-    Mark, clear as clear_journal, encode as encode_journal, remaining_for as time_to_deletion,
-};
+pub(crate) use journal::{Mark, clear as clear_journal, encode as encode_journal};
 pub(crate) use reader::{FromStart, Outcome, Reader, read_at};
 pub(crate) use report::{LeftOut, Skipped};
 pub(crate) use snapshot::{Origin, Snapshot, read as read_consistently};

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use super::occupant::{Occupant, Role};
 use crate::sys::fork::ClosedInChild;
-use crate::sys::{Directory, Identity, Name, identity, is_at, lock};
+use crate::sys::{Descriptor, Directory, Identity, Name, identity, is_at, lock};
 
 /// What the file of a slot is called, around its number. Not `*.db`, so that no reader takes it for
 /// a metrics file.
@@ -59,11 +59,10 @@ struct Held {
     /// The directory.
     home: Identity,
     number: u32,
-    closed_in_child: ClosedInChild,
+    // Dropped before the file is closed: its number may be that of another file then.
+    _closed_in_child: ClosedInChild,
     /// Its lock.
-    file: File,
-    /// The file's, when it was opened.
-    identity: Identity,
+    file: Descriptor,
     identifier: String,
     role: Role,
 }
@@ -137,7 +136,7 @@ pub(crate) fn hold(
     if let Some(at) = table.held.iter().position(|held| held.home == home) {
         let held = &mut table.held[at];
         let path = directory.join(file_name(held.number));
-        if held.is_open() && is_at(&path, held.identity)? {
+        if held.file.file().is_some() && is_at(&path, held.file.identity())? {
             let identifier = identifier.unwrap_or_else(|| held.identifier.clone());
             let role = role.unwrap_or(held.role);
             if (held.identifier.as_str(), held.role) != (identifier.as_str(), role) {
@@ -147,19 +146,22 @@ pub(crate) fn hold(
             return Ok(held.number);
         }
         // Somebody has removed the file, or closed the descriptor.
-        table.held.swap_remove(at).give_up();
+        table.held.swap_remove(at);
     }
     for number in 0..SLOTS_MAX {
         let path = directory.join(file_name(number));
         let file = lock::open_or_create(&opened, OsStr::new(&file_name(number)))?;
-        let identity = identity(&file.metadata()?);
-        if !lock::try_lock(&file)? || !is_at(&path, identity)? {
+        if !lock::try_lock(&file)? {
+            continue;
+        }
+        let file = Descriptor::new(file)?;
+        if !is_at(&path, file.identity())? {
             continue;
         }
         let closed_in_child = ClosedInChild::new(&file);
         let identifier = identifier.unwrap_or_else(|| process::id().to_string());
         let role = role.unwrap_or(Role::Worker);
-        let held = Held { home, number, closed_in_child, file, identity, identifier, role };
+        let held = Held { home, number, _closed_in_child: closed_in_child, file, identifier, role };
         held.describe(&path);
         table.held.push(held);
         return Ok(number);
@@ -173,7 +175,7 @@ pub(crate) fn leave(directory: &Path) {
         && let Some(mut table) = table()
         && let Some(at) = table.held.iter().position(|held| held.home == identity(&metadata))
     {
-        table.held.swap_remove(at).give_up();
+        table.held.swap_remove(at);
     }
 }
 
@@ -222,24 +224,6 @@ impl Held {
         if let Ok(file) = File::options().write(true).custom_flags(flags).open(path) {
             let _ = file.set_len(0);
             let _ = io::Write::write_all(&mut &file, content.as_bytes());
-        }
-    }
-
-    /// Whether the descriptor is still that of the slot: a program may have closed it, and its number
-    /// may be that of another file by now.
-    fn is_open(&self) -> bool {
-        self.file.metadata().is_ok_and(|metadata| identity(&metadata) == self.identity)
-    }
-
-    /// Frees the slot.
-    fn give_up(self) {
-        let is_open = self.is_open();
-        drop(self.closed_in_child);
-        if is_open {
-            // Closing alone would not do: a fork in another thread may have copied the descriptor.
-            let _ = self.file.unlock();
-        } else {
-            mem::forget(self.file);
         }
     }
 }

@@ -12,7 +12,7 @@ use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::sys::fork::ClosedInChild;
-use crate::sys::{Identity, file_system};
+use crate::sys::{Descriptor, Identity, file_system};
 
 /// Opens a directory so that it can be searched; it need not be readable for that.
 #[cfg(target_os = "linux")]
@@ -25,7 +25,7 @@ const SEARCHED: libc::c_int = libc::O_DIRECTORY;
 pub(crate) struct Directory {
     // Dropped before the file is closed: its number may be that of another file then.
     _closed_in_child: ClosedInChild,
-    file: File,
+    file: Descriptor,
     path: PathBuf,
 }
 
@@ -42,6 +42,7 @@ impl Directory {
     /// Opens the directory that `path` names now.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::options().read(true).custom_flags(SEARCHED).open(path)?;
+        let file = Descriptor::new(file)?;
         Ok(Self { _closed_in_child: ClosedInChild::new(&file), file, path: path.to_owned() })
     }
 
@@ -52,19 +53,20 @@ impl Directory {
 
     /// Its owner and permissions.
     pub(crate) fn metadata(&self) -> io::Result<Metadata> {
-        self.file.metadata()
+        self.file.unchecked().metadata()
     }
 
     /// The name of its file system, if the locks of some processes that use it may not be seen by all.
     pub(crate) fn without_common_locks(&self) -> Option<&'static str> {
-        file_system::without_common_locks(&self.file)
+        file_system::without_common_locks(self.file.unchecked())
     }
 
     /// All names in it, in no order.
     pub(crate) fn names(&self) -> io::Result<Vec<Name>> {
         let mut names = Vec::new();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = retry_on_intr(|| fs::openat(&self.file, ".", flags, Mode::empty()))?;
+        let opened =
+            retry_on_intr(|| fs::openat(self.file.unchecked(), ".", flags, Mode::empty()))?;
         for entry in Dir::new(opened)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
@@ -95,7 +97,7 @@ impl Directory {
     }
 
     fn open_at(&self, name: &OsStr, flags: OFlags, mode: Mode) -> io::Result<File> {
-        Ok(retry_on_intr(|| fs::openat(&self.file, name, flags, mode))?.into())
+        Ok(retry_on_intr(|| fs::openat(self.file.unchecked(), name, flags, mode))?.into())
     }
 
     /// The identity of what `name` names, itself and not by a link; none if there is no such file.
@@ -105,7 +107,7 @@ impl Directory {
 
     /// The same, and whether it is a regular file.
     fn stat(&self, name: &OsStr) -> io::Result<Option<(Identity, bool)>> {
-        match fs::statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW) {
+        match fs::statat(self.file.unchecked(), name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => {
                 #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
                 // Not on every system.
@@ -125,12 +127,12 @@ impl Directory {
 
     /// Renames a file of the directory over another.
     pub(crate) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
-        Ok(fs::renameat(&self.file, from, &self.file, to)?)
+        Ok(fs::renameat(self.file.unchecked(), from, self.file.unchecked(), to)?)
     }
 
     /// Deletes the file `name`, or the link.
     pub(crate) fn remove_file(&self, name: &OsStr) -> io::Result<()> {
-        Ok(fs::unlinkat(&self.file, name, AtFlags::empty())?)
+        Ok(fs::unlinkat(self.file.unchecked(), name, AtFlags::empty())?)
     }
 }
 

@@ -2,10 +2,12 @@
 
 #![allow(unsafe_code)]
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use crate::sys::descriptor::{Descriptor, close_if};
+use crate::sys::identity::Identity;
 
 /// How many forks lie between the first process that loaded this module and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -35,61 +37,79 @@ pub(crate) fn at_fork(
 
 /// No descriptor.
 const NONE: RawFd = -1;
+/// A descriptor whose file is about to be written beside it.
+const TAKEN: RawFd = -2;
 /// The descriptors that the child of a fork closes. A compaction needs 67 places; a file beyond all
 /// places stays open in a child, and with it the lock if the parent is killed before it unlocks it.
-static OPEN: [AtomicI32; 256] = [const { AtomicI32::new(NONE) }; 256];
+static OPEN: [Place; 256] = [const { Place::free() }; 256];
+
+/// A descriptor, and the device and inode of its file.
+#[derive(Debug)]
+struct Place {
+    descriptor: AtomicI32,
+    device: AtomicU64,
+    inode: AtomicU64,
+}
 
 /// Has the child of each fork close its copy of a file, as long as this is kept.
 ///
 /// For a file that nothing in the child uses: because only one call uses it, in a thread that does not
 /// fork meanwhile, of which the child has no copy; or because its owner asks for the pid before.
 #[derive(Debug)]
-pub(crate) struct ClosedInChild(Option<&'static AtomicI32>);
+pub(crate) struct ClosedInChild(Option<&'static Place>);
+
+impl Place {
+    const fn free() -> Self {
+        let descriptor = AtomicI32::new(NONE);
+        Self { descriptor, device: AtomicU64::new(0), inode: AtomicU64::new(0) }
+    }
+
+    /// Takes the place for a file, if it is free.
+    fn take(&self, file: RawFd, (device, inode): Identity) -> bool {
+        let Self { descriptor, .. } = self;
+        if descriptor.compare_exchange(NONE, TAKEN, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        self.device.store(device, Ordering::Relaxed);
+        self.inode.store(inode, Ordering::Relaxed);
+        descriptor.store(file, Ordering::Release);
+        true
+    }
+}
 
 impl ClosedInChild {
     /// For `file`, which must not be closed before this is dropped.
-    pub(crate) fn new(file: &File) -> Self {
+    pub(crate) fn new(file: &Descriptor) -> Self {
         static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
         // Not a `Once`, which locks: a fork in another thread could come in while it is locked.
         if !IS_REGISTERED.swap(true, Ordering::Relaxed) {
             // If it fails: a lock then outlives only a parent that is killed beside its child.
             let _ = at_fork(nothing, nothing, close_all);
         }
-        let descriptor = file.as_raw_fd();
-        Self(OPEN.iter().find(|place| {
-            place.compare_exchange(NONE, descriptor, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        }))
+        let descriptor = file.unchecked().as_raw_fd();
+        Self(OPEN.iter().find(|place| place.take(descriptor, file.identity())))
     }
 }
 
 impl Drop for ClosedInChild {
     fn drop(&mut self) {
         if let Some(place) = self.0 {
-            place.store(NONE, Ordering::Release);
+            place.descriptor.store(NONE, Ordering::Release);
         }
     }
 }
 
 extern "C" fn nothing() {}
 
+/// Closes what a thread of the parent uses: the child has no copy of that thread. A number that the
+/// program has given to another file by now is left alone.
 extern "C" fn close_all() {
     for place in &OPEN {
-        let descriptor = place.swap(NONE, Ordering::AcqRel);
-        if descriptor != NONE {
-            // SAFETY: this is the child of a fork, and the descriptor is that of a file which a
-            // thread of the parent uses; the child has no copy of that thread.
-            unsafe { close_inherited(descriptor) };
+        let descriptor = place.descriptor.swap(NONE, Ordering::AcqRel);
+        if descriptor >= 0 {
+            let identity =
+                (place.device.load(Ordering::Relaxed), place.inode.load(Ordering::Relaxed));
+            close_if(descriptor, identity);
         }
     }
-}
-
-/// Closes a descriptor in the child of a fork.
-///
-/// # Safety
-///
-/// Nothing in this process may use or close the descriptor later: its owner must be a thread of the
-/// parent, of which the child has no copy.
-unsafe fn close_inherited(descriptor: RawFd) {
-    // SAFETY: the caller says that nothing else owns the descriptor; no memory is involved.
-    unsafe { libc::close(descriptor) };
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
+use crate::sys::descriptor::Descriptor;
 use crate::sys::fork::ClosedInChild;
 use crate::sys::{Directory, identity};
 
@@ -30,7 +31,8 @@ const TRY_EVERY: Duration = Duration::from_millis(1);
 pub(crate) struct Locked {
     // Dropped before the file is closed: its number may be that of another file then.
     _closed_in_child: ClosedInChild,
-    file: File,
+    // Dropping this gives up the lock.
+    file: Descriptor,
 }
 
 impl Locked {
@@ -39,8 +41,7 @@ impl Locked {
     /// None if another holds the lock, or if by now another file is at `path`.
     pub(crate) fn take(file: File, path: &Path) -> io::Result<Option<Self>> {
         let Some(locked) = Self::try_take(file)? else { return Ok(None) };
-        let identity = identity::identity(&locked.metadata()?);
-        Ok(identity::is_at(path, identity)?.then_some(locked))
+        Ok(identity::is_at(path, locked.file.identity())?.then_some(locked))
     }
 
     /// The same for the file that was opened as `name` in `directory`.
@@ -54,13 +55,16 @@ impl Locked {
     }
 
     fn try_take(file: File) -> io::Result<Option<Self>> {
-        let is_locked = try_lock(&file)?;
-        Ok(is_locked.then(|| Self { _closed_in_child: ClosedInChild::new(&file), file }))
+        if !try_lock(&file)? {
+            return Ok(None);
+        }
+        let file = Descriptor::new(file)?;
+        Ok(Some(Self { _closed_in_child: ClosedInChild::new(&file), file }))
     }
 
     /// Whether the file is called `name` in `directory`.
     pub(crate) fn is_in(&self, directory: &Directory, name: &OsStr) -> io::Result<bool> {
-        directory.has(name, identity::identity(&self.file.metadata()?))
+        directory.has(name, self.file.identity())
     }
 }
 
@@ -68,15 +72,7 @@ impl Deref for Locked {
     type Target = File;
 
     fn deref(&self) -> &File {
-        &self.file
-    }
-}
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        // Closing alone would not do: a fork in another thread may just have copied the descriptor,
-        // and the lock would last as long as that child. An error says that there is no lock.
-        let _ = self.file.unlock();
+        self.file.unchecked()
     }
 }
 

@@ -1,9 +1,10 @@
 //! What touches memory and the kernel: cells in mapped files, the gate in front of each, forks, locks,
-//! the blocks and the identity of files. All `unsafe` code of the core is in this room.
+//! the blocks, the descriptors and the identity of files. All `unsafe` code of the core is in this room.
 
 mod allocate;
 mod attachment;
 mod cell;
+mod descriptor;
 mod directory;
 mod file_system;
 pub(crate) mod fork;
@@ -16,6 +17,7 @@ pub(crate) mod process;
 pub(crate) use allocate::reserve;
 pub(crate) use attachment::Attachment;
 pub(crate) use cell::Cell;
+pub(crate) use descriptor::Descriptor;
 pub(crate) use directory::{Directory, Name};
 pub(crate) use identity::{Identity, identity, is_at};
 pub(crate) use mapping::Mapping;
