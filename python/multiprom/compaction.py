@@ -81,12 +81,8 @@ def compact(
 def fold(path: str, pid: object) -> Compaction:
     """Fold the files of a process that has just been reaped: for hooks, which must be quick.
 
-    It waits at most 50 ms for another compaction. What it cannot do now, such as to rewrite a large
-    archive, it leaves to the next death or scrape. With MULTIPROM_COMPACTION=off it does nothing.
-
-    Raises:
-        OSError: The directory could not be locked or listed.
-
+    It waits at most 50 ms for another compaction. What it cannot do now it leaves to the next death
+    or scrape. With MULTIPROM_COMPACTION=off it does nothing. Raises each OSError once.
     """
     return _compaction(_core.fold_dead(path, str(pid)))
 

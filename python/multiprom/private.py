@@ -17,21 +17,20 @@ from multiprom import _core
 from multiprom.environment import VARIABLE
 
 _PREFIX = "multiprom-private-"
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - containers have it where all else is read-only
 
 
 def find_or_make() -> str:
     """Return the private directory of the master that this one replaces (USR2), else a new one.
 
-    Raises:
-        RuntimeError: There is no place for temporary directories.
-
+    Raises RuntimeError if there is no place for it.
     """
     try:
         for path in in_use(os.geteuid()):
             if is_of_old_master(path):
                 return path
         # A new one has its slot before it has the name by which another server could find it.
-        new = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}"))
+        new = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=_places()[0]))
         _core.hold_slot(str(new), "master")
         return str(new.rename(new.with_name(new.name[1:])))
     except OSError as error:
@@ -39,10 +38,16 @@ def find_or_make() -> str:
         raise RuntimeError(f"{text}a directory that the workers can write to") from None
 
 
+def _places() -> list[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return [tempfile.gettempdir(), _SHARED_MEMORY]
+    return [_SHARED_MEMORY]
+
+
 def in_use(owner: int) -> list[str]:
     """Return the private directories of a user that processes use, and remove the others."""
     used = []
-    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for path in (found for place in _places() for found in Path(place).glob(f"{_PREFIX}*")):
         with contextlib.suppress(OSError):
             if path.lstat().st_uid == owner and _core.slots(str(path)):
                 if _holders(str(path)):

@@ -72,7 +72,8 @@ impl Occasion {
     ///
     /// # Errors
     ///
-    /// If the directory cannot be locked or listed.
+    /// If the directory cannot be locked or listed. After a death each such error is given once in this
+    /// process: a hook tells of it, and workers may die every second.
     pub fn compact(&self, path: &Path, drop_all: bool, own: &[Identity]) -> Result<Compaction> {
         let request = Request { drop_all, ..self.request() };
         match self {
@@ -83,7 +84,10 @@ impl Occasion {
             {
                 Ok(Compaction::default())
             }
-            Self::Death(pid) => fold_dead(path, pid, request),
+            Self::Death(pid) => match fold_dead(path, pid, request) {
+                Err(error) if !is_new(path, error.to_string()) => Ok(Compaction::default()),
+                result => result,
+            },
             _ => run::compact(path, &request, own),
         }
     }
@@ -122,6 +126,11 @@ fn fold_dead(path: &Path, pid: &OsString, mut request: Request) -> Result<Compac
         memory.unfolded.retain(|pid| Some(*pid) != number && !earlier.contains(pid));
     }
     Ok(done)
+}
+
+/// Whether this is the first time that somebody is told of this in this process.
+fn is_new(path: &Path, text: String) -> bool {
+    memory().is_some_and(|mut memory| memory.told.insert((path.to_owned(), text)))
 }
 
 /// What of a compaction that nobody has asked for somebody should hear of: files that stay until

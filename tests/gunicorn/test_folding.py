@@ -95,6 +95,11 @@ def test_a_failure_is_one_warning_and_the_worker_is_marked(
     assert marked == MARKED
     assert level == "warning"
     assert text.startswith("could not fold the files of worker 7: ")
+    assert str(directory / ".multiprom.lock") in text
+    # Workers may die every second.
+    server.log.reset_mock()
+    hook(server, WORKER)
+    assert messages(server.log) == [MARKED]
 
 
 @pytest.mark.parametrize("log", [Failing(), None], ids=["failing", "none"])

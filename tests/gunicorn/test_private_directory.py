@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from support.disks import private_mounts
 from support.gunicorn_server import CONFIGURATION, Server, each_version, python_environment
 from support.interpreters import command
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ONLY_CHILD_EXIT = "from multiprom.gunicorn import child_exit\n"
 
@@ -152,11 +150,45 @@ def test_the_next_start_removes_what_a_killed_server_left(version: str, tmp_path
     assert living.private_directories == [being_made]
 
 
+READ_ONLY = """
+for place in /tmp /var/tmp "$PWD"; do
+    mount --bind "$place" "$place"
+    mount -o remount,bind,ro "$place"
+done
+mount -t tmpfs -o mode=1777 none /dev/shm
+# What a server that was killed has left.
+mkdir /dev/shm/multiprom-private-old
+touch /dev/shm/multiprom-private-old/.multiprom.slot-0.lock
+exec "$@"
+"""
+
+
+@each_version
+def test_where_nothing_but_shared_memory_can_be_written(version: str, tmp_path: Path) -> None:
+    """A container with a read-only root file system, where the system lets us mount one."""
+    mounts = private_mounts()
+    server = Server(version, tmp_path, *CONFIGURATION, "--worker-tmp-dir=/dev/shm")
+    if mounts:
+        server.within = (*mounts, "sh", "-ec", READ_ONLY, "sh")
+    with server:
+        server.send(3)
+        place = Path(f"/proc/{server.masters[0]}/root/dev/shm") if mounts else tmp_path / "tmp"
+        descriptor = os.open(place, os.O_RDONLY)
+        kept = Path(f"/proc/self/fd/{descriptor}")
+        assert server.scrape()["app_requests_total"] == 3
+        [private] = kept.iterdir()
+        assert private.name.startswith("multiprom-private-")
+        assert private.name != "multiprom-private-old"
+        assert server.stop() == 0
+    assert list(kept.iterdir()) == []
+    os.close(descriptor)
+
+
 def test_no_place_for_it_is_a_message_that_says_what_to_do(tmp_path: Path) -> None:
     script = """
 import tempfile
 def mkdtemp(**_):
-    raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+    raise FileNotFoundError(2, "No such file or directory", "/dev/shm/x")
 tempfile.mkdtemp = mkdtemp
 try:
     import multiprom.gunicorn

@@ -27,6 +27,8 @@ class Program:
     ) -> None:
         self.folder = folder
         self.process: subprocess.Popen[bytes]
+        self.within: Sequence[str] = ()
+        """A command that starts the program, such as `unshare`."""
         self._log = folder / log
         self._command = command
         self._environment = environment
@@ -59,7 +61,7 @@ class Program:
         self._log.write_bytes(b"")
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command,
+                [*self.within, *self._command],
                 cwd=self.folder,
                 env=dict(self._environment),
                 stdin=subprocess.DEVNULL,
