@@ -5,7 +5,7 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use crate::compact::reason::Reason;
@@ -13,6 +13,7 @@ use crate::compact::run::{Budget, Request};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::format::{self, FileName, HEADER_SIZE, MAGIC_STOCK, MAGIC_WRITER};
 use crate::store::read_at;
+use crate::sys::ProcessLocal;
 use crate::sys::lock::Locked;
 
 /// A dead process's file. It is locked until this is dropped, so that nobody counts in it.
@@ -59,7 +60,8 @@ impl Dead {
 type State = (u64, u64, i64, i64);
 /// Files that could not be folded as they are. Most are damaged for good: to read all of them in each
 /// sweep would take longer and longer.
-static UNFIT: Mutex<BTreeSet<State>> = Mutex::new(BTreeSet::new());
+static UNFIT: ProcessLocal<BTreeSet<State>> =
+    ProcessLocal::new(|earlier| earlier.cloned().unwrap_or_default());
 /// How many of them are remembered; then all are forgotten, and tried once more.
 const UNFIT_MAX: usize = 10_000;
 /// How long a writer may take from the creation of its file to the header.
@@ -80,9 +82,9 @@ pub(crate) fn is_remembered(metadata: &Metadata) -> bool {
     unfit().is_some_and(|unfit| unfit.contains(&state(metadata)))
 }
 
-/// None if another thread has it; or had it when this process was forked, and then for good.
+/// None if another thread has it.
 fn unfit() -> Option<MutexGuard<'static, BTreeSet<State>>> {
-    UNFIT.try_lock().ok()
+    UNFIT.try_lock()
 }
 
 fn state(metadata: &Metadata) -> State {

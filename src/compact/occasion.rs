@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use crate::compact::reason::Concern;
 use crate::compact::run::{self, Compaction, LeftAlone, Locks, Request};
 use crate::error::Result;
-use crate::sys::{Identity, process};
+use crate::sys::{Identity, ProcessLocal, process};
 
 /// A process sweeps a directory at most this often on each of the two occasions for it.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -45,6 +45,7 @@ pub enum Occasion {
 }
 
 /// What this process remembers from one occasion to the next.
+#[derive(Clone)]
 struct Memory {
     sweep_every: Duration,
     /// When each directory was last swept, and whether by a scrape. A scrape does what the others
@@ -57,11 +58,12 @@ struct Memory {
     told: BTreeSet<(PathBuf, String)>,
 }
 
-static MEMORY: Mutex<Memory> = Mutex::new(Memory::NEW);
+static MEMORY: ProcessLocal<Memory> =
+    ProcessLocal::new(|earlier| earlier.cloned().unwrap_or(Memory::NEW));
 
-/// None if another thread has it; or had it when this process was forked, and then for good.
+/// None if another thread has it.
 fn memory() -> Option<MutexGuard<'static, Memory>> {
-    MEMORY.try_lock().ok()
+    MEMORY.try_lock()
 }
 
 impl Occasion {
@@ -155,8 +157,7 @@ pub fn news(path: &Path, occasion: &Occasion, done: &Compaction) -> Vec<LeftAlon
 
 /// Forgets earlier occasions, and sets how often this process sweeps from now on: for tests.
 pub fn reset(sweep_every: Duration) {
-    let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
-    *memory = Memory { sweep_every, ..Memory::NEW };
+    *MEMORY.lock() = Memory { sweep_every, ..Memory::NEW };
 }
 
 impl Memory {

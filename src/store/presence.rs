@@ -17,18 +17,14 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::mem;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError as Busy};
-use std::thread;
-use std::time::Duration;
 
 use super::occupant::{Occupant, Role};
 use crate::sys::fork::ClosedInChild;
-use crate::sys::{Descriptor, Directory, Identity, Name, identity, is_at, lock};
+use crate::sys::{Descriptor, Directory, Identity, Name, ProcessLocal, identity, is_at, lock};
 
 /// What the file of a slot is called, around its number. Not `*.db`, so that no reader takes it for
 /// a metrics file.
@@ -36,9 +32,6 @@ const PREFIX: &str = ".multiprom.slot-";
 const SUFFIX: &str = ".lock";
 /// A process gives up after so many slots that others hold.
 const SLOTS_MAX: u32 = 1 << 16;
-/// How often this process's table is tried while another thread has it, 1 ms apart. In the child of
-/// a fork that other thread may not exist: then the child has no slot.
-const TABLE_ATTEMPTS: u32 = 10;
 
 /// One slot of a directory.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,36 +60,9 @@ struct Held {
     role: Role,
 }
 
-/// The slots that the process `pid` holds.
-#[derive(Debug)]
-struct Table {
-    pid: u32,
-    held: Vec<Held>,
-}
-
-static TABLE: Mutex<Table> = Mutex::new(Table { pid: 0, held: Vec::new() });
-
-/// This process's table; none if another thread has it for long.
-fn table() -> Option<MutexGuard<'static, Table>> {
-    for attempt in 0..TABLE_ATTEMPTS {
-        if attempt > 0 {
-            thread::sleep(Duration::from_millis(1));
-        }
-        let mut table = match TABLE.try_lock() {
-            Ok(table) => table,
-            Err(Busy::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
-            Err(Busy::WouldBlock) => continue,
-        };
-        if table.pid != process::id() {
-            table.pid = process::id();
-            // `ClosedInChild` has closed these descriptors in this child of a fork: to drop them
-            // would close whatever has their numbers now.
-            table.held.drain(..).for_each(mem::forget);
-        }
-        return Some(table);
-    }
-    None
-}
+/// The slots that this process holds. Those of the process that forked it are never dropped here: in
+/// this child `ClosedInChild` has closed their descriptors.
+static HELD: ProcessLocal<Vec<Held>> = ProcessLocal::new(|_| Vec::new());
 
 /// Whether processes that count take a slot; the child of a fork does as its parent.
 static IS_ANNOUNCED: AtomicBool = AtomicBool::new(false);
@@ -130,11 +96,10 @@ pub(crate) fn hold(
 ) -> io::Result<u32> {
     let opened = Directory::open(directory)?;
     let home = identity(&opened.metadata()?);
-    let busy = || io::Error::from(io::ErrorKind::WouldBlock);
-    let mut table = table().ok_or_else(busy)?;
+    let mut slots = HELD.lock();
     let identifier = identifier.map(|identifier| identifier.to_string_lossy().into_owned());
-    if let Some(at) = table.held.iter().position(|held| held.home == home) {
-        let held = &mut table.held[at];
+    if let Some(at) = slots.iter().position(|held| held.home == home) {
+        let held = &mut slots[at];
         let path = directory.join(file_name(held.number));
         if held.file.file().is_some() && is_at(&path, held.file.identity())? {
             let identifier = identifier.unwrap_or_else(|| held.identifier.clone());
@@ -146,7 +111,7 @@ pub(crate) fn hold(
             return Ok(held.number);
         }
         // Somebody has removed the file, or closed the descriptor.
-        table.held.swap_remove(at);
+        slots.swap_remove(at);
     }
     for number in 0..SLOTS_MAX {
         let path = directory.join(file_name(number));
@@ -163,19 +128,17 @@ pub(crate) fn hold(
         let role = role.unwrap_or(Role::Worker);
         let held = Held { home, number, _closed_in_child: closed_in_child, file, identifier, role };
         held.describe(&path);
-        table.held.push(held);
+        slots.push(held);
         return Ok(number);
     }
-    Err(busy())
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 /// Frees the slot that this process holds in `directory`, if it holds one.
 pub(crate) fn leave(directory: &Path) {
-    if let Ok(metadata) = std::fs::metadata(directory)
-        && let Some(mut table) = table()
-        && let Some(at) = table.held.iter().position(|held| held.home == identity(&metadata))
-    {
-        table.held.swap_remove(at);
+    if let Ok(metadata) = std::fs::metadata(directory) {
+        let home = identity(&metadata);
+        HELD.lock().retain(|held| held.home != home);
     }
 }
 
@@ -195,10 +158,8 @@ fn slots_in(directory: &Directory) -> io::Result<Vec<Slot>> {
         let Some(number) = number_of(&name) else { continue };
         let Some((is_held, occupant)) = look(directory, &name) else { continue };
         // Looked up for each: another thread may take one meanwhile.
-        let is_own = is_held
-            && table().is_some_and(|table| {
-                table.held.iter().any(|held| (held.home, held.number) == (home, number))
-            });
+        let is_own =
+            is_held && HELD.lock().iter().any(|held| (held.home, held.number) == (home, number));
         slots.push(Slot { number, is_held, is_own, occupant });
     }
     slots.sort_unstable_by_key(|slot| slot.number);

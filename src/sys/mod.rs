@@ -13,6 +13,7 @@ mod identity;
 pub(crate) mod lock;
 mod mapping;
 pub(crate) mod process;
+mod process_local;
 
 pub(crate) use allocate::reserve;
 pub(crate) use attachment::Attachment;
@@ -21,3 +22,4 @@ pub(crate) use descriptor::Descriptor;
 pub(crate) use directory::{Directory, Name};
 pub(crate) use identity::{Identity, identity, is_at};
 pub(crate) use mapping::Mapping;
+pub(crate) use process_local::ProcessLocal;
