@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import multiprom
 import pytest
 from prometheus_client import CollectorRegistry, multiprocess
 from support.gunicorn_server import Server, each_version
@@ -45,10 +46,10 @@ def child_exit(directory: Path) -> Callable[[Any, Any], None]:
     return hook
 
 
-def work(directory: Path, amount: float) -> int:
+def work(directory: Path, amount: float, script: str = WORKER) -> int:
     """Run a process that counts and ends without a word, and return its pid."""
     run = subprocess.run(
-        [sys.executable, "-c", WORKER, str(amount)],
+        [sys.executable, "-c", script, str(amount)],
         env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)},
         stdout=subprocess.PIPE,
         check=True,
@@ -127,6 +128,25 @@ def test_a_dead_workers_part_of_a_live_sum_goes_and_its_counts_stay(
     left = {path.name for path in directory.glob("*.db")}
     assert files - left == {f"gauge_livesum_{dead}.db"}
     assert {f"counter_{dead}.db", f"histogram_{dead}.db", f"counter_{alive}.db"} <= left
+
+
+def test_what_a_sweep_has_removed_is_marked_without_a_word(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """LiteLLM's own clean-up may come after the next worker has started, which sweeps."""
+    monkeypatch.setenv("MULTIPROM_COMPACTION", "on")
+    script = WORKER.replace("import os, sys\n", "import os, sys, multiprom\nmultiprom.install()\n")
+    dead = work(directory, 3.0, script)
+    assert list(directory.glob("gauge_live*"))
+    assert work(directory, 2.0, script) != dead
+    assert not list(directory.glob(f"gauge_live*_{dead}.db"))
+    files = {path.name: path.read_bytes() for path in directory.iterdir()}
+    caplog.set_level("DEBUG")
+    for mark in (multiprom.mark_process_dead, multiprocess.mark_process_dead):
+        for _ in range(2):
+            assert mark(dead) is None
+    assert caplog.records == []
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == files
 
 
 @each_version
