@@ -41,6 +41,7 @@ help:
 	@echo 'make bench           the tables of docs/performance.md (BENCH_SIZES="S M" for a part of the first)'
 	@echo 'make bench-count     the second of them alone: what counting costs'
 	@echo 'make bench-compaction the third: what the dead cost, before and after they are folded'
+	@echo 'make bench-space     the room on a disk that files take'
 	@echo 'make bench-rust      the benchmark of the Rust core alone'
 	@echo 'make clean           removes what these targets made'
 
@@ -261,6 +262,13 @@ bench: develop.venv .venv/.group-bench
 	.venv/bin/python benches/count_table.py
 	@echo
 	.venv/bin/python benches/compaction_table.py
+	@echo
+	.venv/bin/python benches/space_table.py
+
+# The room that files take.
+.PHONY: bench-space
+bench-space: develop.venv
+	.venv/bin/python benches/space_table.py
 
 # What the dead cost before and after they are folded.
 .PHONY: bench-compaction

@@ -34,7 +34,7 @@ def MultiProcessValue(  # noqa: N802 - prometheus_client's name
       holds is left to it: this one writes `{type}_{identifier}-1.db` instead, and warns.
     - What cannot be written, because the disk is full or the directory is missing or not writable,
       is counted in memory, and written as soon as it can be; nothing is raised. Files that were
-      removed are written anew.
+      removed are written anew when the process makes a series or scrapes.
     - A series whose names, labels and help take more than 16 MiB is refused (ValueError).
     - `live*` gauges of a dead process with the same identifier are not continued.
     - Values that nobody uses any more are freed.
