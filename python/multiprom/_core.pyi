@@ -19,6 +19,7 @@ __all__ = [
     "compact",
     "directory_text",
     "fold_dead",
+    "hold_back",
     "hold_slot",
     "is_automatic",
     "leave",
@@ -32,9 +33,11 @@ __all__ = [
     "reset_compaction",
     "settle_values",
     "slots",
+    "warn_later",
 ]
 
 _Merged = TypeVar("_Merged")
+_Returned = TypeVar("_Returned")
 
 __version__: str
 
@@ -311,6 +314,23 @@ def settle_values(*, at_end: bool = False) -> None:
 
     Writes what is counted in memory for want of a file, and files anew that were removed, but those
     not `at_end` of the process.
+    """
+
+def warn_later(text: str) -> None:
+    """Log the warning `text` when this process next counts, scrapes or ends.
+
+    For code that runs while a value is made: prometheus_client may hold the lock of a metric then,
+    for which a log handler that counts lines by level would wait for ever.
+    """
+
+def hold_back(call: Callable[[], _Returned]) -> _Returned:
+    """Call `call`, and give what it returns; log what there is to say of its counts later.
+
+    Later is as for `warn_later`. The making of a value holds it back anyhow.
+
+    Raises:
+        Exception: Whatever `call` raises.
+
     """
 
 def mark_self_dead(path: str, pid: str) -> None:

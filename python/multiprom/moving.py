@@ -167,7 +167,7 @@ def _late_class(values: Any, state: _State) -> Any:
         """A value in memory; once the environment names a directory, making one gives another."""
 
         def __new__(cls, *arguments: Any, **keywords: Any) -> Any:
-            look_again()
+            _core.hold_back(look_again)
             if values.ValueClass is LateValue or cls is not LateValue:
                 return super().__new__(cls)
             return values.ValueClass(*arguments, **keywords)

@@ -23,7 +23,8 @@ mod tests;
 
 pub use notice::Notice;
 pub use state::{
-    ensure_memory, has_notices, mark_self_dead, open_files, take_notices, write_unwritten,
+    ensure_memory, has_notices, mark_self_dead, open_files, take_notices, warn_later,
+    write_unwritten,
 };
 pub use unwritten::{UnwrittenFiles, unwritten};
 pub use value::{Caller, Operation, Value, ValueClass};

@@ -67,6 +67,12 @@ pub enum Notice {
         /// The first of the files.
         path: PathBuf,
     },
+    /// What the Python code has to say.
+    #[error("{text}")]
+    Given {
+        /// The line.
+        text: String,
+    },
 }
 
 impl Notice {

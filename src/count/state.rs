@@ -289,9 +289,15 @@ pub fn mark_self_dead(directory: &OsStr, pid: &OsStr) {
 }
 
 /// Whether there is anything for [`take_notices`].
+#[inline]
 #[must_use]
 pub fn has_notices() -> bool {
     HAS_NOTICES.load(Ordering::Relaxed)
+}
+
+/// Has [`take_notices`] give this warning.
+pub fn warn_later(text: String) {
+    Locked::new().files.notices.push(Notice::Given { text });
 }
 
 /// What is to be logged, and the directories in which files were opened, since the last call.

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::value::tell;
+use super::notices::tell;
 use crate::count::{self, Caller};
 use crate::format::write_key;
 

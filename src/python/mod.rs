@@ -10,6 +10,7 @@ mod dead;
 mod error;
 mod log;
 mod metrics;
+mod notices;
 mod presence;
 mod report;
 mod scrape;
@@ -31,6 +32,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(compact::remove_leftovers, module)?)?;
     module.add_function(wrap_pyfunction!(compact::reset_compaction, module)?)?;
     module.add_function(wrap_pyfunction!(dead::remove_live_files, module)?)?;
+    module.add_function(wrap_pyfunction!(notices::hold_back, module)?)?;
+    module.add_function(wrap_pyfunction!(notices::warn_later, module)?)?;
     module.add_function(wrap_pyfunction!(presence::announce, module)?)?;
     module.add_function(wrap_pyfunction!(presence::hold_slot, module)?)?;
     module.add_function(wrap_pyfunction!(presence::leave, module)?)?;

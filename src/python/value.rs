@@ -8,9 +8,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::class::ValueClass;
-use super::compact;
-use super::log::log;
-use crate::compact::Occasion;
+use super::notices::{HoldingBack, tell};
 use crate::count::{self, Caller, Operation};
 
 /// One value.
@@ -47,6 +45,8 @@ impl Value {
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let py = cls.py();
+        // The caller has locked the metric, if this is the value of a labelled child.
+        let _holding_back = HoldingBack::new();
         count::ensure_memory()?;
         let class = cls.getattr(intern!(py, "_value_class"))?.cast_into::<ValueClass>()?;
         let shared = class.get();
@@ -62,7 +62,6 @@ impl Value {
         shared.adopt_old_variable(py)?;
         let caller = Caller { directory: shared.directory(py)?, identifier };
         let counted = py.detach(|| shared.class.value(&prefix, bytes, &caller));
-        tell(py)?;
         ValueClass::register(&class)?;
         Ok(Self { counted: counted?, class: class.unbind(), asks })
     }
@@ -75,7 +74,7 @@ impl Value {
     /// Adds `amount`.
     fn inc(&self, py: Python<'_>, amount: f64) -> PyResult<()> {
         if !self.asks && self.counted.try_add(amount) {
-            return Ok(());
+            return tell(py);
         }
         self.operate(py, Operation::Add(amount)).map(drop)
     }
@@ -85,7 +84,7 @@ impl Value {
     fn set(&self, py: Python<'_>, value: f64, timestamp: Option<f64>) -> PyResult<()> {
         let timestamp = timestamp.unwrap_or_default();
         if !self.asks && timestamp == 0.0 && self.counted.try_set(value) {
-            return Ok(());
+            return tell(py);
         }
         // With a timestamp it is two words that must be of one call: under the lock.
         self.operate(py, Operation::Set(value, timestamp)).map(drop)
@@ -94,7 +93,7 @@ impl Value {
     /// Gives the value.
     fn get(&self, py: Python<'_>) -> PyResult<f64> {
         match self.counted.try_get() {
-            Some(value) if !self.asks => Ok(value),
+            Some(value) if !self.asks => tell(py).map(|()| value),
             _ => self.operate(py, Operation::Get),
         }
     }
@@ -147,23 +146,4 @@ pub(super) fn settle_values(py: Python<'_>, at_end: bool) -> PyResult<()> {
 #[pyfunction]
 pub(super) fn mark_self_dead(py: Python<'_>, path: OsString, pid: OsString) {
     py.detach(|| count::mark_self_dead(&path, &pid));
-}
-
-/// Logs what is to be logged, and sweeps the directories in which this process has begun to write.
-///
-/// The error is of what interrupts a program, such as the `SystemExit` of a signal handler.
-pub(super) fn tell(py: Python<'_>) -> PyResult<()> {
-    if !count::has_notices() {
-        return Ok(());
-    }
-    let mut interruption = Ok(());
-    let (notices, opened_in) = py.detach(count::take_notices);
-    for notice in notices {
-        let logged = log(py, &notice.to_string(), notice.is_warning());
-        interruption = interruption.and(logged);
-    }
-    for directory in opened_in {
-        interruption = interruption.and(compact::sweep(py, &directory, &Occasion::Opening));
-    }
-    interruption
 }

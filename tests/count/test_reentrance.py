@@ -6,9 +6,11 @@ handler when we warn. With a lock each of them would wait for itself, for ever.
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from multiprom import _core
 from prometheus_client import mmap_dict, values
 from support import ours
 from support.files import values_of
@@ -262,3 +264,88 @@ def test_a_log_handler(directory: Path) -> None:
         PROMETHEUS_MULTIPROC_DIR=directory,
     )
     assert printed == "1.0 1.0 1.0\n"
+
+
+COUNTING_LINES = """
+import faulthandler, fcntl, logging, os, sys
+faulthandler.dump_traceback_later(20, exit=True)
+import multiprom
+multiprom.install()
+from prometheus_client import Counter, REGISTRY
+
+class Counting(logging.Handler):
+    def emit(self, record):
+        lines.labels(record.levelname).inc()
+
+lines = Counter("lines", "Help", ["level"])
+logging.getLogger().addHandler(Counting())
+"""
+
+
+def _count_lines(directory: Path | str, script: str) -> str:
+    return run(
+        COUNTING_LINES
+        + textwrap.dedent(script)
+        + "\nprint(lines.labels('WARNING')._value.get())\n",
+        PROMETHEUS_MULTIPROC_DIR=directory,
+    )
+
+
+@pytest.mark.parametrize("where", ["nowhere", "held"])
+def test_a_log_handler_that_counts_lines_by_level(directory: Path, where: str) -> None:
+    """prometheus_client has locked the metric while the value of a child is made."""
+    if where == "nowhere":
+        printed = _count_lines("/proc/nowhere", "logging.getLogger('app').warning('Hello')")
+    else:
+        printed = _count_lines(
+            directory,
+            f"""
+            file = open(f"{directory}/counter_{{os.getpid()}}.db", "w")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            logging.getLogger("app").warning("Hello")
+            """,
+        )
+    # The line, and our warning.
+    assert printed == "2.0\n"
+
+
+def test_a_log_handler_that_counts_when_the_directory_is_named_late() -> None:
+    """All metrics move while the first value of a child is made, and there is a warning."""
+    printed = _count_lines(
+        "",
+        """
+        earlier = Counter("earlier", "Help")
+        earlier.inc()
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = "/proc/nowhere"
+        logging.getLogger("app").warning("Hello")
+        """,
+    )
+    assert printed == "2.0\n"
+
+
+def test_what_is_to_be_said_later_is_logged_when_something_counts(
+    made: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    value = ours.value(made)
+    value.inc(1)
+    _core.warn_later("Something is odd")
+
+    def count() -> str:
+        value.inc(1)
+        value.set(3)
+        value.get()
+        return "counted"
+
+    assert _core.hold_back(count) == "counted"
+    assert caplog.messages == []
+    ours.value(made, "other")
+    assert caplog.messages == []
+    value.inc(1)
+    assert caplog.messages == ["Something is odd"]
+    _core.warn_later("Something else")
+    value.get()
+    _core.warn_later("A third thing")
+    value.set(1)
+    _core.warn_later("The last")
+    _core.settle_values()
+    assert caplog.messages[1:] == ["Something else", "A third thing", "The last"]
