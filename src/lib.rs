@@ -14,7 +14,9 @@
 //! Without the `python` feature this is plain Rust.
 
 #[cfg(not(unix))]
-compile_error!("multiprom runs on Linux and macOS: it needs POSIX files");
+compile_error!(
+    "multiprom needs POSIX files: it runs on Linux, and is written for macOS, but was never run there"
+);
 
 pub mod compact;
 pub mod count;

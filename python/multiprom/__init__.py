@@ -15,11 +15,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if sys.platform == "win32":
-    msg = (
-        "multiprom runs on Linux and macOS, not on Windows: "
-        "it shares metrics through POSIX files (prometheus_client alone works on Windows)"
+    raise ImportError(
+        "multiprom runs on Linux (it is written for macOS too, but was never run there), not on "
+        "Windows: it shares metrics through POSIX files (prometheus_client alone works on Windows)"
     )
-    raise ImportError(msg)
 
 from multiprom._core import __version__
 
@@ -76,8 +75,7 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
     if home not in ("multiprom.compaction", "multiprom.reports"):
         importlib.import_module("multiprom.stock").refresh()

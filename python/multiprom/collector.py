@@ -171,9 +171,8 @@ def _paths(files: Iterable[Any]) -> list[str]:
 
 
 def _has_own_steps(collector: Any) -> bool:
-    return not all(
-        _is_ours_or_stock(collector, name) for name in ("_read_metrics", "_accumulate_metrics")
-    )
+    steps = ("_read_metrics", "_accumulate_metrics")
+    return not all(_is_ours_or_stock(collector, name) for name in steps)
 
 
 def _merge_in_steps(collector: Any, files: Iterable[Any], *, accumulate: bool) -> list[Metric]:

@@ -99,9 +99,7 @@ def _text(
     content = content_of(registry) if escaping in _ESCAPINGS else None
     if content is None or not content.reads_files():
         return encoder(registry)
-    parts = []
-    if content.first:
-        parts.append(encoder(Metrics(content.first)))
+    parts = [encoder(Metrics(content.first))] if content.first else []
     for reads, collectors in itertools.groupby(content.collectors, reads_directory):
         if not reads:
             parts.append(encoder(Metrics(content.metrics(collectors))))

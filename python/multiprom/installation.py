@@ -33,7 +33,6 @@ _REPLACEMENTS = {
     ),
 }
 
-
 # What install() did to the variable, to be undone: its value before, and the one set.
 _variable: dict[str, str | None] = {}
 
@@ -56,17 +55,19 @@ def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()
     Call it when the process starts: before or after prometheus_client is imported, before or after
     metrics are made, before or after PROMETHEUS_MULTIPROC_DIR is set. Metrics count in shared files
     as soon as the variable names a directory: that is looked up here, whenever a metric or child is
-    made, and whenever a `MultiProcessCollector` is made. Until then they count in memory, and what
-    they have counted moves along: that of metrics in prometheus_client's `REGISTRY`, in `also`, and
-    of all made after this call. A metric that cannot move stays in memory, with a warning.
+    made, whenever a `MultiProcessCollector` is made, and when the process ends. Until then they
+    count in memory, and what they have counted moves along: that of metrics in prometheus_client's
+    `REGISTRY`, in `also`, and of all made after this call. Earlier ones of another registry cannot
+    be found: name it in `also`. A metric that cannot move stays in memory, with a warning.
 
     A thread that is inside one of prometheus_client's own counts at that moment may lose that one
     count. Nothing raises, nothing waits, and no total falls. A method of a value that was looked up
     before, such as `counter._value.inc`, goes on in memory; one of a metric, such as `counter.inc`,
     does not.
 
-    Call it from one thread, and before the process forks: a child that calls it takes what was
-    counted in memory before the fork for its own, and its parent does so too.
+    Call it from one thread. Children that are forked later leave what was counted in memory to
+    their parent. A child may be the first to call it, but takes what its parent had counted in
+    memory before the fork for its own: so call it before that fork if there are such counts.
 
     May be called again: after prometheus_client was imported anew, with more in `also`, or with
     another directory, to which metrics move on with what they have counted. The old files stay.

@@ -9,9 +9,10 @@ file. Each step may be repeated: where one was broken off, another call finishes
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import importlib
-import itertools
 import mmap
 import os
 import shutil
@@ -31,10 +32,11 @@ _METHODS = ("inc", "set", "get", "set_exemplar", "get_exemplar")
 
 # On an old value: the new one, and what that held before.
 _NEW = "_multiprom_new"
-# On an old value: an iterator of what the new one has still to be told; empty when it has moved.
+# On an old value: what the new one has still to be told, in a dictionary; `()` when it has moved.
 _REST = "_multiprom_rest"
-# On an old value that `unshare` took back: the pid, and the count that the process's file has too.
-_GIVEN_BACK = "_multiprom_given_back"
+# On an old value: a pid, and what of its count is that process's. `unshare` gave it back, and the
+# file of the process has it; or a child inherited it (0 in place of the parent's pid).
+_KNOWN = "_multiprom_known"
 
 
 class _State:
@@ -46,15 +48,12 @@ class _State:
         self.found: Any = None
         """The value class that was there before."""
         # By id, and weak: not all metrics can be hashed, and none shall live longer for this.
-        self.late: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-        """Values that were made in memory after install()."""
-        self.moved: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-        """Values that counted in memory and now count in files."""
+        self.values: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        """Values that counted in memory, made after install() or moved since."""
         self.places: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         """Registries and metrics that install() was told of."""
-        self.settled_at: float | None = None
-        """When no other thread can be making a value of an old class any more, in seconds of the
-        monotonic clock; None if that was looked at since."""
+        self.is_settled = False
+        """Whether it was looked for values that another thread made while `share` was at work."""
         self._warned: dict[str, object] = {}
 
     def warn(self, name: str, error: Exception) -> None:
@@ -100,7 +99,7 @@ def share(places: Iterable[Any] = ()) -> None:
         return
     if issubclass(ours, _core.Value):
         ours._value_class.move_on()
-    state.settled_at = time.monotonic() + 1
+    state.is_settled = False
     _move_all(values, state)
 
 
@@ -116,9 +115,8 @@ def look_again() -> None:
     if isinstance(state.ours, _Late):
         if environment.names_directory():
             share()
-    elif state.settled_at is not None:
-        if time.monotonic() > state.settled_at:
-            state.settled_at = None
+    elif not state.is_settled:
+        state.is_settled = True
         _move_all(values, state)
 
 
@@ -135,18 +133,18 @@ def unshare() -> None:
     _core.announce(False)
     if values.ValueClass is state.ours:
         values.ValueClass = state.found
-    for old in filter(_has_moved, _living(state.moved)):
+    for old in filter(_has_moved, _living(state.values)):
         new, _ = vars(old)[_NEW]
         value = new.get()
         ours = {_NEW, _REST, *_methods_of(new)}
         kept = {name: item for name, item in vars(old).items() if name not in ours}
         # All at once, so that nobody finds half of it.
-        old.__dict__ = kept | {"_value": value, _GIVEN_BACK: (os.getpid(), value)}
+        old.__dict__ = kept | {"_value": value, _KNOWN: (os.getpid(), value)}
         # What another thread has counted since it was read.
         rest = new.get() - value
         if rest:
             old.inc(rest)
-            vars(old)[_GIVEN_BACK] = (os.getpid(), value + rest)
+            vars(old)[_KNOWN] = (os.getpid(), value + rest)
     vars(values).pop("_multiprom", None)
 
 
@@ -175,7 +173,7 @@ def _late_class(values: Any, state: _State) -> Any:
         def __init__(self, *arguments: Any, multiprocess_mode: str = "", **keywords: Any) -> None:
             super().__init__(*arguments, **keywords)
             self._params = (*arguments, multiprocess_mode)
-            state.late[id(self)] = self
+            state.values[id(self)] = self
 
     return LateValue
 
@@ -207,13 +205,10 @@ def _shared_class(values: Any, found: Any) -> Any:
 def _move_all(values: Any, state: _State) -> None:
     ours = state.ours
     _move_class(state, ours)
-    # Twice: meanwhile another thread may have made a child that counts in memory.
-    for _ in range(2):
-        for old in _living(state.late):
-            state.moved[id(old)] = old
-            _move_value(state, old, ours)
-        for metric in _metrics([_registry(), *_living(state.places)]):
-            _move_metric(state, metric, values.MutexValue)
+    for old in _living(state.values):
+        _move_value(state, old, ours)
+    for metric in _metrics(state):
+        _move_metric(state, metric, values.MutexValue)
 
 
 def _closure_of(value_class: Any) -> dict[str, Any]:
@@ -233,21 +228,19 @@ def _closure_of(value_class: Any) -> dict[str, Any]:
 def _move_class(state: _State, ours: Any) -> None:
     """Let the values of prometheus_client's class, if that was found, count in `ours`."""
     around = _closure_of(state.found)
-    # Twice: meanwhile another thread may have made one.
-    for olds in (list(around["values"]) for _ in range(2) if around):
-        # The heir of a series is its last value, which has written the file.
-        latest = {(id(old._file), old._key): id(old) for old in olds if hasattr(old, "_key")}
-        heirs = set() if _is_inherited(around) else {*latest.values()}
-        for old in olds:
-            _move_value(state, old, ours, is_heir=id(old) in heirs)
+    olds = list(around.get("values", ()))
+    # The heir of a series is its last value, which has written the file.
+    latest = {(id(old._file), old._key): id(old) for old in olds if hasattr(old, "_key")}
+    heirs = set() if not around or _is_inherited(around) else {*latest.values()}
+    for old in olds:
+        _move_value(state, old, ours, is_heir=id(old) in heirs)
     for file in list(around.get("files", {}).values()):
         file._f.close()
 
 
 def _is_inherited(around: dict[str, Any]) -> bool:
     """Say whether the class has not noticed a fork, so that all that it holds is the parent's."""
-    is_inherited: bool = around["pid"]["value"] != around["process_identifier"]()
-    return is_inherited
+    return bool(around["pid"]["value"] != around["process_identifier"]())
 
 
 def _detach(file: Any) -> None:
@@ -280,7 +273,7 @@ def _move_metric(state: _State, metric: Any, old_class: type[Any]) -> None:
         vars(shadow).update(vars(metric))
         shadow._metric_init()
         for old, new in zip(olds, _values_of(shadow, state.ours), strict=True):
-            state.moved[id(old)] = old
+            state.values[id(old)] = old
             _move(old, new, metric._type, getattr(metric, "_multiprocess_mode", ""))
     except Exception as error:  # noqa: BLE001 - a metric may be of any class
         state.warn(repr(metric), error)
@@ -288,7 +281,7 @@ def _move_metric(state: _State, metric: Any, old_class: type[Any]) -> None:
 
 def _move_value(state: _State, old: Any, ours: Any, *, is_heir: bool = True) -> None:
     """Move a value that knows how it was made."""
-    if not _has_moved(old):
+    if hasattr(old, "_params") and not _has_moved(old):
         try:
             _move(old, ours(*old._params), old._params[0], old._params[-1], is_heir=is_heir)
         except Exception as error:  # noqa: BLE001 - `mmap_key` and identifiers may raise anything
@@ -296,8 +289,7 @@ def _move_value(state: _State, old: Any, ours: Any, *, is_heir: bool = True) -> 
 
 
 def _has_moved(old: Any) -> bool:
-    has_moved: bool = vars(old).get(_REST) == ()
-    return has_moved
+    return bool(vars(old).get(_REST) == ())
 
 
 def _move(old: Any, new: Any, typ: str, mode: str, *, is_heir: bool = True) -> None:
@@ -318,16 +310,19 @@ def _move(old: Any, new: Any, typ: str, mode: str, *, is_heir: bool = True) -> N
     if typ != "gauge":
         attributes.update(_methods_of(new))
         amount = old._value - _counted(old, there) if is_heir else 0.0
-        rest = attributes.setdefault(_REST, iter([(amount,)]))
-        # Once, and in one step, so that a signal handler that raises comes before or after it.
-        any(itertools.starmap(new.inc, rest))
+        rest = attributes.setdefault(_REST, {None: amount})
+        # Taken by one thread and counted in one step, so that a signal handler that raises comes
+        # before or after it.
+        any(map(new.inc, iter(functools.partial(rest.pop, None, None), None)))
         attributes[_REST] = ()
         return
     now = time.time() if "mostrecent" in mode else None
     timestamp = old._timestamp if is_stock_file else now
     value = old._value
-    # A gauge in memory that was never set is not set in the file either.
-    if is_heir and (is_stock_file or value or _counted(old, there)):
+    # A gauge in memory that was never set, or not since a fork, is not set in the file either.
+    pid, known = vars(old).get(_KNOWN, (0, 0.0))
+    is_set = value or known if pid == os.getpid() else value != known
+    if is_heir and (is_stock_file or is_set):
         new.set(value, timestamp)
     attributes.update(_methods_of(new), **{_REST: ()})
     # What another thread has set since it was read.
@@ -336,9 +331,7 @@ def _move(old: Any, new: Any, typ: str, mode: str, *, is_heir: bool = True) -> N
 
 
 def _methods_of(new: Any) -> dict[str, Any]:
-    methods: dict[str, Any] = {name: getattr(new, name) for name in _METHODS}
-    methods["_multiprocess"] = True
-    return methods
+    return {name: getattr(new, name) for name in _METHODS} | {"_multiprocess": True}
 
 
 def _counted(old: Any, there: float) -> float:
@@ -346,38 +339,50 @@ def _counted(old: Any, there: float) -> float:
     if hasattr(old, "_file"):
         # multiprom continues the file of `old`, which has the count; or less, if it was removed or
         # the directory is another one.
-        counted: float = min(there, old._value)
-        return counted
-    pid, value = vars(old).get(_GIVEN_BACK, (0, 0.0))
-    # A count given back is in a file already: in the parent's (another pid), or in ours if that has
-    # as much.
+        return float(min(there, old._value))
+    pid, value = vars(old).get(_KNOWN, (0, 0.0))
+    # What another process counted is in its file. What was given back is in ours, if that has as
+    # much.
     return value if pid != os.getpid() or abs(there) >= abs(value) else 0.0
 
 
 def _values_of(metric: Any, value_class: Any) -> list[Any]:
     """Give the values of a class that a metric or child counts in, also those in its lists."""
-    attributes = list(vars(metric).values())
-    found = [value for value in attributes if isinstance(value, value_class)]
-    for values in attributes:
-        if isinstance(values, list):
-            found += [value for value in values if isinstance(value, value_class)]
-    return found
+    found = list(vars(metric).values())
+    found += [value for values in found if isinstance(values, list) for value in values]
+    return [value for value in found if isinstance(value, value_class)]
 
 
-def _metrics(places: Iterable[Any]) -> Iterator[Any]:
-    """Give the metrics among and in `places`, metrics and registries, and their children."""
+def _metrics(state: _State) -> Iterator[Any]:
+    """Give the metrics of prometheus_client's registry and of `also`, and their children."""
+    registry = importlib.import_module("prometheus_client.registry").REGISTRY
     base = importlib.import_module("prometheus_client.metrics").MetricWrapperBase
-    for place in places:
+    for place in [registry, *_living(state.places)]:
         for metric in list(getattr(place, "_collector_to_names", [place])):
             if isinstance(metric, base):
                 yield metric
                 yield from list(getattr(metric, "_metrics", {}).values())
 
 
-def _registry() -> Any:
-    return importlib.import_module("prometheus_client.registry").REGISTRY
-
-
 def _living(known: weakref.WeakValueDictionary[int, Any]) -> list[Any]:
     # Not values(), which fails if another thread adds one meanwhile.
     return [value for value in (ref() for ref in known.valuerefs()) if value is not None]
+
+
+def _leave_counts_to_parent() -> None:
+    """Note in the child of a fork what the parent has counted in memory: the parent moves that."""
+    # What is raised here would only be printed.
+    with contextlib.suppress(Exception):
+        values = sys.modules["prometheus_client.values"]
+        state: _State = vars(values)["_multiprom"]
+        olds = [old for metric in _metrics(state) for old in _values_of(metric, values.MutexValue)]
+        for old in [*olds, *_living(state.values)]:
+            if not _has_moved(old):
+                vars(old)[_KNOWN] = (0, old._value)
+                # The parent is adding it just now.
+                vars(old).get(_REST, {}).clear()
+
+
+os.register_at_fork(after_in_child=_leave_counts_to_parent)
+# If no collector and no metric was made since the variable was set.
+atexit.register(look_again)

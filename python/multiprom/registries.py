@@ -60,9 +60,7 @@ class Content:
                 yield kept
 
 
-def _has_stock_collect(
-    registry: object, kind: type[CollectorRegistry | RestrictedRegistry]
-) -> bool:
+def _has_stock_collect(registry: object, kind: type[Any]) -> bool:
     if not isinstance(registry, kind) or "collect" in getattr(registry, "__dict__", {}):
         return False
     return getattr(type(registry), "collect", None) is _STOCK_COLLECTS[kind]

@@ -237,26 +237,72 @@ print(*messages, sep="\\n")
     )
 
 
+FORKS = """
+from prometheus_client import CollectorRegistry, Counter, Gauge
+registry = CollectorRegistry()
+elsewhere = Counter("elsewhere", "Help", ["label"], registry=registry).labels("a")
+multiprom.install(also=[registry])
+counter = Counter("n", "Help")
+gauges = [Gauge(name, "Help", multiprocess_mode="livesum") for name in ("same", "other")]
+metrics = [counter, elsewhere, *gauges]
+for metric in metrics:
+    metric.inc(5)
+
+def fork(run):
+    pid = os.fork()
+    if pid == 0:
+        run()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    return pid
+"""
+
+
 def test_a_fork_before_the_variable_is_set(directory: Path) -> None:
-    """What was counted in memory before the fork is each process's own, as without multiprom."""
+    """What was counted in memory before the fork is the parent's, as after the variable is set."""
+    script = f"""
+def work():
+    counter.inc(1)
+    elsewhere.inc(1)
+    gauges[1].set(2)
+    {SET.strip()}
+    scrape()
+    counter.inc(1)
+
+print(*[fork(work) for _ in range(2)], fork(lambda: [counter.inc(1), fork(work)]))
+{SET}
+scrape()
+print(os.getpid())
+"""
+    first, second, empty, parent = run(LATE + FORKS + script, directory).split()
+    counts = [values_of(file)["n_total"] for file in directory.glob("counter_*.db")]
+    assert sorted(counts) == [2.0, 2.0, 2.0, 5.0]
+    for pid in (first, second):
+        found = values_of(directory / f"counter_{pid}.db")
+        assert found == {"n_total": 2.0, "elsewhere_total a": 1.0}
+        # Files of processes that exit in this way stay.
+        found = values_of(directory / f"gauge_livesum_{pid}.db")
+        assert found == {"same": 0.0, "other": 2.0}
+    assert not (directory / f"counter_{empty}.db").exists()
+    found = values_of(directory / f"counter_{parent}.db")
+    assert found == {"n_total": 5.0, "elsewhere_total a": 5.0}
+    found = values_of(directory / f"gauge_livesum_{parent}.db")
+    assert found == {"same": 5.0, "other": 5.0}
+
+
+@pytest.mark.parametrize("end", ["", "raise SystemExit(0)"])
+def test_nothing_is_made_after_the_variable_is_set(end: str, directory: Path) -> None:
+    """The end of the process is the last occasion to look it up."""
     script = f"""
 from prometheus_client import Counter
 counter = Counter("n", "Help")
-counter.inc(1)
-pids = []
-for _ in range(2):
-    pids.append(os.fork())
-    if pids[-1] == 0:
-        {SET.strip()}
-        counter.inc(1)
-        scrape()
-        counter.inc(1)
-        os._exit(0)
-    assert os.waitpid(pids[-1], 0)[1] == 0
-print(*pids)
+print(os.getpid())
+{SET}
+counter.inc(5)
+{end}
 """
-    for pid in run(LATE + script, directory).split():
-        assert values_of(directory / f"counter_{pid}.db") == {"n_total": 3.0}
+    pid = run(LATE + script, directory).strip()
+    assert values_of(directory / f"counter_{pid}.db") == {"n_total": 5.0}
 
 
 def test_threads_make_metrics_as_the_variable_is_set(directory: Path) -> None:
