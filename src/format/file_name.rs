@@ -107,7 +107,7 @@ pub(crate) fn gauge_file(mode: &str, pid: &OsStr) -> Option<OsString> {
     is_name.then_some(name)
 }
 
-/// The number in the name of a file of process `pid`, as [`file`] gives it; none if the file has no
+/// The number in the name of a file of process `pid`, as [`file()`] gives it; none if the file has no
 /// number, or is of another process.
 #[must_use]
 pub(crate) fn number_of(name: &OsStr, prefix: &str, pid: &OsStr) -> Option<u32> {
