@@ -13,6 +13,7 @@ use crate::count::index::Index;
 use crate::count::open;
 use crate::error::{Error, Result};
 use crate::format::{self, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER};
+use crate::kind::Rule;
 use crate::store::{Outcome, Reader};
 use crate::sys::{self, Descriptor, Identity, Mapping, identity, is_at, lock};
 
@@ -111,19 +112,24 @@ impl Writer {
 
     /// Takes all entries of the file that `other` writes: all of them, or none and an error.
     ///
-    /// Where both have an entry that of `other` counts: most likely somebody has put a copy of the
-    /// removed file in its place.
-    pub(crate) fn take_entries(&mut self, other: &Self) -> Result<()> {
+    /// Where both have an entry, they become one by `rule`; without a rule that of `other` counts.
+    pub(crate) fn take_entries(&mut self, other: &Self, rule: Option<Rule>) -> Result<()> {
         self.grow(self.used + other.used)
             .map_err(|source| Error::Io { path: self.path.clone(), source })?;
         let bytes = other.entries();
         let mut rest = &bytes[..];
+        let mut taken = Vec::new();
         while let format::Parsed::Entry(entry, size) = format::parse_entry(rest, rest.len()) {
             // UNWRAP: the entry was written with a head.
             let head = format::entry_head(entry.key).unwrap_or_default();
-            let (mapping, offset) = self.place(&head)?;
-            mapping.cell(offset).set(entry.value, entry.timestamp);
+            let is_new = self.index.find(&self.mapping, &head).is_none();
+            taken.push((self.place(&head)?.1, rule.filter(|_| !is_new), entry));
             rest = &rest[size..];
+        }
+        // When nothing can fail any more: another attempt would add the same once more.
+        for (offset, rule, entry) in taken {
+            let rule = rule.unwrap_or(Rule::PerProcess);
+            self.mapping.cell(offset).merge(rule, entry.value, entry.timestamp);
         }
         Ok(())
     }
@@ -373,7 +379,19 @@ mod tests {
         assert!(!old.is_in_place());
         let mut writer = open(&path, CONTINUING);
         set(&mut writer, "b", 4.0);
-        writer.take_entries(&old).unwrap();
+        writer.take_entries(&old, None).unwrap();
         assert_eq!(entries(&path), [("b".to_owned(), 2.0), ("a".to_owned(), 1.0)]);
+        let expect = |writer: &mut Writer, rule, expected: f64| {
+            writer.take_entries(&old, Some(rule)).unwrap();
+            assert_eq!(entries(&path)[0], ("b".to_owned(), expected), "{rule:?}");
+        };
+        expect(&mut writer, Rule::Sum, 4.0);
+        expect(&mut writer, Rule::Max, 4.0);
+        expect(&mut writer, Rule::Min, 2.0);
+        set(&mut writer, "b", 1.0);
+        expect(&mut writer, Rule::Min, 1.0);
+        expect(&mut writer, Rule::Max, 2.0);
+        set(&mut writer, "b", 1.0);
+        expect(&mut writer, Rule::PerProcess, 2.0);
     }
 }
