@@ -9,6 +9,7 @@ import importlib
 import inspect
 import itertools
 import os
+import re
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
 
@@ -20,7 +21,8 @@ from prometheus_client.registry import REGISTRY
 
 from multiprom import _core, reports
 from multiprom.collector import DIALECT, reads_directory
-from multiprom.registries import Metrics, content_of
+from multiprom.registries import Metrics, content_of, counts_in_files
+from multiprom.reports import is_first, logger
 from multiprom.stock import bind, has_parameter, is_genuine, original, replaces
 
 if TYPE_CHECKING:
@@ -40,6 +42,10 @@ _UNDERSCORES = "underscores"
 _ALLOW_UTF8 = "allow-utf-8"
 _ESCAPINGS = (_UNDERSCORES, _ALLOW_UTF8, "dots", "values")
 _EOF = b"# EOF\n"
+_TYPES = re.compile(rb"^# TYPE (.+) \S+$", re.MULTILINE)
+_FILES = object()
+# The metrics of which it was said that they are registered beside a multiprocess collector.
+_twice: dict[str, object] = {}
 
 # prometheus_client takes 9, which takes five times as long as 6 and saves one twentieth: longer
 # than to read and merge the files of dozens of processes. Prometheus always asks for gzip.
@@ -56,7 +62,8 @@ def generate_latest(registry: Collector = REGISTRY, escaping: str = _UNDERSCORES
 
     The same bytes as prometheus_client's `generate_latest`. What the registry's multiprocess
     collectors hold goes from the files to text in Rust; other collectors are formatted by
-    prometheus_client, in registry order.
+    prometheus_client, in registry order. A metric that the multiprocess collectors have too is not
+    repeated.
 
     Args:
         registry: A registry, or anything with `collect`.
@@ -67,7 +74,7 @@ def generate_latest(registry: Collector = REGISTRY, escaping: str = _UNDERSCORES
         UTF-8 text.
 
     Raises:
-        OSError: Reading failed for a reason that will pass, such as too many open files.
+        OSError: As `MultiProcessCollector.collect`.
         Exception: Whatever another collector raises.
 
     """
@@ -100,8 +107,10 @@ def _text(
     if content is None or not content.reads_files():
         return encoder(registry)
     parts = [encoder(Metrics(content.first))] if content.first else []
-    for reads, collectors in itertools.groupby(content.collectors, reads_directory):
-        if not reads:
+    shared, own = [], {}
+    for source, collectors in itertools.groupby(content.collectors, _source):
+        if source is not _FILES:
+            own[len(parts)] = source
             parts.append(encoder(Metrics(content.metrics(collectors))))
             continue
         for collector in collectors:
@@ -109,11 +118,38 @@ def _text(
             names = content.names
             text, left_out = _core.directory_text(path, openmetrics, escaping, DIALECT, names)
             reports.report(left_out, directory=path)
+            shared.append(text)
             parts.append(text)
+    if own:
+        _leave_to_shared(parts, shared, own)
     if openmetrics:
         parts = [part.removesuffix(_EOF) for part in parts]
         parts.append(_EOF)
     return b"".join(parts)
+
+
+def _source(collector: Any) -> object:
+    """Give `_FILES` for what reads shared files, a metric itself if it counts there, else None."""
+    if reads_directory(collector):
+        return _FILES
+    return collector if counts_in_files(collector) else None
+
+
+def _leave_to_shared(parts: list[bytes], shared: list[bytes], own: dict[int, Any]) -> None:
+    """Empty the parts of metrics that the shared parts have: Prometheus would refuse both."""
+    names = set(_TYPES.findall(b"".join(shared)))
+    new = []
+    for place, metric in own.items():
+        if metric is not None and not names.isdisjoint(_TYPES.findall(parts[place])):
+            parts[place] = b""
+            if is_first(_twice, metric._name):  # noqa: SLF001
+                new.append(repr(metric._name))  # noqa: SLF001
+    if new:
+        logger.warning(
+            "%s registered beside MultiProcessCollector, which has what all processes count: give "
+            "MultiProcessCollector a CollectorRegistry() of its own, and serve that one",
+            ", ".join(new),
+        )
 
 
 def _bake_output(

@@ -6,10 +6,11 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import prometheus_client
+from prometheus_client import values
 from prometheus_client.registry import CollectorRegistry, RestrictedRegistry
 
 from multiprom.collector import reads_directory
-from multiprom.stock import bind
+from multiprom.stock import bind, is_genuine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,6 +59,13 @@ class Content:
             kept = metric if self.names is None else metric._restricted_metric(self.names)  # noqa: SLF001
             if kept:
                 yield kept
+
+
+def counts_in_files(collector: object) -> bool:
+    """Say whether this is a metric of prometheus_client's, and those count in shared files."""
+    collect = getattr(type(collector), "collect", None)
+    is_metric = is_genuine(collect, "prometheus_client.metrics", "MetricWrapperBase.collect")
+    return is_metric and bool(getattr(values.ValueClass, "_multiprocess", False))
 
 
 def _has_stock_collect(registry: object, kind: type[Any]) -> bool:
