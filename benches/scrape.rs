@@ -67,7 +67,7 @@ fn directory_to_text(directory: &Path) -> String {
     };
     let merge = Merge::of_directory(directory).expect("the directory is ours");
     let merge = merge.parse().expect("its files are there");
-    let families = merge.families(options).expect("its files are there");
+    let families = merge.families(options, &mut Vec::new()).expect("its files are there");
     text(&families, Format::Prometheus, Escaping::Underscores, options.exponents)
 }
 

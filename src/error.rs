@@ -17,6 +17,16 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// There are metrics files, and this process may read none of them.
+    #[error("{}: {}", path.display(), none_readable(*code, *files))]
+    NoneReadable {
+        /// The first of them.
+        path: PathBuf,
+        /// The errno of the attempt to read it.
+        code: i32,
+        /// How many there are.
+        files: usize,
+    },
     /// A value has no directory that it could be counted in.
     #[error("PROMETHEUS_MULTIPROC_DIR is not set")]
     NoDirectory,
@@ -48,6 +58,15 @@ pub enum Error {
 
 /// The result of an operation on files.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What is the matter where no metrics file can be read.
+pub(crate) fn none_readable(code: i32, files: usize) -> String {
+    let reason = message(&io::Error::from_raw_os_error(code));
+    format!(
+        "{reason}: this process can read none of {files} metrics files (let it run as the user of \
+         those that write them, or let them write with another umask); the first is"
+    )
+}
 
 /// What the system says of an error, as Python's `os.strerror` does: without its number.
 pub(crate) fn message(error: &io::Error) -> String {

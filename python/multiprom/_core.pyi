@@ -59,7 +59,7 @@ def merge_files(
         sample_class: prometheus_client's `Sample`.
 
     Raises:
-        OSError: Reading failed for a reason that will pass.
+        OSError: None of the files can be read, or reading failed for a reason that will pass.
     """
 
 def merge_directory(
@@ -68,7 +68,7 @@ def merge_directory(
     """Scrape the directory `path`: merge its files, in name order; else as `merge_files`.
 
     First it writes what this process has counted, and folds what the dead have left if it is time
-    for that.
+    for that. What it could not write is merged as if it were in a file.
     """
 
 def read_files(
@@ -80,7 +80,7 @@ def read_files(
     the process as `pid` for gauges.
 
     Raises:
-        OSError: Reading failed for a reason that will pass.
+        OSError: None of the files can be read, or reading failed for a reason that will pass.
     """
 
 def directory_text(
@@ -105,7 +105,7 @@ def directory_text(
 
     Raises:
         ValueError: There is no such escaping scheme.
-        OSError: Reading failed for a reason that will pass.
+        OSError: None of the files can be read, or reading failed for a reason that will pass.
     """
 
 def read_consistently(
@@ -119,9 +119,9 @@ def read_consistently(
     Args:
         path: The directory. One that does not exist has no files.
         merge: Is given the files, in name order, without those that an archive among them has
-            absorbed, and reports on what else is in the directory. It must have read all when it
-            returns. It is called again if files of dead processes were folded meanwhile: after
-            three times under the directory's lock.
+            absorbed and those of dead processes' live gauges, and reports on what else is in the
+            directory. It must have read all when it returns. It is called again if files of dead
+            processes were folded meanwhile: after three times under the directory's lock.
         timeout: After so many seconds it gives up.
 
     Raises:
@@ -254,10 +254,7 @@ class ValueClass:
         """
 
     def move_on(self) -> None:
-        """Move to the directory that the environment names by now, with all that was counted.
-
-        The old files are removed when their counts are in the new ones.
-        """
+        """Move to the directory that the environment names by now, with all that was counted."""
 
 @disjoint_base
 class Value:

@@ -78,7 +78,7 @@ class MultiProcessCollector(StockCollector):
 
     Raises:
         ValueError: The directory, given or set, is not a directory. The message is
-            prometheus_client's, which speaks of the variable only.
+            prometheus_client's, which speaks of the variable only, with the path behind it.
 
     """
 
@@ -87,6 +87,12 @@ class MultiProcessCollector(StockCollector):
         moving.look_again()
         # What was removed while this process counts is there again.
         _core.settle_values()
+        if not os.environ.get(environment.VARIABLE):
+            # Empty is as good as unset, but not for prometheus_client's code.
+            os.environ.pop(environment.VARIABLE, None)
+        named = environment.named_directory() if path is None else os.fsdecode(path)
+        if named and not os.path.isdir(named):  # noqa: PTH112
+            raise ValueError(f"env {environment.VARIABLE} is not set or not a directory: {named!r}")
         super().__init__(registry, path)
 
     @staticmethod
@@ -105,7 +111,8 @@ class MultiProcessCollector(StockCollector):
         Raises:
             TypeError: `files` is one path, or holds something that is no path.
             ValueError: A path has a NUL in it.
-            OSError: Reading failed for a reason that will pass, such as too many open files.
+            OSError: None of the files can be read (mostly a PermissionError then), or reading
+                failed for a reason that will pass, such as too many open files.
 
         """
         if _has_own_steps(MultiProcessCollector):
@@ -126,7 +133,8 @@ class MultiProcessCollector(StockCollector):
         """Merge the metrics files of the directory, in name order.
 
         Raises:
-            OSError: Reading failed for a reason that will pass, such as too many open files.
+            OSError: None of the files can be read (mostly a PermissionError then), or reading
+                failed for a reason that will pass, such as too many open files.
 
         """
         path = os.fsdecode(self._path)

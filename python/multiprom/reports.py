@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Report: TypeAlias = tuple[str, int | None, str, int, bool]
-"""As the core gives it: path, offset, reason, entries, and whether it is no metrics file at all."""
+Report: TypeAlias = tuple[str, int | None, str, int, Literal["foreign", "file", "metric"]]
+"""As the core gives it: path, offset, reason, entries, and what the reason is about: what is no
+metrics file, a metrics file, or a metric whatever the file."""
 
 Compacted: TypeAlias = tuple[int, int, int, int, list[tuple[str, str]], bool]
 """What compaction did, as the core gives it: processes, files folded, files deleted, bytes freed,
@@ -68,7 +69,7 @@ def is_first(seen: dict[_Key, object], key: _Key) -> bool:
 def report(
     reports: Iterable[Report], directory: str | None = None, files: Iterable[str] = ()
 ) -> None:
-    """Keep what a scrape left out, and log each damaged file once in this process.
+    """Keep what a scrape left out, and log each damaged file or changed metric once.
 
     Args:
         reports: What the scrape left out.
@@ -77,8 +78,8 @@ def report(
 
     """
     found = {
-        (path, reason): (LeftOut(path, offset, reason, entries), is_foreign)
-        for path, offset, reason, entries, is_foreign in reports
+        (path, reason): (LeftOut(path, offset, reason, entries), about)
+        for path, offset, reason, entries, about in reports
     }
     if _left_out:
         read = set(files)
@@ -87,20 +88,19 @@ def report(
             was_read = path in read or os.path.normpath(os.path.dirname(path)) == home  # noqa: PTH120
             if was_read and (path, reason) not in found:
                 _left_out.pop((path, reason), None)
-    for key, (item, is_foreign) in found.items():
+    for key, (item, about) in found.items():
         _left_out[key] = item
         if len(_logged) >= _LOGGED_MAX:
             _logged.clear()
-        if is_first(_logged, item.path):
-            _log(item, is_foreign=is_foreign)
+        if is_first(_logged, item.reason if about == "metric" else item.path):
+            # Nothing is lost of files that other programs keep in the directory.
+            _log(item, logging.INFO if about == "foreign" else logging.WARNING)
 
 
-def _log(item: LeftOut, *, is_foreign: bool) -> None:
+def _log(item: LeftOut, level: int) -> None:
     what = repr(item.path)
     if item.entries:
         what = f"{item.entries} entries of {what}, the first at offset {item.offset}"
     elif item.offset is not None:
         what = f"the rest of {what} from offset {item.offset}"
-    # Other programs may keep files in the directory; nothing is lost of them.
-    level = logging.INFO if is_foreign else logging.WARNING
     logger.log(level, "left out %s: %s", what, item.reason)

@@ -48,8 +48,9 @@ impl Counting {
 fn total(directory: &Path) -> f64 {
     let mut total = 0.0;
     for path in list_directory(directory).unwrap().files {
-        let outcome =
-            Reader::default().read(&path, |_| false, |_, entry| total += entry.value).unwrap();
+        let outcome = Reader::default()
+            .read(&path, false, |_| false, |_, entry| total += entry.value)
+            .unwrap();
         assert_eq!(outcome, Outcome::Complete, "{path:?}");
     }
     total

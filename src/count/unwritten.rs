@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::count::state::Locked;
-use crate::store::Unwritten;
+use crate::store::UnwrittenFiles;
 
 /// How often something was moved from memory into a file.
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
@@ -15,23 +15,9 @@ pub(crate) fn note_written() {
     WRITTEN.fetch_add(1, Ordering::SeqCst);
 }
 
-/// What this process has counted and no file of a directory holds, at one moment.
-#[derive(Debug)]
-pub struct UnwrittenFiles {
-    /// What a scrape of this process reads as further files, behind those of the directory.
-    pub files: Vec<Unwritten>,
-    written: u64,
-}
-
-impl UnwrittenFiles {
-    /// Whether nothing of it was written into a file meanwhile.
-    ///
-    /// Ask after all files of the directory were read: if not, something may have been read from a
-    /// file and from memory, and all has to be read again.
-    #[must_use]
-    pub fn is_current(&self) -> bool {
-        self.files.is_empty() || self.written == WRITTEN.load(Ordering::SeqCst)
-    }
+/// How often something was moved from memory into a file, so far.
+fn written() -> u64 {
+    WRITTEN.load(Ordering::SeqCst)
 }
 
 /// What this process has counted for `directory` and no file there holds, after
@@ -43,7 +29,7 @@ pub fn unwritten(directory: &Path) -> UnwrittenFiles {
     let begun = state.classes.values().filter(|class| class.generation == state.generation);
     let files =
         begun.flat_map(|class| class.unwritten(&state.files, directory, &mut removed)).collect();
-    UnwrittenFiles { files, written: WRITTEN.load(Ordering::SeqCst) }
+    UnwrittenFiles::new(files, written)
 }
 
 #[cfg(test)]

@@ -1,5 +1,10 @@
 //! What can be wrong with a file, and where: what is reported, and never ends an operation.
 
+use std::io;
+
+use crate::error::message;
+use crate::kind::MetricType;
+
 /// Damage of a file, and where it is.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("damaged{}: {damage}", .offset.map(|at| format!(" at byte {at}")).unwrap_or_default())]
@@ -34,10 +39,10 @@ pub enum Damage {
     #[error("not a regular file")]
     NotAFile,
     /// Opening or reading was refused.
-    #[error("unreadable: {message}")]
+    #[error("unreadable: {}", message(&io::Error::from_raw_os_error(*code)))]
     Unreadable {
-        /// What the system said.
-        message: String,
+        /// The errno.
+        code: i32,
     },
     /// The file ends within its header.
     #[error("the file ends within its header, after {length} bytes")]
@@ -86,6 +91,31 @@ pub enum Damage {
     /// A family or sample without a name.
     #[error("a key with an empty name")]
     EmptyName,
+    /// Entries of a metric in files of another type than the metric has.
+    #[error(
+        "metric '{family}' has changed its type, {} in this file, {} in scrapes: remove the files of \
+         the old version, or empty the directory when the service starts",
+        found.name(),
+        metric_type.name()
+    )]
+    OtherType {
+        /// The metric's name.
+        family: String,
+        /// Its type.
+        metric_type: MetricType,
+        /// The type of the file.
+        found: MetricType,
+    },
+    /// Entries of an archive, of a gauge that shows a value for each process.
+    #[error(
+        "gauge '{family}' has changed its mode: scrapes show a value for each process, and this file \
+         has one of several dead processes together; remove the files of the old version, or empty \
+         the directory when the service starts"
+    )]
+    NoProcess {
+        /// The metric's name.
+        family: String,
+    },
     /// A histogram bucket whose bound is no number.
     #[error("a bucket whose le is {le:?}, not a number")]
     BadBucket {

@@ -117,7 +117,8 @@ impl ValueClass {
         let environ = self.os.bind(py).getattr(intern!(py, "environ"));
         let found = environ.and_then(|environ| {
             let found = environ.call_method1(intern!(py, "get"), (name,))?;
-            found.extract::<Option<OsString>>()
+            // An empty variable is as good as none.
+            Ok(found.extract::<Option<OsString>>()?.filter(|found| !found.is_empty()))
         });
         match found {
             // Such as at the end of the interpreter, when `os` is empty: counting must not fail.

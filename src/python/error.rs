@@ -5,7 +5,7 @@ use std::io;
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::error::{Error, message};
+use crate::error::{Error, message, none_readable};
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
@@ -22,6 +22,9 @@ impl From<Error> for PyErr {
                 Some(code) => PyOSError::new_err((code, message(&source), path.into_os_string())),
                 None => PyOSError::new_err(format!("{}: {source}", path.display())),
             },
+            Error::NoneReadable { path, code, files } => {
+                PyOSError::new_err((code, none_readable(code, files), path.into_os_string()))
+            }
             Error::NoDirectory
             | Error::MarkedDead
             | Error::NoForkHandler { .. }

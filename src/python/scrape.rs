@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyList};
 use super::compact;
 use super::metrics::Maker;
 use super::report::{self, Report};
+use crate::count;
 use crate::error::Result;
 use crate::scrape::{ExponentStyle, Merge, MergeOptions, SampleOrder, Unmerged, read_unmerged};
 use crate::store::{self, Origin, Snapshot};
@@ -37,7 +38,8 @@ pub(super) fn merge_directory<'py>(
 ) -> PyResult<(Bound<'py, PyList>, Vec<Report>)> {
     let options = options(true, dialect);
     compact::prepare_scrape(metric_class.py(), &path)?;
-    merge(|| Merge::of_directory(&path), options, Maker::new(metric_class, sample_class)?)
+    let read = || Merge::of_directory_and_memory(&path, count::unwritten);
+    merge(read, options, Maker::new(metric_class, sample_class)?)
 }
 
 /// Reads `files`, in this order, without merging.
@@ -52,7 +54,8 @@ pub(super) fn read_files<'py>(
     let (snapshot, unmerged) = py.detach(|| {
         store::read_consistently(&origin, |snapshot| read_unmerged(snapshot, |_| true))
     })?;
-    let Unmerged { families, mut left_out, .. } = unmerged;
+    let Unmerged { families, mut left_out, unfit, .. } = unmerged;
+    left_out.extend(unfit);
     left_out.extend(snapshot.left_out);
     let mut maker = Maker::new(metric_class, sample_class)?;
     let metrics = PyDict::new(py);
@@ -81,7 +84,7 @@ pub(super) fn read_consistently(
     let origin = Origin::from(path.as_path());
     let read = |snapshot: &Snapshot| {
         Python::attach(|py| {
-            let files: Vec<_> = snapshot.unspent().map(Path::as_os_str).collect();
+            let files: Vec<_> = snapshot.present().map(Path::as_os_str).collect();
             match merge.call1(py, (files, report::reports(&snapshot.left_out))) {
                 // Perhaps of a file that was folded before it was opened: then it is read again.
                 Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(Err(error)),
@@ -100,12 +103,13 @@ fn merge(
     let py = maker.py();
     let merge = py.detach(read)?;
     let parsed = py.detach(|| merge.parse())?;
-    let families = py.detach(|| parsed.families(options))?;
+    let mut left_out = parsed.left_out.clone();
+    let families = py.detach(|| parsed.families(options, &mut left_out))?;
     let metrics = PyList::empty(py);
     for family in &families {
         metrics.append(maker.family(family)?)?;
     }
-    let reports = report::reports(&parsed.left_out);
+    let reports = report::reports(&left_out);
     // Freeing hundreds of thousands of samples takes its time too.
     py.detach(|| drop(families));
     py.detach(|| drop(parsed));

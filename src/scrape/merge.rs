@@ -16,7 +16,7 @@ use crate::scrape::family::{Family, MergeOptions};
 use crate::scrape::histogram::BoundTexts;
 use crate::scrape::scan::{self, Scan};
 use crate::scrape::table::{ParsedTable, Table};
-use crate::store::{LeftOut, Origin, Reader, Skipped, Snapshot, read_consistently};
+use crate::store::{LeftOut, Origin, Reader, Skipped, Snapshot, UnwrittenFiles, read_consistently};
 
 /// The merged entries of a set of files.
 #[derive(Debug)]
@@ -39,6 +39,14 @@ impl Merge {
     /// Merges the metrics files in the directory `path`, in name order.
     pub fn of_directory(path: &Path) -> Result<Self> {
         Self::of(path.into())
+    }
+
+    /// The same with what this process could not write there, which `unwritten` gives.
+    pub fn of_directory_and_memory(
+        path: &Path,
+        unwritten: fn(&Path) -> UnwrittenFiles,
+    ) -> Result<Self> {
+        Self::of(Origin::DirectoryAndMemory(path.to_owned(), unwritten))
     }
 
     /// Merges `files`, in the order given. One that does not exist counts as empty.
@@ -86,8 +94,13 @@ impl Merge {
 }
 
 impl ParsedMerge<'_> {
-    /// The families, in the order in which the files first name them.
-    pub fn families(&self, options: MergeOptions) -> Result<Vec<Family<'_>>> {
+    /// The families, in the order in which the files first name them. What does not fit what they are
+    /// now is added to `unfit`.
+    pub fn families(
+        &self,
+        options: MergeOptions,
+        unfit: &mut Vec<LeftOut>,
+    ) -> Result<Vec<Family<'_>>> {
         let drafts = build::drafts(&self.tables);
         let mut texts = BoundTexts::new(options.exponents);
         let built: Vec<_> =
@@ -104,6 +117,7 @@ impl ParsedMerge<'_> {
                 // one reading for all of them.
                 (_, unmerged) = read_consistently(origin, |new| read_unmerged(new, |_| true))?;
             }
+            unfit.append(&mut unmerged.unfit);
             let mut families =
                 unmerged.families.iter().map(|family| by_entry::merge(family, options, &mut texts));
             if has_changed {
@@ -113,5 +127,73 @@ impl ParsedMerge<'_> {
         }
         let families = built.into_iter();
         Ok(families.filter_map(|(name, family)| family.or_else(|| others.remove(name))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::float::ExponentStyle;
+    use crate::format::testing::{entry, file};
+    use crate::scrape::family::SampleOrder;
+    use crate::store::Unwritten;
+
+    const KEY: &str = r#"["c", "c_total", {}, ""]"#;
+    const OPTIONS: MergeOptions = MergeOptions {
+        accumulate: true,
+        order: SampleOrder::Grouped,
+        exponents: ExponentStyle::TwoDigits,
+    };
+
+    fn values(path: &Path, unwritten: fn(&Path) -> UnwrittenFiles) -> Vec<(String, f64)> {
+        let merge = Merge::of_directory_and_memory(path, unwritten).unwrap();
+        let parsed = merge.parse().unwrap();
+        let families = parsed.families(OPTIONS, &mut Vec::new()).unwrap();
+        let samples = families.iter().flat_map(|family| &family.samples);
+        samples.map(|sample| (sample.name.to_string(), sample.value)).collect()
+    }
+
+    fn in_memory(name: &str, value: f64) -> Unwritten {
+        Unwritten { name: name.into(), bytes: file(None, &[entry(KEY, value, 0.0)]) }
+    }
+
+    /// Another thread moves a count from memory into a file while the files are read.
+    #[test]
+    fn what_is_written_meanwhile_counts_once() {
+        static WRITTEN: AtomicU64 = AtomicU64::new(0);
+        fn unwritten(path: &Path) -> UnwrittenFiles {
+            let written = || WRITTEN.load(Ordering::SeqCst);
+            if written() > 0 {
+                return UnwrittenFiles::none();
+            }
+            let memory = in_memory("counter_1.db", 3.0);
+            let content = memory.bytes.clone();
+            let unwritten = UnwrittenFiles::new(vec![memory], written);
+            WRITTEN.fetch_add(1, Ordering::SeqCst);
+            fs::write(path.join("counter_1.db"), content).unwrap();
+            unwritten
+        }
+        let directory = TempDir::new().unwrap();
+        assert_eq!(values(directory.path(), unwritten), [("c_total".to_owned(), 3.0)]);
+    }
+
+    /// The same name, another process's, and one whose archive has a file of that name.
+    #[test]
+    fn what_is_in_memory_counts_beside_files() {
+        let unwritten = |_: &Path| {
+            let names = ["counter_1.db", "counter_2.db", "counter_compacted.db"];
+            UnwrittenFiles::new(names.map(|name| in_memory(name, 1.0)).into(), || 0)
+        };
+        let directory = TempDir::new().unwrap();
+        assert_eq!(values(directory.path(), unwritten), [("c_total".to_owned(), 3.0)]);
+        let content = file(None, &[entry(KEY, 10.0, 0.0)]);
+        fs::write(directory.path().join("counter_1.db"), &content).unwrap();
+        fs::write(directory.path().join("counter_compacted.db"), &content).unwrap();
+        assert_eq!(values(directory.path(), unwritten), [("c_total".to_owned(), 23.0)]);
     }
 }

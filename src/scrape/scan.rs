@@ -100,6 +100,7 @@ fn scan_with(snapshot: &Snapshot, threads: usize) -> Result<Scan> {
         }
     }
     scan.vanished.sort_unstable();
+    snapshot.check_readable(&scan.left_out, &scan.vanished)?;
     Ok(scan)
 }
 

@@ -27,7 +27,7 @@ pub(crate) use journal::{Mark, clear as clear_journal, encode as encode_journal}
 pub(crate) use reader::{FromStart, Outcome, Reader, read_at};
 pub(crate) use report::{LeftOut, Skipped};
 pub(crate) use snapshot::{Origin, Snapshot, read as read_consistently};
-pub(crate) use unwritten::Unwritten;
+pub(crate) use unwritten::{Unwritten, UnwrittenFiles};
 #[cfg(feature = "python")]
 pub(crate) use {
     occupant::{Occupant, Role},

@@ -198,8 +198,7 @@ fn look(directory: &Directory, name: &OsStr) -> Option<(bool, Option<Occupant>)>
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Some((true, None)),
         Err(_) => return None,
     };
-    // A shared lock, so that two processes that look at once do not take each other for the holder.
-    let is_held = file.try_lock_shared().is_err();
+    let is_held = lock::while_free(&file, || ()).is_none();
     let content = io::read_to_string(&file).ok();
     Some((is_held, content.and_then(|content| Occupant::parse(content.as_bytes()))))
 }

@@ -9,8 +9,9 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::error::{Error, Result, message};
-use crate::format::{self, Damage, Damaged, Entry, HEADER_SIZE, Parsed};
+use crate::error::{Error, Result};
+use crate::format::{self, Damage, Damaged, Entry, HEADER_SIZE, MAGIC_WRITER, Parsed};
+use crate::sys::lock;
 
 /// What the first read asks for: a page has the header, and small files as a whole.
 const FIRST_READ: usize = 4 << 10;
@@ -24,7 +25,7 @@ const CHUNK: usize = 256 << 10;
 pub enum Outcome {
     /// To its end.
     Complete,
-    /// Not at all: it is gone.
+    /// Not at all: it is gone, or an archive has its content, or it is of live gauges of the dead.
     Vanished,
     /// Up to the damage, or not at all.
     Damaged(Damaged),
@@ -45,19 +46,24 @@ impl Default for Reader {
 impl Reader {
     /// Calls `visit` with the offset and content of each entry of the file at `path`, in order.
     ///
-    /// A file of which `is_spent` is true counts as gone: its content is in an archive.
+    /// A file of which `is_gone` is true counts as one that is not there. So does a file of live gauges
+    /// (`is_live`) that was left by a process of multiprom's that does not live any more.
     pub(crate) fn read(
         &mut self,
         path: &Path,
-        is_spent: impl FnOnce(&Metadata) -> bool,
+        is_live: bool,
+        is_gone: impl FnOnce(&Metadata) -> bool,
         visit: impl FnMut(u64, Entry<'_>),
     ) -> Result<Outcome> {
         match open(path) {
             Ok((_, metadata)) if !metadata.is_file() => {
                 return Ok(Outcome::Damaged(Damaged::unread(Damage::NotAFile)));
             }
-            Ok((_, metadata)) if is_spent(&metadata) => return Ok(Outcome::Vanished),
-            Ok((file, _)) => self.read_entries(&file, visit),
+            Ok((_, metadata)) if is_gone(&metadata) => return Ok(Outcome::Vanished),
+            Ok((file, _)) => {
+                let is_wanted = |header: &[u8]| !(is_live && is_abandoned_with(&file, header));
+                self.read_if(is_wanted, &file, visit)
+            }
             Err(error) => Err(error),
         }
         .or_else(|error| refused(path, error))
@@ -66,6 +72,16 @@ impl Reader {
     /// The same for bytes that come from anywhere.
     pub(crate) fn read_entries(
         &mut self,
+        file: impl Read,
+        visit: impl FnMut(u64, Entry<'_>),
+    ) -> io::Result<Outcome> {
+        self.read_if(|_| true, file, visit)
+    }
+
+    /// The same, if the first bytes of the file say that its entries are wanted.
+    fn read_if(
+        &mut self,
+        is_wanted: impl FnOnce(&[u8]) -> bool,
         mut file: impl Read,
         mut visit: impl FnMut(u64, Entry<'_>),
     ) -> io::Result<Outcome> {
@@ -74,6 +90,9 @@ impl Reader {
         let mut end = read_full(&mut file, &mut self.buffer[..FIRST_READ])?;
         if end == 0 {
             return Ok(Outcome::Complete);
+        }
+        if !is_wanted(&self.buffer[..end]) {
+            return Ok(Outcome::Vanished);
         }
         let Some(used) = format::parse_used(&self.buffer[..end]) else {
             let damage = Damage::ShortHeader { length: end };
@@ -175,6 +194,21 @@ fn read_full(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
+/// Whether `file` was left by a process of multiprom's that does not live any more.
+#[cfg_attr(not(feature = "python"), allow(dead_code))] // What the binding calls needs it.
+pub(crate) fn is_abandoned(file: &File) -> bool {
+    let mut header = [0; HEADER_SIZE];
+    read_at(file, &mut header, 0).is_ok_and(|filled| is_abandoned_with(file, &header[..filled]))
+}
+
+/// The same for a file that begins with `header`.
+///
+/// Multiprom's writer locks its file before it writes the header, and as long as it lives: to ask for
+/// the lock is one system call. Files of `prometheus_client`'s writer do not tell.
+fn is_abandoned_with(file: &File, header: &[u8]) -> bool {
+    format::parse_magic(header) == Some(MAGIC_WRITER) && lock::while_free(file, || ()).is_some()
+}
+
 /// What an I/O error means for the file: gone, left out, or the end of the scrape.
 pub(crate) fn refused(path: &Path, error: io::Error) -> Result<Outcome> {
     match error.raw_os_error() {
@@ -182,15 +216,15 @@ pub(crate) fn refused(path: &Path, error: io::Error) -> Result<Outcome> {
         Some(libc::ENOENT | libc::ENOTDIR | libc::ESTALE) => Ok(Outcome::Vanished),
         // Permanent errors: the file is reported, and the scrape goes on without it.
         Some(
-            libc::EACCES
+            code @ (libc::EACCES
             | libc::EPERM
             | libc::ELOOP
             | libc::ENXIO
             | libc::EISDIR
             | libc::EOVERFLOW
-            | libc::ENAMETOOLONG,
+            | libc::ENAMETOOLONG),
         ) => {
-            let damage = Damage::Unreadable { message: message(&error) };
+            let damage = Damage::Unreadable { code };
             Ok(Outcome::Damaged(Damaged::unread(damage)))
         }
         // Any other error will pass and says nothing about this file, such as too many open files:
@@ -214,6 +248,7 @@ mod tests {
         let outcome = Reader::default()
             .read(
                 &path,
+                false,
                 |_| false,
                 |_, entry| {
                     entries.push((String::from_utf8(entry.key.to_vec()).unwrap(), entry.value));
@@ -284,8 +319,8 @@ mod tests {
         let mut reader = Reader::default();
         let visit = |_, _: Entry<'_>| panic!("no entry");
         let not_a_file = Outcome::Damaged(Damaged::unread(Damage::NotAFile));
-        assert_eq!(reader.read(directory.path(), |_| false, visit).unwrap(), not_a_file);
+        assert_eq!(reader.read(directory.path(), false, |_| false, visit).unwrap(), not_a_file);
         let gone = directory.path().join("gone");
-        assert_eq!(reader.read(&gone, |_| false, visit).unwrap(), Outcome::Vanished);
+        assert_eq!(reader.read(&gone, false, |_| false, visit).unwrap(), Outcome::Vanished);
     }
 }

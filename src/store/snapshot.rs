@@ -14,13 +14,14 @@ use std::process;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::format::{Damaged, Entry, FileName, archive_name};
+use crate::format::{Damage, Damaged, Entry, FileName, archive_name};
 use crate::kind::FOLDABLE;
 use crate::store::archive::{self, Archive};
-use crate::store::directory;
+use crate::store::directory::{self, Listing};
 use crate::store::journal::Mark;
-use crate::store::reader::{Outcome, Reader};
+use crate::store::reader::{self, Outcome, Reader};
 use crate::store::report::LeftOut;
+use crate::store::unwritten::UnwrittenFiles;
 use crate::sys::{Identity, lock};
 
 /// So many readings are tried before one asks for the compaction lock.
@@ -37,6 +38,8 @@ const ARCHIVE_END: &[u8] = b"_compacted.db";
 pub(crate) enum Origin {
     /// All of a directory.
     Directory(PathBuf),
+    /// All of a directory, and what this process could not write there, which the function gives.
+    DirectoryAndMemory(PathBuf, fn(&Path) -> UnwrittenFiles),
     /// Those that the caller names. An archive that is not among them is none of its business.
     List(Vec<PathBuf>),
 }
@@ -54,6 +57,10 @@ pub(crate) struct Snapshot {
     spent: HashMap<u32, Vec<Mark>>,
     /// The directory, if the files are all of one.
     directory: Option<PathBuf>,
+    /// What this process could not write.
+    unwritten: UnwrittenFiles,
+    /// The files that are in memory only, by their places: indices into `unwritten`.
+    in_memory: HashMap<u32, usize>,
 }
 
 /// A file with the name of an archive.
@@ -68,15 +75,13 @@ impl Snapshot {
     /// The files as they are now.
     pub(crate) fn take(origin: &Origin) -> Result<Self> {
         let mut snapshot = match origin {
-            Origin::Directory(path) => {
-                let listing = directory::list(path)?;
-                let directory = Some(path.clone());
-                Self {
-                    files: listing.files,
-                    left_out: listing.left_out,
-                    directory,
-                    ..Self::default()
-                }
+            Origin::Directory(path) => Self::of_directory(path)?,
+            Origin::DirectoryAndMemory(path, unwritten) => {
+                // Before the directory is listed: a file that is made now is in the list.
+                let unwritten = unwritten(path);
+                let mut snapshot = Self::of_directory(path)?;
+                snapshot.add(path, unwritten);
+                snapshot
             }
             Origin::List(files) => Self { files: files.clone(), ..Self::default() },
         };
@@ -84,15 +89,46 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    fn of_directory(path: &Path) -> Result<Self> {
+        let Listing { files, left_out } = directory::list(path)?;
+        Ok(Self { files, left_out, directory: Some(path.to_owned()), ..Self::default() })
+    }
+
+    /// Puts what this process could not write among the files, by name.
+    fn add(&mut self, directory: &Path, unwritten: UnwrittenFiles) {
+        if unwritten.files.is_empty() {
+            return;
+        }
+        let of_disk = self.files.drain(..).map(|path| (path, None));
+        let mut files: Vec<_> = of_disk.collect();
+        for (index, file) in unwritten.files.iter().enumerate() {
+            files.push((directory.join(&file.name), Some(index)));
+        }
+        // Stable: what this process could not write into a file comes behind the file.
+        files.sort_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
+        for (place, (path, in_memory)) in (0..).zip(files) {
+            self.files.push(path);
+            self.in_memory.extend(in_memory.map(|index| (place, index)));
+        }
+        self.unwritten = unwritten;
+    }
+
+    /// The files that are on the disk, with their places.
+    fn on_disk(&self) -> impl Iterator<Item = (u32, &PathBuf)> {
+        (0..).zip(&self.files).filter(|(place, _)| !self.in_memory.contains_key(place))
+    }
+
     fn open_archives(&mut self) -> Result<()> {
-        for (place, path) in (0..).zip(&self.files) {
+        let mut archives = Vec::new();
+        for (place, path) in self.on_disk() {
             if path.as_os_str().as_bytes().ends_with(ARCHIVE_END)
                 && FileName::of_path(path).is_some_and(|name| name.is_archive())
             {
                 let (archive, identity) = archive::look(path)?;
-                self.archives.push(Candidate { place, archive, identity });
+                archives.push(Candidate { place, archive, identity });
             }
         }
+        self.archives = archives;
         let mut marks: HashMap<_, Vec<Mark>> = HashMap::new();
         for Candidate { place, archive, .. } in &self.archives {
             let Some(archive) = archive else { continue };
@@ -139,12 +175,15 @@ impl Snapshot {
         visit: impl FnMut(u64, Entry<'_>),
     ) -> Result<Outcome> {
         let path = &self.files[place as usize];
-        if let Some(archive) = self.archive(place) {
-            return reader
-                .read_entries(archive.bytes(), visit)
-                .map_err(|source| Error::Io { path: path.clone(), source });
+        let io_error = |source| Error::Io { path: path.clone(), source };
+        if let Some(index) = self.in_memory.get(&place) {
+            let bytes = &*self.unwritten.files[*index].bytes;
+            return reader.read_entries(bytes, visit).map_err(io_error);
         }
-        reader.read(path, |metadata| self.is_spent(place, metadata), visit)
+        if let Some(archive) = self.archive(place) {
+            return reader.read_entries(archive.bytes(), visit).map_err(io_error);
+        }
+        reader.read(path, is_live(path), |metadata| self.is_spent(place, metadata), visit)
     }
 
     /// Whether an archive has absorbed the file at this place, of which this is the metadata.
@@ -153,19 +192,53 @@ impl Snapshot {
         marks.is_some_and(|marks| marks.iter().any(|mark| mark.is(metadata)))
     }
 
-    /// The files that no archive among them has absorbed: for code that reads them by itself.
+    /// Fails if there are files and none can be read: a scrape without any metric would look like that
+    /// of a sound service.
+    pub(crate) fn check_readable(&self, left_out: &[LeftOut], vanished: &[u32]) -> Result<()> {
+        let code_of = |path: &PathBuf| {
+            left_out.iter().find_map(|left_out| match left_out.damaged.damage {
+                Damage::Unreadable { code } if left_out.path == *path => Some(code),
+                _ => None,
+            })
+        };
+        let is_unreadable =
+            |left_out: &&LeftOut| matches!(left_out.damaged.damage, Damage::Unreadable { .. });
+        let files = left_out.iter().filter(is_unreadable).count();
+        // A file with a foreign name was never a metrics file.
+        let is_named = |(_, path): &(u32, &PathBuf)| FileName::of_path(path).is_some();
+        if files == 0 || files + vanished.len() < self.on_disk().filter(is_named).count() {
+            return Ok(());
+        }
+        let first = self.files.iter().find_map(|path| Some((path.clone(), code_of(path)?)));
+        let Some((path, code)) = first else { return Ok(()) };
+        Err(Error::NoneReadable { path, code, files })
+    }
+
+    /// The files that count, for code that reads them by itself: no archive among them has absorbed
+    /// them, and live gauges are of the living.
     #[cfg_attr(not(feature = "python"), allow(dead_code))] // The binding calls it.
-    pub(crate) fn unspent(&self) -> impl Iterator<Item = &Path> {
-        let is_unspent = |place: u32, path: &Path| {
-            !self.spent.contains_key(&place)
-                || !fs::metadata(path).is_ok_and(|metadata| self.is_spent(place, &metadata))
+    pub(crate) fn present(&self) -> impl Iterator<Item = &Path> {
+        let is_gone = |place: u32, path: &Path| {
+            let spent = self.spent.contains_key(&place)
+                && fs::metadata(path).is_ok_and(|metadata| self.is_spent(place, &metadata));
+            let is_file = |metadata: &Metadata| metadata.is_file();
+            spent
+                || is_live(path)
+                    && reader::open(path).is_ok_and(|(file, metadata)| {
+                        is_file(&metadata) && reader::is_abandoned(&file)
+                    })
         };
         let files = (0..).zip(&self.files);
-        files.filter(move |(place, path)| is_unspent(*place, path)).map(|(_, path)| &**path)
+        files.filter(move |(place, path)| !is_gone(*place, path)).map(|(_, path)| &**path)
+    }
+
+    /// Whether each count was seen once: nothing was written or folded while the files were read.
+    pub(crate) fn is_current(&self) -> Result<bool> {
+        Ok(self.unwritten.is_current() && self.has_current_archives()?)
     }
 
     /// Whether the archives are still those that were opened, and all that there are.
-    pub(crate) fn is_current(&self) -> Result<bool> {
+    fn has_current_archives(&self) -> Result<bool> {
         for Candidate { place, identity, .. } in &self.archives {
             if archive::identity_at(&self.files[*place as usize])? != *identity {
                 return Ok(false);
@@ -193,6 +266,11 @@ impl Snapshot {
     }
 }
 
+/// Whether the file at `path` is of gauges that count only while their process lives.
+fn is_live(path: &Path) -> bool {
+    FileName::of_path(path).is_some_and(|name| name.kind.is_live())
+}
+
 /// Reads the files of `origin` with `read`, until no compaction came in between.
 pub(crate) fn read<T>(
     origin: &Origin,
@@ -212,7 +290,7 @@ pub(crate) fn read_for<T, E: From<Error>>(
     let deadline = Instant::now() + timeout;
     for round in 0.. {
         let lock = match origin {
-            Origin::Directory(path) if round >= ROUNDS => {
+            Origin::Directory(path) | Origin::DirectoryAndMemory(path, _) if round >= ROUNDS => {
                 // An error means that this user may not lock: the next reading may still be undisturbed.
                 lock::existing_directory(path, LOCK_WAIT).ok().flatten()
             }
@@ -230,7 +308,8 @@ pub(crate) fn read_for<T, E: From<Error>>(
         let result = result?;
         // Under the lock no compaction runs. If something else replaces archives, once more would
         // not help.
-        if lock.is_some() || snapshot.is_current()? {
+        let is_alone = lock.is_some() && snapshot.unwritten.is_current();
+        if is_alone || snapshot.is_current()? {
             return Ok((snapshot, result));
         }
         if round >= ROUNDS && Instant::now() >= deadline {
@@ -238,7 +317,7 @@ pub(crate) fn read_for<T, E: From<Error>>(
         }
     }
     let path = match origin {
-        Origin::Directory(path) => path.clone(),
+        Origin::Directory(path) | Origin::DirectoryAndMemory(path, _) => path.clone(),
         Origin::List(files) => files.first().cloned().unwrap_or_default(),
     };
     let source = io::Error::new(io::ErrorKind::TimedOut, "compaction never paused for a reading");

@@ -6,7 +6,7 @@ use crate::format::{HEADER_SIZE, MAGIC_WRITER, header_word};
 
 /// A metrics file that is only in memory, because it cannot be written at the moment.
 ///
-/// A scrape of this process reads it as one more file, behind those of the directory.
+/// A scrape of this process reads it as one more file of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unwritten {
     /// The name that the file would have in the directory, such as `counter_7.db`.
@@ -45,5 +45,45 @@ impl Unwritten {
         // A file that would be too long for its header is read up to where a file could be.
         let used = i32::try_from(self.bytes.len()).unwrap_or(i32::MAX);
         self.bytes[..HEADER_SIZE].copy_from_slice(&header_word(used, MAGIC_WRITER).to_ne_bytes());
+    }
+}
+
+/// What this process has counted and no file of a directory holds, at one moment.
+#[derive(Debug)]
+pub struct UnwrittenFiles {
+    /// What a scrape of this process reads as further files.
+    pub files: Vec<Unwritten>,
+    /// Gives how often something was moved from memory into a file, so far.
+    written: fn() -> u64,
+    written_before: u64,
+}
+
+impl UnwrittenFiles {
+    /// These files; `written` gives how often something was moved from memory into a file, so far.
+    /// Nothing may be moved until this returns.
+    #[must_use]
+    pub fn new(files: Vec<Unwritten>, written: fn() -> u64) -> Self {
+        Self { files, written, written_before: written() }
+    }
+
+    /// Nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::new(Vec::new(), || 0)
+    }
+
+    /// Whether nothing of it was written into a file meanwhile.
+    ///
+    /// Ask after all files of the directory were read: if not, something may have been read from a
+    /// file and from memory, and all has to be read again.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.files.is_empty() || self.written_before == (self.written)()
+    }
+}
+
+impl Default for UnwrittenFiles {
+    fn default() -> Self {
+        Self::none()
     }
 }

@@ -25,6 +25,8 @@ use crate::sys::{Directory, identity};
 pub(crate) const LOCK_FILE: &str = ".multiprom.lock";
 /// The pause between two attempts to get a lock that another process holds.
 const TRY_EVERY: Duration = Duration::from_millis(1);
+/// So many attempts are made beside readers, which hold a lock for some microseconds (`while_free`).
+const ATTEMPTS_BESIDE_READERS: u32 = 40;
 
 /// A locked file.
 #[derive(Debug)]
@@ -77,16 +79,37 @@ impl Deref for Locked {
 }
 
 /// Locks `file` until it is closed or unlocked; false if another process or file object holds the
-/// lock.
+/// lock. A reader that only looks whether somebody holds the lock is not taken for a holder.
 pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
+    let mut attempts = 0;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(true),
-            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::WouldBlock) => {
+                attempts += 1;
+                let is_held = while_free(file, || ()).is_none();
+                if is_held || attempts == ATTEMPTS_BESIDE_READERS {
+                    return Ok(false);
+                }
+                thread::sleep(TRY_EVERY);
+            }
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }
+}
+
+/// What `look` finds while no process holds the lock of `file`, and none can take the lock; none if
+/// one holds it, or if the file system does not tell.
+///
+/// The lock that is taken for this is a shared one, so that two processes that look at once do not
+/// take each other for the holder.
+pub(crate) fn while_free<T>(file: &File, look: impl FnOnce() -> T) -> Option<T> {
+    file.try_lock_shared().ok()?;
+    let found = look();
+    // As when `Locked` is dropped: closing alone would not do.
+    let _ = file.unlock();
+    Some(found)
 }
 
 /// Makes an attempt each millisecond until one gives something, or `is_patient` says no when told
@@ -201,6 +224,31 @@ mod tests {
         drop(first);
         assert!(!is_at_work(path));
         assert!(existing_directory(path, Duration::ZERO).unwrap().is_some());
+    }
+
+    #[test]
+    fn who_looks_is_no_holder() {
+        let parent = TempDir::new().unwrap();
+        let path = parent.path().join("counter_1.db");
+        fs::write(&path, "").unwrap();
+        let [first, second, third] = [(); 3].map(|()| File::open(&path).unwrap());
+        assert_eq!(while_free(&first, || while_free(&second, || 1)), Some(Some(1)));
+        thread::scope(|scope| {
+            let (looking, looks) = std::sync::mpsc::channel();
+            scope.spawn(move || {
+                while_free(&first, || {
+                    looking.send(()).unwrap();
+                    thread::sleep(Duration::from_millis(5));
+                })
+            });
+            looks.recv().unwrap();
+            assert!(try_lock(&second).unwrap());
+        });
+        assert_eq!(while_free(&third, || ()), None);
+        assert!(!try_lock(&third).unwrap());
+        drop(second);
+        assert_eq!(while_free(&third, || ()), Some(()));
+        assert!(File::open(&path).unwrap().try_lock().is_ok());
     }
 
     /// Anybody may have put it there, in a directory that everybody may write to.

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::count;
 use crate::error::Result;
 use crate::float::write_float;
 use crate::kind::MetricType;
@@ -36,15 +37,16 @@ pub fn directory_text(
     format: Format,
     escaping: Escaping,
 ) -> Result<(String, Vec<LeftOut>)> {
-    let merge = Merge::of_directory(path)?;
-    let merge = merge.parse()?;
-    let mut families = merge.families(options)?;
+    let merge = Merge::of_directory_and_memory(path, count::unwritten)?;
+    let mut merge = merge.parse()?;
+    let mut left_out = std::mem::take(&mut merge.left_out);
+    let mut families = merge.families(options, &mut left_out)?;
     if let Some(names) = names {
         families.retain_mut(|family| family.restrict(|name| names.contains(name)));
     }
     let text = text(&families, format, escaping, options.exponents);
     drop(families);
-    Ok((text, merge.left_out))
+    Ok((text, left_out))
 }
 
 /// The families as text.

@@ -202,3 +202,16 @@ def test_a_subclass_may_call_the_constructor_of_its_base(made: Any, directory: P
     value.inc(2)
     assert (value.label, value.get()) == ("n_total", 2.0)
     assert values_of(directory / "counter_w.db") == {"n_total": 2.0}
+
+
+def test_an_empty_variable_names_no_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And not the working directory, where prometheus_client makes its files then."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+    with ours.value_class(lambda: "empty") as made:
+        counter = ours.value(made)
+        counter.inc(2)
+        assert counter.get() == 2
+        assert list(tmp_path.glob("*.db")) == []

@@ -137,13 +137,13 @@ def _registry() -> Any:
     return registry
 
 
-def test_no_name_is_the_working_directory_of_the_time(
+def test_a_relative_name_is_of_the_working_directory_of_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with prometheus_client, which joins it to the names of the files."""
+    """Of the time when the first value is made; a later one does not part the files."""
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", ".")
     monkeypatch.chdir(tmp_path / "first")
     with ours.value_class(lambda: "w") as made:
         value = ours.value(made)

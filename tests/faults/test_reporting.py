@@ -95,7 +95,7 @@ def test_not_by_several_threads(
 
 
 def test_each_file(directory: Path, damaged: Path, caplog: pytest.LogCaptureFixture) -> None:
-    other = directory / "summary_2.db"
+    other = directory / "counter_2.db"
     other.write_bytes(TRUNCATED)
     multiprom.MultiProcessCollector(None).collect()
     assert sorted(str(path) in text for text in warnings(caplog) for path in (damaged, other)) == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import multiprom
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import stock
 from support.equality import plain
+from support.files import of_one_type
 from support.processes import Process, write
 from support.strategies import ANY_FLOATS, PICKING_MODES, applications
 
@@ -26,8 +28,9 @@ APPLICATIONS = st.one_of(
 
 
 def assert_same_merge(files: Sequence[str]) -> None:
+    copies = of_one_type(files, Path(files[0]).parent / "copies") if files else []
     for accumulate in (True, False):
-        expected = stock.MultiProcessCollector.merge(files, accumulate=accumulate)
+        expected = stock.MultiProcessCollector.merge(copies, accumulate=accumulate)
         merged = multiprom.MultiProcessCollector.merge(files, accumulate=accumulate)
         assert plain(merged) == plain(expected)
 
@@ -49,7 +52,8 @@ def test_merge_in_any_order(application: list[Process], data: st.DataObject) -> 
 def test_collect(application: list[Process]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         write(directory, application)
-        expected = stock.SortedCollector(None, directory).collect()
+        of_one_type(stock.files_of(directory), Path(directory, "copies"))
+        expected = stock.SortedCollector(None, str(Path(directory, "copies"))).collect()
         collected = multiprom.MultiProcessCollector(None, directory).collect()
         assert plain(collected) == plain(expected)
 
@@ -60,7 +64,8 @@ def test_halves_of_the_public_merge(application: list[Process], data: st.DataObj
     with tempfile.TemporaryDirectory() as directory:
         files = data.draw(st.permutations(write(directory, application)))
         accumulate = data.draw(st.booleans())
-        expected = stock.MultiProcessCollector._read_metrics(files)
+        copies = of_one_type(files, Path(directory, "copies"))
+        expected = stock.MultiProcessCollector._read_metrics(copies)
         read = multiprom.MultiProcessCollector._read_metrics(files)
         assert list(read) == list(expected)
         for ours, theirs in zip(read.values(), expected.values(), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import multiprom
@@ -78,21 +79,29 @@ class TestNoPath:
         with pytest.raises(ValueError, match=MESSAGE):
             multiprom.MultiProcessCollector(None)
 
-    @pytest.mark.parametrize("value", ["", "missing"])
-    def test_no_directory(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
-    ) -> None:
-        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", value and str(tmp_path / value))
+    def test_empty(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As good as unset, for whoever asks for the directory."""
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
         with pytest.raises(ValueError, match=MESSAGE):
             multiprom.MultiProcessCollector(None)
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
         with pytest.raises(ValueError, match=MESSAGE):
-            multiprom.MultiProcessCollector(None, value)
+            multiprom.MultiProcessCollector(None, "")
+        for ask in (multiprom.compact, lambda: multiprom.mark_process_dead(1)):
+            with pytest.raises(ValueError, match=r"^env PROMETHEUS_MULTIPROC_DIR is not set$"):
+                ask()
 
-    def test_a_file(self, tmp_path: Path) -> None:
-        path = tmp_path / "file"
-        path.touch()
-        with pytest.raises(ValueError, match=MESSAGE):
-            multiprom.MultiProcessCollector(None, path)
+    def test_missing_or_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """prometheus_client's message, and which path it is."""
+        (tmp_path / "file").touch()
+        for name in ("missing", "file"):
+            path = tmp_path / name
+            message = f"{MESSAGE[:-1]}: {re.escape(repr(str(path)))}$"
+            with pytest.raises(ValueError, match=message):
+                multiprom.MultiProcessCollector(None, path)
+            monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(path))
+            with pytest.raises(ValueError, match=message):
+                multiprom.MultiProcessCollector(None)
 
     def test_nothing_is_registered(self) -> None:
         registrar = Registrar()
@@ -113,6 +122,15 @@ class TestLowerCaseVariable:
             collector = multiprom.MultiProcessCollector(None)
         assert collector._path == str(tmp_path)
         assert os.environ["PROMETHEUS_MULTIPROC_DIR"] == str(tmp_path)
+
+    def test_an_empty_upper_case_one_is_none(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("prometheus_multiproc_dir", str(tmp_path))
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+        with pytest.warns(DeprecationWarning, match="prometheus_multiproc_dir"):
+            collector = multiprom.MultiProcessCollector(None)
+        assert collector._path == str(tmp_path)
 
     def test_yields_to_the_upper_case_one(
         self, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

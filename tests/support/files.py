@@ -10,11 +10,11 @@ import fcntl
 import json
 import struct
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 USED = struct.Struct("=i")
 LENGTH = struct.Struct("=i")
@@ -142,3 +142,20 @@ def is_held(file: Path) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+def of_one_type(order: Iterable[str | Path], directory: Path) -> list[str]:
+    """Copy files, each family only from those of the type of the first that names it.
+
+    multiprom leaves the others out: of them prometheus_client makes a text that Prometheus refuses
+    or takes wrongly.
+    """
+    directory.mkdir(exist_ok=True)
+    types: dict[str, str] = {}
+    copies = []
+    for file in map(Path, order):
+        own = file.name.split("_")[0].replace("untyped", "unknown")
+        found = read(file.read_bytes())
+        kept = [entry for entry in found if types.setdefault(entry.family, own) == own]
+        copies.append(str(write(directory / file.name, kept, size=0)))
+    return copies

@@ -11,15 +11,15 @@ use crate::compact::tests::support::{
     LOCK, Worker, dead, exact, key, names, reasons, sweep, totals,
 };
 
-/// A family in files of several types is merged entry by entry, low halves included.
+/// A gauge whose mode was changed is merged entry by entry, low halves included.
 #[test]
 fn low_halves_count_also_in_a_replay() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     // Either alone is too small to move the 1, both together are not.
     let small = f64::EPSILON * 3.0 / 8.0;
-    for (name, value) in [("counter_1.db", 1.0), ("counter_2.db", small), ("histogram_3.db", small)]
-    {
+    let files = [("gauge_sum_1.db", 1.0), ("gauge_sum_2.db", small), ("gauge_max_3.db", small)];
+    for (name, value) in files {
         dead(path, name, value);
         sweep(path);
     }

@@ -84,7 +84,7 @@ pub(crate) fn totals(directory: &Path) -> BTreeMap<String, f64> {
 /// The values of all samples, by name.
 pub(crate) fn totals_of(merge: &Merge) -> BTreeMap<String, f64> {
     let parsed = merge.parse().unwrap();
-    let families = parsed.families(OPTIONS).unwrap();
+    let families = parsed.families(OPTIONS, &mut Vec::new()).unwrap();
     let samples = families.iter().flat_map(|family| &family.samples);
     samples.map(|sample| (sample.name.to_string(), sample.value)).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::float::ExactSum;
 use crate::format::PID_LABEL;
-use crate::kind::{Kind, MetricType, Rule};
+use crate::kind::{MetricType, Rule};
 use crate::scrape::by_entry::read::{UnmergedFamily, UnmergedSample};
 use crate::scrape::family::{Family, MergeOptions, Sample, SampleTable};
 use crate::scrape::histogram::BoundTexts;
@@ -19,8 +19,7 @@ pub(crate) fn merge(
     options: MergeOptions,
     texts: &mut BoundTexts,
 ) -> Family<'static> {
-    let mode = family.mode.as_deref().unwrap_or_default();
-    let table = match (Kind { metric_type: family.metric_type, mode }).rule() {
+    let table = match family.rule() {
         Rule::Sum => add_up(family, options.accumulate, texts),
         rule => choose(family, rule),
     };

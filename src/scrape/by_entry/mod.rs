@@ -6,6 +6,7 @@
 
 mod merge;
 mod read;
+mod types;
 
 pub(super) use merge::merge;
 pub(crate) use read::read as read_unmerged;

@@ -1,11 +1,13 @@
 //! Reads entries as they are, file by file, without merging any.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::{Damage, FileName, Key};
-use crate::kind::{MetricType, Rule};
+use crate::kind::{Kind, MetricType, Rule};
+use crate::scrape::by_entry::types::{self, Draft};
 use crate::store::{LeftOut, Outcome, Reader, Skipped, Snapshot};
 
 /// A family and every entry that names it, in the order of files and entries.
@@ -15,12 +17,20 @@ pub(crate) struct UnmergedFamily {
     pub(crate) name: Box<str>,
     /// The help text of the first entry.
     pub(crate) help: Box<str>,
-    /// The type of the first file.
+    /// The type: see `docs/merging.md` where files are of several.
     pub(crate) metric_type: MetricType,
     /// The mode of the last gauge file.
     pub(crate) mode: Option<Arc<str>>,
     /// The entries.
     pub(crate) samples: Vec<UnmergedSample>,
+}
+
+impl UnmergedFamily {
+    /// How its values are put together.
+    pub(crate) fn rule(&self) -> Rule {
+        let mode = self.mode.as_deref().unwrap_or_default();
+        Kind { metric_type: self.metric_type, mode }.rule()
+    }
 }
 
 /// One entry of one file.
@@ -43,8 +53,11 @@ pub(crate) struct UnmergedSample {
 pub(crate) struct Unmerged {
     /// The families, in the order in which the files first name them.
     pub(crate) families: Vec<UnmergedFamily>,
-    /// What had to be left out.
+    /// What had to be left out because a file is damaged, or refused.
+    #[cfg_attr(not(feature = "python"), allow(dead_code))] // The binding reports it.
     pub(crate) left_out: Vec<LeftOut>,
+    /// What had to be left out because it does not fit what the families are now.
+    pub(crate) unfit: Vec<LeftOut>,
     /// The files that were gone, by their places, in order.
     pub(crate) vanished: Vec<u32>,
 }
@@ -58,21 +71,23 @@ enum Known {
 
 /// Reads the families that are `wanted`, by name, from the files of `snapshot`.
 pub(crate) fn read(snapshot: &Snapshot, wanted: impl Fn(&str) -> bool) -> Result<Unmerged> {
-    let Unmerged { mut families, mut left_out, mut vanished } = Unmerged::default();
-    let mut places: HashMap<Box<str>, usize> = HashMap::new();
-    // Apart for histograms: there `le` must be a number.
-    let mut known: [HashMap<Box<[u8]>, Known>; 2] = Default::default();
+    let (mut left_out, mut vanished) = (Vec::new(), Vec::new());
+    let mut drafts: Vec<Draft> = Vec::new();
+    let mut places: HashMap<(Box<str>, MetricType), usize> = HashMap::new();
+    // Apart for each type: a key may be in files of several, and `le` must be a number in histograms.
+    let mut known: HashMap<MetricType, HashMap<Box<[u8]>, Known>> = HashMap::new();
     let mut reader = Reader::default();
     for (place, path) in (0..).zip(&snapshot.files) {
         let Some(FileName { kind, pid }) = FileName::of_path(path) else {
             left_out.push(LeftOut::unopened(path, Damage::ForeignName));
             continue;
         };
-        let known = &mut known[usize::from(kind.metric_type == MetricType::Histogram)];
+        let known = known.entry(kind.metric_type).or_default();
         let is_gauge = kind.metric_type == MetricType::Gauge;
         let pid: Option<Arc<str>> = is_gauge.then(|| pid.to_string_lossy().into());
         let mode: Option<Arc<str>> = is_gauge.then(|| kind.mode.into());
-        let has_pairs = kind.rule() == Rule::Sum && snapshot.is_archive(place);
+        let is_archive = snapshot.is_archive(place);
+        let has_pairs = kind.rule() == Rule::Sum && is_archive;
         let mut skipped = Skipped::default();
         let outcome = snapshot.read(place, &mut reader, |offset, entry| {
             if !known.contains_key(entry.key) {
@@ -82,15 +97,10 @@ pub(crate) fn read(snapshot: &Snapshot, wanted: impl Fn(&str) -> bool) -> Result
                     Err(damage) => return skipped.add(offset, &damage),
                 };
                 let key = if wanted(&key.family) {
-                    let place = *places.entry((*key.family).into()).or_insert_with(|| {
-                        families.push(UnmergedFamily {
-                            name: (*key.family).into(),
-                            help: (*key.help).into(),
-                            metric_type: kind.metric_type,
-                            mode: None,
-                            samples: Vec::new(),
-                        });
-                        families.len() - 1
+                    let name = ((*key.family).into(), kind.metric_type);
+                    let place = *places.entry(name).or_insert_with(|| {
+                        drafts.push(Draft::new(&key, kind.metric_type));
+                        drafts.len() - 1
                     });
                     Known::Wanted(Arc::new(key.into_owned()), place)
                 } else {
@@ -98,12 +108,13 @@ pub(crate) fn read(snapshot: &Snapshot, wanted: impl Fn(&str) -> bool) -> Result
                 };
                 known.insert(entry.key.into(), key);
             }
-            let Some(Known::Wanted(key, place)) = known.get(entry.key) else { return };
-            let family = &mut families[*place];
+            let Some(Known::Wanted(key, index)) = known.get(entry.key) else { return };
+            let draft = &mut drafts[*index];
+            draft.begin(place, is_archive, offset);
             if is_gauge {
-                family.mode.clone_from(&mode);
+                draft.family.mode.clone_from(&mode);
             }
-            family.samples.push(UnmergedSample {
+            draft.family.samples.push(UnmergedSample {
                 key: Arc::clone(key),
                 pid: pid.clone(),
                 value: entry.value,
@@ -117,5 +128,8 @@ pub(crate) fn read(snapshot: &Snapshot, wanted: impl Fn(&str) -> bool) -> Result
         left_out.extend(skipped.finish(path));
         left_out.extend(LeftOut::after_reading(path, outcome));
     }
-    Ok(Unmerged { families, left_out, vanished })
+    let path = |place: u32| -> PathBuf { snapshot.files[place as usize].clone() };
+    let (families, unfit) = types::decide(drafts, path);
+    snapshot.check_readable(&left_out, &vanished)?;
+    Ok(Unmerged { families, left_out, unfit, vanished })
 }
