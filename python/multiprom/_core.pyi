@@ -254,7 +254,10 @@ class ValueClass:
         """
 
     def move_on(self) -> None:
-        """Move to the directory that the environment names by now, with all that was counted."""
+        """Move to the directory that the environment names by now, with all that was counted.
+
+        The old files are removed when their counts are in the new ones.
+        """
 
 @disjoint_base
 class Value:

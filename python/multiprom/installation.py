@@ -70,7 +70,9 @@ def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()
     memory before the fork for its own: so call it before that fork if there are such counts.
 
     May be called again: after prometheus_client was imported anew, with more in `also`, or with
-    another directory, to which metrics move on with what they have counted. The old files stay.
+    another directory, to which metrics move on with what they have counted. It is added to what
+    files of an earlier process of the same pid have there, and the old files are removed: else a
+    return to the old directory would count it twice.
 
     Args:
         path: The directory, which is made if it is missing; PROMETHEUS_MULTIPROC_DIR is set to it.

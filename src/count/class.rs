@@ -12,6 +12,8 @@ use crate::count::kind::Kind;
 use crate::count::notice::Notice;
 use crate::count::series::Series;
 use crate::error::{Error, Result, message};
+use crate::format::kind_of_prefix;
+use crate::kind::Rule;
 use crate::store::Unwritten;
 
 /// How long series without a file wait before counting makes another attempt to open one.
@@ -264,15 +266,17 @@ impl ClassState {
     }
 
     /// Opens another file in the place of one that was removed, if it is one of this class's, and
-    /// not one that the process itself has deleted.
-    pub(crate) fn reopen(&mut self, files: &mut Files, removed: &Path) -> Option<PathBuf> {
+    /// not one that the process itself has deleted. Also gives the rule for entries of its kind.
+    pub(crate) fn reopen(&mut self, files: &mut Files, removed: &Path) -> Option<(PathBuf, Rule)> {
         let kind = self.kinds.iter_mut().find(|kind| kind.open_path() == Some(removed))?;
         if kind.is_live() && self.is_marked_dead {
             return None;
         }
         let opened = files.open(&mut self.naming, &kind.prefix, !kind.is_live());
         self.misses_files = opened.is_err();
-        opened.map_err(|error| self.complain(files, error)).ok()
+        let rule = kind_of_prefix(&kind.prefix).rule();
+        let path = opened.map_err(|error| self.complain(files, error)).ok()?;
+        Some((path, rule))
     }
 
     /// Detaches the series of a removed file, of whose mapping the caller takes what they hold.

@@ -201,10 +201,17 @@ impl Files {
 
     /// Deletes the file at `path` of this process, which goes on counting in the deleted file.
     pub(crate) fn unlink(&mut self, path: &Path) {
-        if self.writer(path).is_some_and(|writer| writer.is_in_place()) {
+        if let Some(writer) = self.writer(path) {
             // `mark_process_dead` deletes it too, and raises if it cannot.
-            let _ = fs::remove_file(path);
+            remove(writer);
         }
+    }
+}
+
+/// Removes a file if its path still names it, and if that is possible.
+pub(crate) fn remove(writer: &Writer) {
+    if writer.is_in_place() {
+        let _ = fs::remove_file(writer.path());
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::count::class::ClassState;
-use crate::count::files::{Files, absolute};
+use crate::count::files::{self, Files, absolute};
 use crate::count::notice::Notice;
 use crate::count::unwritten;
 use crate::count::value::Caller;
@@ -91,7 +91,7 @@ impl State {
                 class.naming.directory = Some(directory.to_owned());
                 class.naming.directory_was_there = false;
             }
-            replace(files, &mut classes, &path, false);
+            replace(files, &mut classes, &path);
         }
     }
 
@@ -104,7 +104,7 @@ impl State {
         }
         let mut classes: Vec<_> = classes.values_mut().collect();
         let replaced: Vec<_> =
-            removed.into_iter().filter(|path| replace(files, &mut classes, path, true)).collect();
+            removed.into_iter().filter(|path| replace(files, &mut classes, path)).collect();
         if let Some(path) = replaced.into_iter().next() {
             files.notices.push(Notice::Removed { path });
         }
@@ -112,17 +112,12 @@ impl State {
 }
 
 /// Writes a file anew that was removed while it was written, or belongs to another directory now;
-/// false if it could not be done. A file that is still somewhere is emptied if `empties`.
-fn replace(
-    files: &mut Files,
-    classes: &mut [&mut ClassState],
-    removed: &Path,
-    empties: bool,
-) -> bool {
+/// false if it could not be done. A file that is still somewhere is removed or emptied.
+fn replace(files: &mut Files, classes: &mut [&mut ClassState], removed: &Path) -> bool {
     let Some(mut shared) = files.take(removed) else { return false };
     unwritten::note_written();
     let opened = classes.iter_mut().find_map(|class| class.reopen(files, removed));
-    let Some(path) = opened else {
+    let Some((path, rule)) = opened else {
         // The values go on counting in the removed file, until an attempt succeeds.
         files.put_back(removed.to_owned(), shared);
         return false;
@@ -130,16 +125,18 @@ fn replace(
     for class in classes.iter_mut() {
         class.detach(removed);
     }
-    let taken = files.writer(&path).map(|new| new.take_entries(&shared.writer));
+    // A file of the same path is most likely a copy of the removed one; one of another path has what
+    // an earlier process has counted.
+    let rule = (path != removed).then_some(rule);
+    let taken = files.writer(&path).map(|new| new.take_entries(&shared.writer, rule));
     let is_taken = matches!(taken, Some(Ok(())));
     if is_taken {
         files.take_users(&path, &shared);
-        if empties {
-            // Before the lock is given up, which `shared` has: who folds the old file then finds
-            // nothing in it. A process that is killed in between counts no more, so that no scrape
-            // ever sees both files.
-            shared.writer.empty_if_moved();
-        }
+        // Before the lock is given up, which `shared` has: nobody may find the counts there that are
+        // in the new file. A process that is killed in between counts no more, so that no scrape ever
+        // sees both files.
+        files::remove(&shared.writer);
+        shared.writer.empty_if_moved();
     } else {
         files.close(&path);
         files.release(&path);

@@ -134,8 +134,8 @@ impl ValueClass {
         }
     }
 
-    /// Moves what is counted in files of other directories to files in this one. The old files stay,
-    /// with what they have.
+    /// Moves what is counted in files of other directories to files in this one. The old files are
+    /// removed when their counts are in the new ones.
     pub fn move_on(&self, directory: &OsStr) {
         Locked::new().move_on(self.id, &absolute(directory));
     }

@@ -13,13 +13,14 @@ use crate::count::index::Index;
 use crate::count::open;
 use crate::error::{Error, Result};
 use crate::format::{self, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER};
+use crate::kind::Rule;
 use crate::store::{Outcome, Reader};
 use crate::sys::{self, Descriptor, Identity, Mapping, identity, is_at, lock};
 
 /// A file of up to 64 KiB gets blocks in steps of this.
 const SMALL_STEP: usize = 4 << 10;
-/// A larger file gets blocks in steps of this.
-const LARGE_STEP: usize = 16 << 10;
+/// A larger file gets blocks in steps of a part of its length.
+const STEPS_OF_LARGE_FILE: usize = 16;
 
 /// A file that this process has locked, and writes.
 #[derive(Debug)]
@@ -111,19 +112,24 @@ impl Writer {
 
     /// Takes all entries of the file that `other` writes: all of them, or none and an error.
     ///
-    /// Where both have an entry that of `other` counts: most likely somebody has put a copy of the
-    /// removed file in its place.
-    pub(crate) fn take_entries(&mut self, other: &Self) -> Result<()> {
+    /// Where both have an entry, they become one by `rule`; without a rule that of `other` counts.
+    pub(crate) fn take_entries(&mut self, other: &Self, rule: Option<Rule>) -> Result<()> {
         self.grow(self.used + other.used)
             .map_err(|source| Error::Io { path: self.path.clone(), source })?;
         let bytes = other.entries();
         let mut rest = &bytes[..];
+        let mut taken = Vec::new();
         while let format::Parsed::Entry(entry, size) = format::parse_entry(rest, rest.len()) {
             // UNWRAP: the entry was written with a head.
             let head = format::entry_head(entry.key).unwrap_or_default();
-            let (mapping, offset) = self.place(&head)?;
-            mapping.cell(offset).set(entry.value, entry.timestamp);
+            let is_new = self.index.find(&self.mapping, &head).is_none();
+            taken.push((self.place(&head)?.1, rule.filter(|_| !is_new), entry));
             rest = &rest[size..];
+        }
+        // When nothing can fail any more: another attempt would add the same once more.
+        for (offset, rule, entry) in taken {
+            let rule = rule.unwrap_or(Rule::PerProcess);
+            self.mapping.cell(offset).merge(rule, entry.value, entry.timestamp);
         }
         Ok(())
     }
@@ -250,8 +256,8 @@ fn header(used: usize) -> io::Result<u64> {
 /// costs a system call, and little enough that small files take no more room than those of
 /// `prometheus_client`.
 fn reservation(end: usize) -> usize {
-    let step = if end <= INITIAL_SIZE { SMALL_STEP } else { LARGE_STEP };
-    end.next_multiple_of(step)
+    let large_step = end.next_power_of_two() / STEPS_OF_LARGE_FILE;
+    end.next_multiple_of(if end <= INITIAL_SIZE { SMALL_STEP } else { large_step })
 }
 
 /// Makes the file at least `length` bytes long, without blocks.
@@ -335,8 +341,8 @@ mod tests {
         for number in 0..3000 {
             set(&mut writer, &format!("key {number}"), 1.0);
             let used = writer.used as u64;
-            // ext4 takes one more block to note where the blocks are.
-            let most = used + (LARGE_STEP + SMALL_STEP) as u64;
+            // ext4 takes some more blocks to note where the blocks are.
+            let most = used + used / 8 + 4 * SMALL_STEP as u64;
             assert!((used..=most).contains(&blocks(&path)), "{number}");
         }
         let other = directory.path().join("counter_2.db");
@@ -374,7 +380,19 @@ mod tests {
         assert!(!old.is_in_place());
         let mut writer = open(&path, CONTINUING);
         set(&mut writer, "b", 4.0);
-        writer.take_entries(&old).unwrap();
+        writer.take_entries(&old, None).unwrap();
         assert_eq!(entries(&path), [("b".to_owned(), 2.0), ("a".to_owned(), 1.0)]);
+        let expect = |writer: &mut Writer, rule, expected: f64| {
+            writer.take_entries(&old, Some(rule)).unwrap();
+            assert_eq!(entries(&path)[0], ("b".to_owned(), expected), "{rule:?}");
+        };
+        expect(&mut writer, Rule::Sum, 4.0);
+        expect(&mut writer, Rule::Max, 4.0);
+        expect(&mut writer, Rule::Min, 2.0);
+        set(&mut writer, "b", 1.0);
+        expect(&mut writer, Rule::Min, 1.0);
+        expect(&mut writer, Rule::Max, 2.0);
+        set(&mut writer, "b", 1.0);
+        expect(&mut writer, Rule::PerProcess, 2.0);
     }
 }

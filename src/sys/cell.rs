@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::kind::Rule;
+
 /// The value and timestamp of an entry, where they stand in a file.
 #[derive(Debug)]
 #[repr(C)]
@@ -31,6 +33,21 @@ impl Cell {
     pub(crate) fn set(&self, value: f64, timestamp: f64) {
         self.value.store(value.to_bits(), Ordering::Relaxed);
         self.date(timestamp);
+    }
+
+    /// Takes what another cell of the same series has, by the rule by which several processes' values
+    /// become one; by [`Rule::PerProcess`] the other one counts.
+    pub(crate) fn merge(&self, rule: Rule, value: f64, timestamp: f64) {
+        let is_taken = match rule {
+            Rule::Sum => return self.add(value),
+            Rule::Min => value < self.value(),
+            Rule::Max => value > self.value(),
+            Rule::MostRecent => timestamp >= self.timestamp(),
+            Rule::PerProcess => true,
+        };
+        if is_taken {
+            self.set(value, timestamp);
+        }
     }
 
     /// The value.

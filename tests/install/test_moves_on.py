@@ -1,4 +1,4 @@
-"""install() with another directory moves on, with all that was counted; the old files stay."""
+"""install() with another directory moves on, with all that was counted; nothing stays behind."""
 
 from __future__ import annotations
 
@@ -69,8 +69,14 @@ print(scrape() == found)
         "6.0 4.0 3.0 8.0",
         "True",
     ]
-    [file] = (directory / "first").glob("counter_*.db")
-    assert values_of(file) == {"n_total a": 5.0, "n_total b": 3.0, "own_total": 2.0}
+    assert [*(directory / "first").glob("*.db")] == []
+    [file] = (directory / "second").glob("counter_*.db")
+    assert values_of(file) == {
+        "n_total a": 6.0,
+        "n_total b": 4.0,
+        "own_total": 3.0,
+        "late_total": 1.0,
+    }
 
 
 def test_by_the_variable(directory: Path) -> None:
@@ -109,6 +115,43 @@ print(found["n_total a"], found["n_total b"], found["own_total"])
 """
     printed = run(INSTALLED + script, directory / "first", directory / "second")
     assert printed == "7.0 3.0 2.0\n"
+
+
+def test_back_after_a_compaction(directory: Path) -> None:
+    """What has moved along is not folded where it was."""
+    script = """
+multiprom.install(second)
+scrape(first)
+multiprom.compact(first)
+multiprom.install(first)
+print(scrape() | scrape(second))
+"""
+    printed = run(INSTALLED + script, directory / "first", directory / "second")
+    assert eval(printed) == TOTALS
+
+
+def test_what_an_earlier_process_of_the_same_pid_has_counted(directory: Path) -> None:
+    """It is added to."""
+    script = """
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+os.makedirs(second)
+for kind, name, sample, value, time in [
+    ("counter", "own", "own_total", 10, 0),
+    ("histogram", "h", "h_sum", 0.25, 0),
+    ("gauge_mostrecent", "recent", "recent", 9, 1e12),
+]:
+    dead = MmapedDict(f"{second}/{kind}_{os.getpid()}.db")
+    dead.write_value(mmap_key(name, sample, (), (), "Help"), value, time)
+    dead.close()
+multiprom.install(second)
+print(scrape())
+own.inc(1)
+print(scrape()["own_total"], own._value.get(), [n for n in os.listdir(first) if n.endswith(".db")])
+"""
+    printed = run(INSTALLED + script, directory / "first", directory / "second")
+    moved, then = printed.splitlines()
+    assert eval(moved) == TOTALS | {"own_total": 12.0, "h_sum": 0.75, "recent": 9.0}
+    assert then == "13.0 13.0 []"
 
 
 def test_a_fork_counts_nothing_twice(directory: Path) -> None:
