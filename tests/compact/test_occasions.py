@@ -58,10 +58,10 @@ def test_a_writer_that_begins_sweeps(directory: Path) -> None:
         ours.value(made).inc(0.2)
         assert names(directory) == {"counter_compacted.db", "counter_w.db"}
         write_ours(directory / "counter_2.db", counter(0.4))
-        # Only what opens a file is an occasion.
+        # Only who counts after it has opened a file sweeps.
         ours.value(made).inc(1)
         assert "counter_2.db" in names(directory)
-        ours.value(made, typ="gauge", mode="max")
+        ours.value(made, typ="gauge", mode="max").set(0)
         assert names(directory) == {"counter_compacted.db", "counter_w.db", "gauge_max_w.db"}
 
 
@@ -118,7 +118,7 @@ def test_it_can_be_turned_off(
     monkeypatch.setenv("MULTIPROM_COMPACTION", value)
     assert scrape(directory) == 0.5
     with ours.value_class(lambda: "w") as made:
-        ours.value(made)
+        ours.value(made).inc(0)
     assert names(directory) == {"counter_1.db", "counter_w.db"}
     assert multiprom.compact().files_folded == 2
 
@@ -213,7 +213,7 @@ def test_what_interrupts_a_program_is_not_swallowed(
     """A signal handler may run in the log call: what it raises must reach the program."""
     with ours.value_class(lambda: "w") as made:
         with pytest.raises(request.node.callspec.params["raising"]):
-            ours.value(made)
+            ours.value(made).inc(0)
         ours.value(made).inc(2)
         assert collect_files(directory) == 4
 

@@ -154,7 +154,7 @@ def test_a_hook_leaves_a_large_archive_to_a_scrape(directory: Path) -> None:
     done = fold(str(directory), 2)
     assert (done.files_folded, [left.path for left in done.left_alone]) == (0, [str(second)])
     with ours.value_class(lambda: "w") as made:
-        ours.value(made)
+        ours.value(made).inc(0)
         assert second.exists()
     multiprom.MultiProcessCollector(None, directory).collect()
     assert not second.exists()
@@ -227,7 +227,7 @@ def test_what_every_scrape_reports_is_not_told_twice(
     path = write_ours(directory / "counter_1.db", counter(1))
     path.write_bytes(path.read_bytes()[:20])
     with caplog.at_level(logging.DEBUG), ours.value_class(lambda: "w") as made:
-        # Opens a file, and sweeps.
-        ours.value(made)
+        # Opens a file, and sweeps when it counts there.
+        ours.value(made).inc(0)
     assert caplog.records == []
     assert path.exists()
