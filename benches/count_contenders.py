@@ -5,11 +5,11 @@ Nothing here imports prometheus_client before the library is chosen.
 
 from __future__ import annotations
 
-import functools
 import gc
 import itertools
 import os
 import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,12 +18,25 @@ IN_MEMORY = "stock, in memory"
 MULTIPROM = "multiprom"
 LIBRARIES = (STOCK, IN_MEMORY, MULTIPROM)
 
-INC = "`Counter.inc()`"
-OBSERVE = "`Histogram.observe(0.3)`"
-SET = "`Gauge.set(5)`"
+# What programs write, as Python statements: see `_metrics` for the names.
+STATEMENTS = {
+    "`counter.labels(a, b, c).inc()`": "counters.labels('GET', '/api', '200').inc()",
+    "the same, by keywords": "counters.labels(method='GET', path='/api', code='200').inc()",
+    "the same, with a number": "counters.labels('GET', '/api', 200).inc()",
+    "`histogram.labels(a, b).observe(0.3)`": "histograms.labels('GET', '/api').observe(0.3)",
+    "`counter.inc()`": "counter.inc()",
+    "`gauge.set(5)`": "gauge.set(5)",
+    "`gauge.set(5)`, `mostrecent`": "recent.set(5)",
+    "`summary.observe(0.3)`": "summary.observe(0.3)",
+    "`histogram.observe(0.3)`": "histogram.observe(0.3)",
+    "the same, 500 buckets, the last but ten": "fine.observe(490.5)",
+    "`with histogram.time()`": "with histogram.time(): pass",
+    "`@histogram.time()`": "timed()",
+    "`with gauge.track_inprogress()`": "with gauge.track_inprogress(): pass",
+}
 NEW_SERIES = "a new series: `Counter.labels(…)`"
 AFTER_FORK = "first `inc()` after a fork, 10,000 series"
-OPERATIONS = (INC, OBSERVE, SET, NEW_SERIES, AFTER_FORK)
+OPERATIONS = (*STATEMENTS, NEW_SERIES, AFTER_FORK)
 
 # How often an operation is done in one sample: some milliseconds for the slowest library.
 REPETITIONS = 5_000
@@ -56,28 +69,36 @@ def is_measured(library: str, operation: str) -> bool:
 
 def sampler(operation: str) -> Sample:
     """Return what times an operation, on metrics of its own."""
-    from prometheus_client import Counter, Gauge, Histogram
-
     if operation == NEW_SERIES:
         return _new_series
     if operation == AFTER_FORK:
         return _after_fork()
-    if operation == INC:
-        inc = Counter("shop_requests", "Requests answered.", registry=None).inc
-        return lambda: _repeated(inc)
-    if operation == OBSERVE:
-        observe = Histogram("shop_latency", "Seconds to answer.", registry=None).observe
-        return lambda: _repeated(functools.partial(observe, 0.3))
-    change = Gauge("shop_workers", "Workers.", registry=None, multiprocess_mode="livesum").set
-    return lambda: _repeated(functools.partial(change, 5))
+    timer = timeit.Timer(STATEMENTS[operation], globals=_metrics())
+    return lambda: timer.timeit(REPETITIONS) / REPETITIONS
 
 
-def _repeated(operation: Callable[[], object]) -> float:
-    times = itertools.repeat(None, REPETITIONS)
-    before = time.perf_counter()
-    for _ in times:
-        operation()
-    return (time.perf_counter() - before) / REPETITIONS
+def _metrics() -> dict[str, object]:
+    """Return the metrics that the statements name."""
+    from prometheus_client import Counter, Gauge, Histogram, Summary
+
+    histogram = Histogram("shop_latency", "Seconds to answer.", registry=None)
+
+    @histogram.time()
+    def timed() -> None:
+        pass
+
+    help_text, labels = "Requests answered.", ("method", "path")
+    return {
+        "counters": Counter("shop_requests", help_text, (*labels, "code"), registry=None),
+        "histograms": Histogram("shop_seconds", help_text, labels, registry=None),
+        "counter": Counter("shop_answers", help_text, registry=None),
+        "gauge": Gauge("shop_workers", "Workers.", registry=None, multiprocess_mode="livesum"),
+        "recent": Gauge("shop_queue", "Jobs.", registry=None, multiprocess_mode="mostrecent"),
+        "summary": Summary("shop_bytes", "Bytes sent.", registry=None),
+        "histogram": histogram,
+        "fine": Histogram("shop_fine", "Seconds.", buckets=range(500), registry=None),
+        "timed": timed,
+    }
 
 
 _families = itertools.count()

@@ -21,6 +21,7 @@ __all__ = [
     "fold_dead",
     "hold_back",
     "hold_slot",
+    "install_methods",
     "is_automatic",
     "leave",
     "mark_self_dead",
@@ -30,6 +31,7 @@ __all__ = [
     "read_files",
     "remove_leftovers",
     "remove_live_files",
+    "remove_methods",
     "reset_compaction",
     "settle_values",
     "slots",
@@ -223,6 +225,22 @@ def remove_live_files(path: str, pid: str, modes: Sequence[str]) -> None:
         OSError: A file could not be deleted.
     """
 
+def install_methods(*, counting: bool) -> None:
+    """Put native methods in the place of those that programs call all the time.
+
+    They are on prometheus_client's own classes. Each does at once what the usual case needs, and
+    calls prometheus_client's method, with the same arguments, in all others. A method that was
+    replaced by a program, or has other parameters than those known, is left as it is.
+
+    Args:
+        counting: Not only `labels`, but also `inc`, `dec`, `set`, `observe` and the beginning and
+            end of timed and tracked blocks, which are faster only where metrics count in values of
+            `multiprom.MultiProcessValue`.
+    """
+
+def remove_methods() -> None:
+    """Put prometheus_client's own methods back, but where a program has replaced the native one."""
+
 @final
 class ValueClass:
     """What all values that are counted under one process identifier share.
@@ -259,6 +277,9 @@ class ValueClass:
         The old files are removed when their counts are in the new ones.
         """
 
+    def heed_patches(self) -> None:
+        """Have native methods call the methods of all values from now on: one may be patched."""
+
 @disjoint_base
 class Value:
     """One value of one series: see `multiprom.MultiProcessValue`.
@@ -283,6 +304,9 @@ class Value:
         multiprocess_mode: str = "",
         **_kwargs: Any,
     ) -> None: ...
+    def heed_patches(self) -> None:
+        """Have native methods call the methods of this value from now on: one may be patched."""
+
     def inc(self, amount: float) -> None:
         """Add `amount`.
 

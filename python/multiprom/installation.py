@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from multiprom import moving
+from multiprom import _core, moving
 from multiprom.environment import VARIABLE
 from multiprom.stock import original, refresh
 
@@ -123,6 +123,7 @@ def uninstall() -> None:
 
     """
     _restore_all()
+    _core.remove_methods()
     moving.unshare()
     _reset_directory()
 

@@ -82,6 +82,7 @@ def share(places: Iterable[Any] = ()) -> None:
         with contextlib.suppress(TypeError):
             state.places[id(place)] = place
     found = values.ValueClass
+    _core.install_methods(counting=environment.names_directory())
     if not environment.names_directory():
         if found is values.MutexValue or _closure_of(found):
             state.found, state.ours = found, _late_class(values, state)

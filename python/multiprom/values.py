@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+class _Patchable(type):
+    """The type of value classes, of which tests of applications patch methods."""
+
+    _value_class: _core.ValueClass
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        cls._value_class.heed_patches()
+
+
 def MultiProcessValue(  # noqa: N802 - prometheus_client's name
     process_identifier: Callable[[], object] = os.getpid,
 ) -> type[Any]:
@@ -62,13 +72,18 @@ def MultiProcessValue(  # noqa: N802 - prometheus_client's name
         key if is_genuine(key, "prometheus_client.mmap_dict", "mmap_key") else None,
     )
 
-    class MmapedValue(_core.Value):
+    class MmapedValue(_core.Value, metaclass=_Patchable):
         """A float in a file that all processes can read."""
 
         # No __slots__: tests of applications patch methods of single values.
 
         _multiprocess = True
         _value_class = value_class
+
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            # It may have been a method.
+            self.heed_patches()
 
         @classmethod
         def close_all_files(cls) -> None:

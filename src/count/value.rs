@@ -188,6 +188,15 @@ impl Value {
         self.series.attachment.enter().map(|cell| cell.set(value, 0.0)).is_some()
     }
 
+    /// Sets the value and its timestamp if it is attached to a cell, and no other thread makes,
+    /// moves or drops values at this moment; else does nothing and gives false.
+    #[must_use]
+    pub fn try_set_at(&self, value: f64, timestamp: f64) -> bool {
+        // Under the lock, so that both words are of one call.
+        let Some(_locked) = Locked::try_new() else { return false };
+        self.series.attachment.enter().map(|cell| cell.set(value, timestamp)).is_some()
+    }
+
     /// The value, if it is attached to a cell.
     #[inline]
     #[must_use]

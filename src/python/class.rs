@@ -34,6 +34,8 @@ pub(super) struct ValueClass {
     os: Py<PyModule>,
     /// Whether it was closed since it was last registered to be closed.
     is_closed: AtomicBool,
+    /// Whether a program has set an attribute of the Python class, which may be a method.
+    is_patched: AtomicBool,
 }
 
 #[pymethods]
@@ -53,7 +55,13 @@ impl ValueClass {
             stock_key,
             os: PyModule::import(py, intern!(py, "os"))?.unbind(),
             is_closed: AtomicBool::new(true),
+            is_patched: AtomicBool::new(false),
         })
+    }
+
+    /// Has native methods call the methods of all values from now on: one may be patched.
+    fn heed_patches(&self) {
+        self.is_patched.store(true, Ordering::Relaxed);
     }
 
     /// Closes the files, but keeps their locks.
@@ -86,6 +94,12 @@ impl ValueClass {
 }
 
 impl ValueClass {
+    /// Whether a method of the Python class may be patched.
+    #[inline]
+    pub(super) fn is_patched(&self) -> bool {
+        self.is_patched.load(Ordering::Relaxed)
+    }
+
     /// Whether the identifier has to be asked for at each operation.
     pub(super) fn asks(&self) -> bool {
         self.identify.is_some()

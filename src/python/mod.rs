@@ -10,6 +10,7 @@ mod dead;
 mod error;
 mod log;
 mod metrics;
+mod native;
 mod notices;
 mod presence;
 mod report;
@@ -34,6 +35,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(dead::remove_live_files, module)?)?;
     module.add_function(wrap_pyfunction!(notices::hold_back, module)?)?;
     module.add_function(wrap_pyfunction!(notices::warn_later, module)?)?;
+    module.add_function(wrap_pyfunction!(native::install_methods, module)?)?;
+    module.add_function(wrap_pyfunction!(native::remove_methods, module)?)?;
     module.add_function(wrap_pyfunction!(presence::announce, module)?)?;
     module.add_function(wrap_pyfunction!(presence::hold_slot, module)?)?;
     module.add_function(wrap_pyfunction!(presence::leave, module)?)?;

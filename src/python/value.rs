@@ -8,6 +8,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::class::ValueClass;
+use super::native::Shortcut;
 use super::notices::{HoldingBack, tell};
 use crate::count::{self, Caller, Operation};
 
@@ -18,6 +19,8 @@ pub(super) struct Value {
     class: Py<ValueClass>,
     /// Whether the identifier has to be asked for each time.
     asks: bool,
+    /// What native methods of metrics know of the value.
+    pub(super) shortcut: Shortcut,
 }
 
 #[pymethods]
@@ -55,15 +58,16 @@ impl Value {
             if typ == "gauge" { format!("{typ}_{multiprocess_mode}") } else { typ.to_owned() };
         let identifier = shared.identifier(py)?;
         let asks = shared.asks();
+        let shortcut = Shortcut::new(cls, asks, multiprocess_mode)?;
         let bytes = key.as_bytes();
         if let Some(counted) = shared.class.try_value(&prefix, bytes, identifier.as_deref()) {
-            return Ok(Self { counted, class: class.unbind(), asks });
+            return Ok(Self { counted, class: class.unbind(), asks, shortcut });
         }
         shared.adopt_old_variable(py)?;
         let caller = Caller { directory: shared.directory(py)?, identifier };
         let counted = py.detach(|| shared.class.value(&prefix, bytes, &caller));
         ValueClass::register(&class)?;
-        Ok(Self { counted: counted?, class: class.unbind(), asks })
+        Ok(Self { counted: counted?, class: class.unbind(), asks, shortcut })
     }
 
     /// Takes what the constructor took: subclasses may call it.
@@ -111,8 +115,39 @@ impl Value {
         None
     }
 
+    /// Has native methods call the methods of this value from now on: one may be patched.
+    fn heed_patches(&self) {
+        self.shortcut.close();
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.class)
+        visit.call(&self.class)?;
+        self.shortcut.traverse(&visit)
+    }
+}
+
+/// For native methods of metrics, which call the method of the value where these do nothing and give
+/// false.
+impl Value {
+    #[inline]
+    pub(super) fn try_inc(&self, amount: f64) -> bool {
+        self.is_plain() && self.counted.try_add(amount)
+    }
+
+    #[inline]
+    pub(super) fn try_set(&self, value: f64) -> bool {
+        self.is_plain() && self.counted.try_set(value)
+    }
+
+    #[inline]
+    pub(super) fn try_set_at(&self, value: f64, timestamp: f64) -> bool {
+        self.is_plain() && self.counted.try_set_at(value, timestamp)
+    }
+
+    /// Whether neither the value nor its class was patched, and there is nothing to log.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.shortcut.is_open() && !self.class.get().is_patched() && !count::has_notices()
     }
 }
 

@@ -167,7 +167,7 @@ from prometheus_client import Counter, values
 {SET}
 counter = Counter("n", "Help")
 print(type(counter._value) is values.ValueClass, "inc" in vars(counter._value))
-print(type(values.ValueClass) is type, values.ValueClass.__name__)
+print(type(values.ValueClass).__call__ is type.__call__, values.ValueClass.__name__)
 """
     assert run(LATE + script, directory) == "True False\nTrue MmapedValue\n"
 

@@ -1,0 +1,346 @@
+//! `inc`, `dec`, `set` and `observe`, where the metric counts in values of `MultiProcessValue`.
+//!
+//! All else is left to `prometheus_client`'s functions: values of other classes, patched values,
+//! metrics that have no value, amounts that are no plain numbers, exemplars.
+
+use std::slice;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyFloat, PyInt, PyList, PyString};
+
+use super::descriptor::{Call, call_method};
+use super::method::{Known, Method, Outcome};
+use super::shortcut::Buckets;
+use crate::python::value::Value;
+
+/// Whole numbers up to this one, and their negatives, are all floats.
+const MAX_EXACT: i64 = 1 << f64::MANTISSA_DIGITS;
+
+/// `Counter.inc(amount=1, exemplar=None)`.
+pub(super) struct CounterInc;
+
+impl Method for CounterInc {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "Counter";
+    const NAME: &'static str = "inc";
+    const PARAMETERS: &'static [&'static str] = &["self", "amount=1", "exemplar=None"];
+
+    #[inline]
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        // A negative amount is an error that prometheus_client raises.
+        match amount_or_one(&without_exemplar(call)) {
+            Some(amount) if amount >= 0.0 => add(call, amount),
+            _ => Ok(None),
+        }
+    }
+
+    fn known() -> &'static Known {
+        static KNOWN: Known = Known::new();
+        &KNOWN
+    }
+}
+
+/// `Gauge.inc(amount=1)`.
+pub(super) struct GaugeInc;
+
+impl Method for GaugeInc {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "Gauge";
+    const NAME: &'static str = "inc";
+    const PARAMETERS: &'static [&'static str] = &["self", "amount=1"];
+
+    #[inline]
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        match amount_or_one(call) {
+            Some(amount) => add(call, amount),
+            None => Ok(None),
+        }
+    }
+
+    fn known() -> &'static Known {
+        static KNOWN: Known = Known::new();
+        &KNOWN
+    }
+}
+
+/// `Gauge.dec(amount=1)`.
+pub(super) struct GaugeDec;
+
+impl Method for GaugeDec {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "Gauge";
+    const NAME: &'static str = "dec";
+    const PARAMETERS: &'static [&'static str] = &["self", "amount=1"];
+
+    #[inline]
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        match amount_or_one(call) {
+            Some(amount) => add(call, -amount),
+            None => Ok(None),
+        }
+    }
+
+    fn known() -> &'static Known {
+        static KNOWN: Known = Known::new();
+        &KNOWN
+    }
+}
+
+/// `Gauge.set(value)`.
+pub(super) struct GaugeSet;
+
+impl Method for GaugeSet {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "Gauge";
+    const NAME: &'static str = "set";
+    const PARAMETERS: &'static [&'static str] = &["self", "value"];
+
+    #[inline]
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        // Its keyword is another, which hardly any program writes.
+        let ([argument], None) = (call.positional, call.names) else { return Ok(None) };
+        let Some(number) = number(argument) else { return Ok(None) };
+        let py = call.py();
+        let Some(value) = value(call.receiver, intern!(py, "_value"), "set")? else {
+            return Ok(None);
+        };
+        let value = value.get();
+        let is_set = if value.shortcut.is_most_recent {
+            unix_time::<Self>(call)?.is_some_and(|now| value.try_set_at(number, now))
+        } else {
+            value.try_set(number)
+        };
+        Ok(done(call, is_set))
+    }
+
+    fn known() -> &'static Known {
+        static KNOWN: Known = Known::new();
+        &KNOWN
+    }
+}
+
+/// `Summary.observe(amount)`.
+pub(super) struct SummaryObserve;
+
+impl Method for SummaryObserve {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "Summary";
+    const NAME: &'static str = "observe";
+    const PARAMETERS: &'static [&'static str] = &["self", "amount"];
+
+    #[inline]
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        let py = call.py();
+        let Some(argument) = amount(call) else { return Ok(None) };
+        let Some(number) = number(argument) else { return Ok(None) };
+        let Some(count) = value(call.receiver, intern!(py, "_count"), "inc")? else {
+            return Ok(None);
+        };
+        let Some(sum) = value(call.receiver, intern!(py, "_sum"), "inc")? else { return Ok(None) };
+        if !count.get().try_inc(1.0) {
+            return Ok(None);
+        }
+        if !sum.get().try_inc(number) {
+            call_method(&sum, intern!(py, "inc"), Some(argument))?;
+        }
+        Ok(done(call, true))
+    }
+
+    fn known() -> &'static Known {
+        static KNOWN: Known = Known::new();
+        &KNOWN
+    }
+}
+
+/// `Histogram.observe(amount, exemplar=None)`.
+pub(super) struct HistogramObserve;
+
+impl Method for HistogramObserve {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "Histogram";
+    const NAME: &'static str = "observe";
+    const PARAMETERS: &'static [&'static str] = &["self", "amount", "exemplar=None"];
+
+    #[inline]
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        let py = call.py();
+        let Some(number) = amount(&without_exemplar(call)).and_then(exact_number) else {
+            return Ok(None);
+        };
+        let Some(sum) = value(call.receiver, intern!(py, "_sum"), "inc")? else { return Ok(None) };
+        let sum = sum.get();
+        let Some(buckets) = buckets(sum, call.receiver)? else { return Ok(None) };
+        let Some(bucket) = buckets.find(number) else { return Ok(None) };
+        if !sum.try_inc(number) {
+            return Ok(None);
+        }
+        if !bucket.get().try_inc(1.0) {
+            let one = 1_i32.into_pyobject(py)?;
+            call_method(bucket.bind(py), intern!(py, "inc"), Some(one.as_any()))?;
+        }
+        Ok(done(call, true))
+    }
+
+    fn known() -> &'static Known {
+        static KNOWN: Known = Known::new();
+        &KNOWN
+    }
+}
+
+/// Adds to the only value of the metric.
+#[inline]
+fn add<'py>(call: &Call<'_, 'py>, amount: f64) -> Outcome<'py> {
+    let py = call.py();
+    let value = value(call.receiver, intern!(py, "_value"), "inc")?;
+    let is_added = value.is_some_and(|value| {
+        // What was set last cannot be added to.
+        !value.get().shortcut.is_most_recent && value.get().try_inc(amount)
+    });
+    Ok(done(call, is_added))
+}
+
+/// The buckets of the histogram whose sum is given; none if not all of them are ours.
+#[inline]
+fn buckets<'a>(sum: &'a Value, histogram: &Bound<'_, PyAny>) -> PyResult<Option<&'a Buckets>> {
+    match sum.shortcut.buckets.get() {
+        Some(buckets) => Ok(Some(buckets)),
+        None => look_up_buckets(sum, histogram),
+    }
+}
+
+#[cold]
+fn look_up_buckets<'a>(
+    sum: &'a Value,
+    histogram: &Bound<'_, PyAny>,
+) -> PyResult<Option<&'a Buckets>> {
+    let py = histogram.py();
+    let Some(bounds) = histogram.getattr_opt(intern!(py, "_upper_bounds"))? else {
+        return Ok(None);
+    };
+    let Some(values) = histogram.getattr_opt(intern!(py, "_buckets"))? else { return Ok(None) };
+    let (Ok(bounds), Ok(values)) = (bounds.extract(), values.cast_exact::<PyList>()) else {
+        return Ok(None);
+    };
+    let mut ours = Vec::with_capacity(values.len());
+    for value in values {
+        let found = match value.cast_into() {
+            Ok(value) => Some(value),
+            Err(other) => stand_in(&other.into_inner(), "inc")?,
+        };
+        let Some(found) = found else { return Ok(None) };
+        ours.push(found.unbind());
+    }
+    let found = Buckets::new(bounds, ours).map(Box::new);
+    Ok(found.map(|found| &**sum.shortcut.buckets.get_or_init(|| found)))
+}
+
+/// What `time.time()` gives: tests replace it.
+fn unix_time<M: Method>(call: &Call<'_, '_>) -> PyResult<Option<f64>> {
+    let py = call.py();
+    let Some(stock) = M::known().stocks.of(call.receiver) else { return Ok(None) };
+    let Some(module) = stock.globals.bind(py).get_item(intern!(py, "time"))? else {
+        return Ok(None);
+    };
+    let now = module.getattr(intern!(py, "time"))?.call0()?;
+    Ok(now.cast_exact::<PyFloat>().ok().map(PyFloatMethods::value))
+}
+
+/// What a method gives that returns nothing.
+#[inline]
+fn done<'py>(call: &Call<'_, 'py>, is_done: bool) -> Option<Bound<'py, PyAny>> {
+    is_done.then(|| call.py().None().into_bound(call.py()))
+}
+
+/// The value of ours in which the metric counts when its function calls the method `method` of its
+/// attribute `name`; none if there is no such value.
+#[inline]
+fn value<'py>(
+    metric: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    method: &'static str,
+) -> PyResult<Option<Bound<'py, Value>>> {
+    match metric.getattr_opt(name)?.map(Bound::cast_into) {
+        Some(Ok(value)) => Ok(Some(value)),
+        Some(Err(other)) => stand_in(&other.into_inner(), method),
+        None => Ok(None),
+    }
+}
+
+/// The value of ours whose method a value of `prometheus_client`'s has as an attribute: `install()`
+/// gives it one, where the metric was made before.
+#[cold]
+fn stand_in<'py>(
+    value: &Bound<'py, PyAny>,
+    method: &'static str,
+) -> PyResult<Option<Bound<'py, Value>>> {
+    let py = value.py();
+    let Some(found) = value.getattr_opt(method)? else { return Ok(None) };
+    let Ok(found) = found.cast_exact::<PyCFunction>() else { return Ok(None) };
+    let Ok(ours) = found.getattr(intern!(py, "__self__"))?.cast_into::<Value>() else {
+        return Ok(None);
+    };
+    let is_same = found.getattr(intern!(py, "__name__"))?.eq(method)?;
+    Ok(is_same.then_some(ours))
+}
+
+/// The argument `amount` or, if there is none, what counts as one.
+#[inline]
+fn amount_or_one(call: &Call<'_, '_>) -> Option<f64> {
+    if call.count() == 0 { Some(1.0) } else { number(amount(call)?) }
+}
+
+/// The argument `amount`; none if there is another argument.
+#[inline]
+fn amount<'a, 'py>(call: &Call<'a, 'py>) -> Option<&'a Bound<'py, PyAny>> {
+    match (call.positional, call.names) {
+        ([amount], None) => Some(amount),
+        ([], Some(_)) => named_amount(call),
+        _ => None,
+    }
+}
+
+/// The arguments but for an `exemplar` of None, which is as if it were not given.
+#[inline]
+fn without_exemplar<'a, 'py>(call: &Call<'a, 'py>) -> Call<'a, 'py> {
+    match (call.positional, call.names) {
+        ([amount, exemplar], None) if exemplar.is_none() => {
+            Call { positional: slice::from_ref(amount), ..*call }
+        }
+        _ => *call,
+    }
+}
+
+fn named_amount<'a, 'py>(call: &Call<'a, 'py>) -> Option<&'a Bound<'py, PyAny>> {
+    let name = call.names?.get_item(0).ok()?;
+    let [amount] = call.by_keyword else { return None };
+    name.is(intern!(call.py(), "amount")).then_some(amount)
+}
+
+/// A plain number as `prometheus_client` counts it.
+#[inline]
+fn number(argument: &Bound<'_, PyAny>) -> Option<f64> {
+    if let Ok(float) = argument.cast_exact::<PyFloat>() {
+        return Some(float.value());
+    }
+    #[allow(clippy::cast_precision_loss)] // As float() rounds it.
+    whole_number(argument).map(|number| number as f64)
+}
+
+/// As [`number`], if comparing it with a float is the same as comparing two floats.
+#[inline]
+fn exact_number(argument: &Bound<'_, PyAny>) -> Option<f64> {
+    if let Ok(float) = argument.cast_exact::<PyFloat>() {
+        return Some(float.value()).filter(|number| !number.is_nan());
+    }
+    #[allow(clippy::cast_precision_loss)] // Nothing is lost.
+    whole_number(argument)
+        .filter(|number| (-MAX_EXACT..=MAX_EXACT).contains(number))
+        .map(|number| number as f64)
+}
+
+#[inline]
+fn whole_number(argument: &Bound<'_, PyAny>) -> Option<i64> {
+    // Not of a bool.
+    argument.cast_exact::<PyInt>().ok()?.extract().ok()
+}

@@ -1,0 +1,190 @@
+//! Method descriptors: what Python calls when a program calls a method of a class.
+//!
+//! `PyO3` makes descriptors only for classes of its own, so these few are made by hand. This is the
+//! only `unsafe` code of the binding; all that the methods do is written in safe `PyO3`.
+
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::panic::{self, AssertUnwindSafe};
+use std::ptr;
+use std::slice;
+use std::sync::OnceLock;
+
+use pyo3::exceptions::PySystemError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+
+use super::method::Method;
+
+/// The arguments of a call of a method.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a, 'py> {
+    /// The object whose method is called: an instance of the class that has the descriptor.
+    pub(super) receiver: &'a Bound<'py, PyAny>,
+    /// The positional arguments.
+    pub(super) positional: &'a [Bound<'py, PyAny>],
+    /// The arguments given by keyword, in the order of `names`.
+    pub(super) by_keyword: &'a [Bound<'py, PyAny>],
+    /// The names of the arguments given by keyword; none if there are no such arguments.
+    pub(super) names: Option<&'a Bound<'py, PyTuple>>,
+}
+
+impl<'py> Call<'_, 'py> {
+    pub(super) fn py(&self) -> Python<'py> {
+        self.receiver.py()
+    }
+
+    /// How many arguments there are.
+    pub(super) fn count(&self) -> usize {
+        self.positional.len() + self.by_keyword.len()
+    }
+
+    /// Calls `function` with the same arguments.
+    fn forward(&self, function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        match (self.positional, self.names) {
+            ([], None) => call_with(function, [self.receiver]),
+            ([first], None) => call_with(function, [self.receiver, first]),
+            (_, names) => {
+                let positional = [self.receiver].into_iter().chain(self.positional);
+                let positional: Vec<_> = positional.collect();
+                let keywords = PyDict::new(self.py());
+                for (name, value) in names.into_iter().flatten().zip(self.by_keyword) {
+                    keywords.set_item(name, value)?;
+                }
+                function.call(PyTuple::new(self.py(), positional)?, Some(&keywords))
+            }
+        }
+    }
+}
+
+/// What `CPython` calls for the descriptor of method `M`.
+///
+/// # Safety
+///
+/// As `CPython` calls a function with `METH_FASTCALL | METH_KEYWORDS`: the thread is attached to the
+/// interpreter; `receiver` is an object; `arguments` are as many objects as `positional` and the
+/// length of `names` say; `names` is a tuple or null. All of them live until the function returns.
+unsafe extern "C" fn entry<M: Method>(
+    receiver: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    positional: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the caller is attached.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: `receiver` is an object that lives as long as this call.
+    let receiver = unsafe { Borrowed::from_ptr(py, receiver) };
+    // SAFETY: `names` is null or a tuple that lives as long as this call.
+    let names = unsafe { Borrowed::from_ptr_or_opt(py, names).map(|names| names.cast_unchecked()) };
+    let by_keyword = names.as_ref().map_or(0, |names: &Borrowed<'_, '_, PyTuple>| names.len());
+    let positional = positional.unsigned_abs();
+    let arguments: &[Bound<'_, PyAny>] = if arguments.is_null() {
+        &[]
+    } else {
+        // SAFETY: the caller has so many objects there, which live as long as this call; a `Bound`
+        // is a pointer to an object, and nothing, and is not dropped behind a reference.
+        unsafe { slice::from_raw_parts(arguments.cast(), positional + by_keyword) }
+    };
+    let (positional, by_keyword) = arguments.split_at_checked(positional).unwrap_or_default();
+    let call = Call { receiver: &receiver, positional, by_keyword, names: names.as_deref() };
+    // A panic must not unwind into the interpreter.
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| M::call(&call)));
+    let result = match outcome {
+        Ok(Ok(Some(result))) => return result.into_ptr(),
+        Ok(Ok(None)) => match M::known().stocks.of(call.receiver) {
+            Some(stock) => call.forward(stock.function.bind(py)),
+            None => Err(PySystemError::new_err("the method has no function of prometheus_client")),
+        },
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(PySystemError::new_err("a native method of multiprom panicked")),
+    };
+    match result {
+        Ok(result) => result.into_ptr(),
+        Err(error) => {
+            error.restore(py);
+            ptr::null_mut()
+        }
+    }
+}
+
+/// What `CPython` is told of a method. Never freed: descriptors point to it.
+pub(super) struct Definition(OnceLock<&'static Raw>);
+
+struct Raw(ffi::PyMethodDef);
+
+// SAFETY: the definition and the texts that it points to are never changed once they are made.
+unsafe impl Sync for Raw {}
+// SAFETY: as above; and nothing in it belongs to a thread.
+unsafe impl Send for Raw {}
+
+impl Definition {
+    pub(super) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// A descriptor of method `M` for `class`. The name and the docstring, which begins with the
+    /// text signature, are those of the first call.
+    pub(super) fn descriptor<'py, M: Method>(
+        &self,
+        class: &Bound<'py, PyType>,
+        name: CString,
+        docstring: CString,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let raw = self.0.get_or_init(|| {
+            Box::leak(Box::new(Raw(ffi::PyMethodDef {
+                ml_name: name.into_raw(),
+                ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: entry::<M> },
+                ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+                ml_doc: docstring.into_raw(),
+            })))
+        });
+        let definition = ptr::from_ref(&raw.0).cast_mut();
+        // SAFETY: `class` is a type, and the definition lives for ever; CPython only reads it.
+        unsafe {
+            let descriptor = ffi::PyDescr_NewMethod(class.as_type_ptr(), definition);
+            Bound::from_owned_ptr_or_err(class.py(), descriptor)
+        }
+    }
+}
+
+/// Calls `function` with a few positional arguments, without making a tuple.
+#[inline]
+pub(super) fn call_with<'py, const N: usize>(
+    function: &Bound<'py, PyAny>,
+    arguments: [&Bound<'py, PyAny>; N],
+) -> PyResult<Bound<'py, PyAny>> {
+    const { assert!(N == 1 || N == 2) };
+    let end = ptr::null_mut::<ffi::PyObject>();
+    let function_pointer = function.as_ptr();
+    // SAFETY: the thread is attached, as a `Bound` shows; all arguments are objects, and the list of
+    // them ends with null. The result is a new reference, or null with an exception set.
+    unsafe {
+        let result = if let [first, second] = arguments.as_slice() {
+            let (first, second) = (first.as_ptr(), second.as_ptr());
+            ffi::PyObject_CallFunctionObjArgs(function_pointer, first, second, end)
+        } else {
+            ffi::PyObject_CallFunctionObjArgs(function_pointer, arguments[0].as_ptr(), end)
+        };
+        Bound::from_owned_ptr_or_err(function.py(), result)
+    }
+}
+
+/// Calls the method `name` of `object`, without making a bound method or a tuple.
+#[inline]
+pub(super) fn call_method<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    argument: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let end = ptr::null_mut::<ffi::PyObject>();
+    // Null ends the list of arguments.
+    let argument = argument.map_or(end, Bound::as_ptr);
+    // SAFETY: the thread is attached, as a `Bound` shows; `name` is a str, the argument an object or
+    // null, and the list ends with null. The result is a new reference, or null with an exception set.
+    unsafe {
+        let result = ffi::PyObject_CallMethodObjArgs(object.as_ptr(), name.as_ptr(), argument, end);
+        Bound::from_owned_ptr_or_err(object.py(), result)
+    }
+}

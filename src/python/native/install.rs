@@ -1,0 +1,129 @@
+//! Puts native methods on `prometheus_client`'s classes, and takes them away.
+
+use std::ffi::CString;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyModule, PyString, PyTuple, PyType};
+
+use super::counting::{CounterInc, GaugeDec, GaugeInc, GaugeSet, HistogramObserve, SummaryObserve};
+use super::labels::Labels;
+use super::method::Method;
+use super::stock::Stock;
+use super::timing::{TimerEnter, TimerExit, TrackerEnter, TrackerExit};
+
+/// Has methods of `prometheus_client`'s classes done natively: `labels`, and if metrics count in
+/// values of ours, the others, too.
+#[pyfunction]
+#[pyo3(signature = (*, counting))]
+pub(crate) fn install_methods(py: Python<'_>, counting: bool) -> PyResult<()> {
+    put::<Labels>(py)?;
+    if counting {
+        put::<CounterInc>(py)?;
+        put::<GaugeInc>(py)?;
+        put::<GaugeDec>(py)?;
+        put::<GaugeSet>(py)?;
+        put::<SummaryObserve>(py)?;
+        put::<HistogramObserve>(py)?;
+        put::<TimerEnter>(py)?;
+        put::<TimerExit>(py)?;
+        put::<TrackerEnter>(py)?;
+        put::<TrackerExit>(py)?;
+    }
+    Ok(())
+}
+
+/// Puts `prometheus_client`'s own methods back.
+#[pyfunction]
+pub(crate) fn remove_methods(py: Python<'_>) -> PyResult<()> {
+    take_away::<Labels>(py)?;
+    take_away::<TimerEnter>(py)?;
+    take_away::<TimerExit>(py)?;
+    take_away::<TrackerEnter>(py)?;
+    take_away::<TrackerExit>(py)?;
+    take_away::<CounterInc>(py)?;
+    take_away::<GaugeInc>(py)?;
+    take_away::<GaugeDec>(py)?;
+    take_away::<GaugeSet>(py)?;
+    take_away::<SummaryObserve>(py)?;
+    take_away::<HistogramObserve>(py)
+}
+
+fn put<M: Method>(py: Python<'_>) -> PyResult<()> {
+    let module = py.import(M::MODULE)?;
+    let class = module.getattr(M::CLASS)?.cast_into::<PyType>()?;
+    let Some(function) = own_attribute::<M>(&class)? else { return Ok(()) };
+    if !is_stock::<M>(&function, &module)? {
+        return Ok(());
+    }
+    let stocks = &M::known().stocks;
+    if stocks.of_class(&class).is_none() {
+        let globals = module.dict().unbind();
+        stocks.add(Stock {
+            class: class.clone().unbind(),
+            function: function.clone().unbind(),
+            globals,
+        });
+    }
+    let (name, text) = (CString::new(M::NAME)?, text_of::<M>(&function)?);
+    let descriptor = M::known().definition.descriptor::<M>(&class, name, text)?;
+    class.setattr(M::NAME, descriptor)
+}
+
+fn take_away<M: Method>(py: Python<'_>) -> PyResult<()> {
+    for stock in M::known().stocks.iter() {
+        let class = stock.class.bind(py);
+        let Some(found) = own_attribute::<M>(class)? else { continue };
+        // The class is written in Python: a method descriptor of it can only be ours.
+        if found.get_type().name()? == "method_descriptor" {
+            class.setattr(M::NAME, &stock.function)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the class itself has under the name of the method.
+fn own_attribute<'py, M: Method>(
+    class: &Bound<'py, PyType>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let attributes = class.getattr(intern!(class.py(), "__dict__"))?;
+    Ok(attributes.get_item(M::NAME).ok())
+}
+
+/// Whether `function` is that of the module, with the parameters that the native method has.
+fn is_stock<M: Method>(
+    function: &Bound<'_, PyAny>,
+    module: &Bound<'_, PyModule>,
+) -> PyResult<bool> {
+    let py = function.py();
+    let Some(code) = function.getattr_opt(intern!(py, "__code__"))? else { return Ok(false) };
+    // A wrapper of a program's may have the name and the parameters of what it wraps.
+    if !function.getattr(intern!(py, "__globals__"))?.is(module.dict()) {
+        return Ok(false);
+    }
+    let name = function.getattr(intern!(py, "__qualname__"))?;
+    if !name.eq(format!("{}.{}", M::CLASS, M::NAME))? {
+        return Ok(false);
+    }
+    let names = code.getattr(intern!(py, "co_varnames"))?.cast_into::<PyTuple>()?;
+    let by_position: usize = code.getattr(intern!(py, "co_argcount"))?.extract()?;
+    let known = M::PARAMETERS.iter().map(|parameter| {
+        let name = parameter.trim_start_matches('*');
+        name.split_once('=').map_or(name, |(name, _)| name)
+    });
+    let is_starred = |parameter: &&&str| parameter.starts_with('*');
+    Ok(by_position == M::PARAMETERS.iter().filter(|parameter| !is_starred(parameter)).count()
+        && names.len() >= M::PARAMETERS.len()
+        && names
+            .iter()
+            .zip(known)
+            .all(|(name, known)| name.eq(known).is_ok_and(|is_equal| is_equal)))
+}
+
+/// The text signature, from which `inspect.signature` reads, and the docstring of `function`.
+fn text_of<M: Method>(function: &Bound<'_, PyAny>) -> PyResult<CString> {
+    let docstring = function.getattr(intern!(function.py(), "__doc__"))?;
+    let docstring = docstring.cast::<PyString>().map(ToString::to_string).unwrap_or_default();
+    let parameters = M::PARAMETERS.join(", ");
+    Ok(CString::new(format!("{}(${parameters})\n--\n\n{docstring}", M::NAME))?)
+}

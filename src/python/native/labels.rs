@@ -1,0 +1,113 @@
+//! `labels`, where the child exists.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyNone, PyString, PyTuple};
+
+use super::descriptor::Call;
+use super::method::{Known, Method, Outcome};
+
+/// More labels than a metric has. The arguments that were used are remembered as bits.
+const MAX_LABELS: usize = u64::BITS as usize;
+
+/// `MetricWrapperBase.labels(*labelvalues, **labelkwargs)`.
+///
+/// A child that is in `_metrics` was made with the same labels, so that they need no check.
+/// `prometheus_client`'s function makes children, and raises the errors.
+pub(super) struct Labels;
+
+impl Method for Labels {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "MetricWrapperBase";
+    const NAME: &'static str = "labels";
+    const PARAMETERS: &'static [&'static str] = &["self", "*labelvalues", "**labelkwargs"];
+
+    #[inline]
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        let Some(children) = call.receiver.getattr_opt(intern!(call.py(), "_metrics"))? else {
+            return Ok(None);
+        };
+        let Ok(children) = children.cast_exact::<PyDict>() else { return Ok(None) };
+        let labels = match call.names {
+            None => texts(call.py(), call.positional.iter().map(Some)),
+            Some(names) if call.positional.is_empty() => in_order(call, names)?,
+            Some(_) => None,
+        };
+        labels.map_or(Ok(None), |labels| children.get_item(labels))
+    }
+
+    fn known() -> &'static Known {
+        static KNOWN: Known = Known::new();
+        &KNOWN
+    }
+}
+
+/// The labels that were given by keyword, in the order of the metric's names.
+fn in_order<'py>(
+    call: &Call<'_, 'py>,
+    given: &Bound<'py, PyTuple>,
+) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let Some(names) = call.receiver.getattr_opt(intern!(call.py(), "_labelnames"))? else {
+        return Ok(None);
+    };
+    let Ok(names) = names.cast_exact::<PyTuple>() else { return Ok(None) };
+    let count = names.len();
+    if call.by_keyword.len() != count || count > MAX_LABELS {
+        return Ok(None);
+    }
+    // A name that the metric has twice must not find one argument twice.
+    let mut used = 0_u64;
+    let values = (0..count).map(|place| {
+        let index = find(names.get_borrowed_item(place).ok()?, given, place)?;
+        let bit = 1 << index;
+        let is_new = used & bit == 0;
+        used |= bit;
+        call.by_keyword.get(index).filter(|_| is_new)
+    });
+    Ok(texts(call.py(), values))
+}
+
+/// Where `name` is among the names `given`, which most programs write in the order of the metric.
+fn find(name: Borrowed<'_, '_, PyAny>, given: &Bound<'_, PyTuple>, place: usize) -> Option<usize> {
+    let count = given.len();
+    let mut indexes = (place..count).chain(0..place);
+    let is_same = |&index: &usize| given.get_borrowed_item(index).is_ok_and(|other| other.is(name));
+    // Names in programs are interned, as those of keyword arguments are.
+    indexes.clone().find(is_same).or_else(|| {
+        let name = name.cast_exact::<PyString>().ok()?;
+        indexes.find(|&index| {
+            let other = given.get_borrowed_item(index).ok();
+            let other = other.and_then(|other| other.cast_exact::<PyString>().ok());
+            other.is_some_and(|other| other.as_any().eq(name).is_ok_and(|is_equal| is_equal))
+        })
+    })
+}
+
+/// The texts of `values`; none if one is missing, or if `str()` of one could run a program's code.
+#[inline]
+fn texts<'a, 'py: 'a>(
+    py: Python<'py>,
+    values: impl ExactSizeIterator<Item = Option<&'a Bound<'py, PyAny>>>,
+) -> Option<Bound<'py, PyTuple>> {
+    let mut is_complete = true;
+    let texts = values.map(|value| {
+        value.and_then(text).unwrap_or_else(|| {
+            is_complete = false;
+            PyNone::get(py).to_owned().into_any()
+        })
+    });
+    let texts = PyTuple::new(py, texts).ok()?;
+    is_complete.then_some(texts)
+}
+
+#[inline]
+fn text<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    if value.is_exact_instance_of::<PyString>() {
+        return Some(value.clone());
+    }
+    let is_plain = value.is_exact_instance_of::<PyInt>()
+        || value.is_none()
+        || value.is_exact_instance_of::<PyBool>()
+        || value.is_exact_instance_of::<PyFloat>();
+    is_plain.then(|| value.str().ok()).flatten().map(Bound::into_any)
+}

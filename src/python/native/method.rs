@@ -1,0 +1,40 @@
+//! What makes a native method: where it belongs, what it does, and what it leaves to
+//! `prometheus_client`.
+
+use pyo3::prelude::*;
+
+use super::descriptor::{Call, Definition};
+use super::stock::Stocks;
+
+/// What a method gives; none if it has done nothing, and `prometheus_client`'s function is to do it.
+pub(super) type Outcome<'py> = PyResult<Option<Bound<'py, PyAny>>>;
+
+/// A method of one of `prometheus_client`'s classes, done natively.
+pub(super) trait Method {
+    /// The module of the class.
+    const MODULE: &'static str;
+    /// The class.
+    const CLASS: &'static str;
+    /// The method.
+    const NAME: &'static str;
+    /// The parameters of `prometheus_client`'s function, without annotations.
+    const PARAMETERS: &'static [&'static str];
+
+    /// Does what the method does, or nothing.
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py>;
+
+    /// What is known of the method, in a `static` of its own.
+    fn known() -> &'static Known;
+}
+
+/// What is known of a method once it is in use.
+pub(super) struct Known {
+    pub(super) definition: Definition,
+    pub(super) stocks: Stocks,
+}
+
+impl Known {
+    pub(super) const fn new() -> Self {
+        Self { definition: Definition::new(), stocks: Stocks::new() }
+    }
+}
