@@ -33,23 +33,11 @@ def MultiProcessValue(  # noqa: N802 - prometheus_client's name
 ) -> type[Any]:
     """Make a value class whose values are counted in files of the process that counts.
 
-    As `prometheus_client.values.MultiProcessValue`; its files can be read by prometheus_client, and
-    continued by it. What is different:
-
-    - Counting is a few atomic operations in shared memory: no lock, no system call, nothing that a
-      fork, a signal handler or a callback of the garbage collector could come in between.
-    - The pid is not asked for at each call: forks are noticed. Any other `process_identifier` is
-      asked each time.
-    - Each file is locked (`flock`) while its process lives. A file that another living process
-      holds is left to it: this one writes `{type}_{identifier}-1.db` instead, and warns.
-    - What cannot be written, because the disk is full or the directory is missing or not writable,
-      is counted in memory, and written as soon as it can be; nothing is raised. Files that were
-      removed are written anew when the process makes a series or scrapes.
-    - A series whose names, labels and help take more than 16 MiB is refused (ValueError).
-    - `live*` gauges of a dead process with the same identifier are not continued.
-    - Values that nobody uses any more are freed.
-
-    Warnings go to the logger `multiprom`.
+    As `prometheus_client.values.MultiProcessValue`; prometheus_client can read its files. What is
+    different (docs/compatibility.md has all of it): an operation takes no lock and makes no system
+    call; each file is locked while its process lives, so that another process of the same name
+    writes `{type}_{identifier}-1.db`, with a warning; what cannot be written is counted in memory
+    and written later, and nothing is raised.
 
     Args:
         process_identifier: Returns what names the process in the names of its files. When called
