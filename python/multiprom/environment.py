@@ -22,9 +22,10 @@ def directory(path: str | os.PathLike[str] | None) -> str:
     return os.fsdecode(path)
 
 
-def named_directory() -> str:
-    """Give the directory that a variable names, or an empty string: one is as good as the other."""
-    return os.environ.get(VARIABLE) or os.environ.get(OLD_VARIABLE) or ""
+def named_directory(variables: dict[str, str] | None = None) -> str:
+    """Give the directory that these variables name, by default the environment's; or nothing."""
+    found = os.environ if variables is None else variables
+    return found.get(VARIABLE) or found.get(OLD_VARIABLE) or ""
 
 
 def names_directory() -> bool:

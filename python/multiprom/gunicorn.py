@@ -13,8 +13,9 @@ private directory among the temporary files, which it removes when it ends. Afte
 killed, the next one that the same user starts removes it.
 
 ``child_exit`` alone is enough for most servers. The other hooks add: a directory that ``raw_env``
-names, or that is relative to ``chdir``, is there before a preloaded application counts; one that
-root makes belongs to the server's ``user``; and what an earlier run has left in it is removed.
+names, or that is relative to ``chdir``, is there before a preloaded application counts, and has
+what the configuration counted; one that root makes belongs to the server's ``user``; and what an
+earlier run has left in it is removed.
 
 gunicorn applies every global of a configuration that is named like one of its settings, so only the
 hooks have such names here. Sources: https://docs.gunicorn.org/en/stable/settings.html#server-hooks
@@ -34,7 +35,7 @@ from typing import Any
 
 import multiprom
 from multiprom import _core, compaction, private
-from multiprom.environment import OLD_VARIABLE, VARIABLE
+from multiprom.environment import VARIABLE, named_directory
 
 __all__ = ["child_exit", "dirty_worker_exit", "nworkers_changed", "on_starting"]
 
@@ -55,7 +56,7 @@ def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None
     directory cannot be made.
     """
     try:
-        _prepare(server.cfg)
+        _prepare(server.cfg, server)
     except Exception as error:
         if old_value is None:
             raise
@@ -69,11 +70,11 @@ def on_starting(server: Any) -> None:
     with ``MULTIPROM_COMPACTION=off``. The files of this process stay: with ``preload_app`` the
     application has been loaded by now. Raises as `nworkers_changed`.
     """
-    _prepare(getattr(server, "cfg", None))
+    _prepare(getattr(server, "cfg", None), server)
     try:
         if getattr(server, "master_pid", 0) or not _core.is_automatic():
             return
-        files, kept = _core.remove_leftovers(_named(os.environ), 0.0)
+        files, kept = _core.remove_leftovers(named_directory(), 0.0)
         if files:
             _log(server, "info", "removed %d metrics files of an earlier run", files)
         if kept is not None:
@@ -97,7 +98,7 @@ def child_exit(server: Any, worker: Any) -> None:
     _Server.master = os.getpid()
     with contextlib.suppress(Exception):
         # Once more, in case that it was not possible before, such as on a full disk.
-        _core.hold_slot(_named(os.environ), "master")
+        _core.hold_slot(named_directory(), "master")
 
 
 def dirty_worker_exit(arbiter: Any, worker: Any) -> None:
@@ -109,7 +110,7 @@ def dirty_worker_exit(arbiter: Any, worker: Any) -> None:
 
 
 def _mark_dead(server: Any, worker: Any) -> None:
-    path, pid = _named(os.environ), None
+    path, pid = named_directory(), None
     if not path:
         return
     try:
@@ -139,19 +140,12 @@ def _warn(server: Any, what: str, error: Exception) -> None:
     _log(server, "warning", "could not %s: %s: %s", what, type(error).__name__, error)
 
 
-def _named(variables: Any) -> str:
-    return variables.get(VARIABLE) or variables.get(OLD_VARIABLE) or ""
-
-
-def _prepare(cfg: Any) -> None:
+def _prepare(cfg: Any, server: Any = None) -> None:
     """Make sure that a variable names a directory which exists; `cfg` is None at the import."""
-    path = _named(getattr(cfg, "env", {})) or _named(os.environ)
+    path = named_directory(getattr(cfg, "env", None)) or named_directory()
     is_private = path in ("", _Server.private) or private.is_of_old_master(path)
     if is_private:
         path = _Server.private = path or _Server.private or private.find_or_make()
-    elif cfg is not None:
-        # `raw_env` names a directory, which was not known at the import.
-        _leave()
     # prometheus_client takes this variable if it is there at all, and warns of the lower-case one.
     os.environ[VARIABLE] = path
     if cfg is None and not os.path.isabs(path):  # noqa: PTH117
@@ -166,18 +160,26 @@ def _prepare(cfg: Any) -> None:
     _core.hold_slot(path, "master")
     if cfg is not None:
         _Server.master = os.getpid()
+        # What counts already moves on to a directory that was not known at the import.
+        multiprom.install()
+        _core.settle_values()
         if is_private:
             # The environment from which an upgrade (USR2) starts the new master.
             cfg.env_orig[VARIABLE] = path
             private.in_use(cfg.uid)
-        if path in (_Server.made, _Server.private) and Path(path).stat().st_uid != cfg.uid:
-            for found in (Path(path), *Path(path).iterdir()):
-                os.chown(found, cfg.uid, cfg.gid, follow_symlinks=False)
+        else:
+            _leave()
+        if path in (_Server.made, _Server.private) and os.geteuid() == 0 != cfg.uid:
+            try:
+                for found in (Path(path), *Path(path).iterdir()):
+                    os.chown(found, cfg.uid, cfg.gid, follow_symlinks=False)
+            except OSError as error:
+                _warn(server, f"give {path} to user {cfg.uid} (make it for that user)", error)
 
 
 def _hold_slot_in_child() -> None:
     with contextlib.suppress(Exception):
-        path = _named(os.environ)
+        path = named_directory()
         if path and path != _Server.private:
             # Where only `child_exit` was imported, nobody has made it before.
             Path(path).mkdir(parents=True, exist_ok=True)
@@ -187,8 +189,9 @@ def _hold_slot_in_child() -> None:
 def _leave() -> None:
     path, _Server.private = _Server.private, ""
     if path:
-        # Before gunicorn 24 a signal handler may call `child_exit` now, which would make files.
-        os.environ.pop(VARIABLE, None)
+        if os.environ.get(VARIABLE) == path:
+            # Before gunicorn 24 a signal handler may call `child_exit` now, which would make files.
+            os.environ.pop(VARIABLE, None)
         # The kernel frees the slots of workers that gunicorn has just killed a little later.
         private.remove(path, wait_seconds=1.0 if os.getpid() == _Server.master else 0.0)
 

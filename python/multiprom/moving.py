@@ -57,15 +57,11 @@ class _State:
         self._warned: dict[str, object] = {}
 
     def warn(self, name: str, error: Exception) -> None:
-        """Log once that what has this name cannot move."""
+        """Log once that what has this name cannot move: later, as a value may just be made."""
         if is_first(self._warned, name):
-            logger.warning(
-                "could not move %s into shared files: it counts in memory, and no scrape has it; "
-                "set %s before it is made (%r)",
-                name,
-                environment.VARIABLE,
-                error,
-            )
+            what = f"could not move {name} into shared files: it counts in memory, and no scrape"
+            do = f"set {environment.VARIABLE} before it is made"
+            _core.warn_later(f"{what} has it; {do} ({error!r})")
 
 
 def share(places: Iterable[Any] = ()) -> None:

@@ -83,8 +83,14 @@ impl State {
     /// Moves what a class counts in files of other directories to files in this one.
     pub(crate) fn move_on(&mut self, id: u64, directory: &Path) {
         let Self { files, classes, .. } = self;
-        let Some(class) = classes.get(&id) else { return };
+        let Some(class) = classes.get_mut(&id) else { return };
         let elsewhere = class.paths_outside(directory);
+        // Also what has no file yet, such as where a relative path led before the program changed its
+        // working directory.
+        if class.naming.directory.as_deref().is_some_and(|known| known != directory) {
+            class.naming.directory = Some(directory.to_owned());
+            class.naming.directory_was_there = false;
+        }
         let mut classes: Vec<_> = classes.values_mut().collect();
         for path in elsewhere {
             for class in classes.iter_mut().filter(|class| class.has_open(&path)) {

@@ -323,6 +323,28 @@ def test_a_log_handler_that_counts_when_the_directory_is_named_late() -> None:
     assert printed == "2.0\n"
 
 
+def test_a_log_handler_that_counts_when_a_metric_cannot_move(directory: Path) -> None:
+    printed = run(
+        COUNTING_LINES.replace("multiprom.install()", "")
+        + """
+class Refusing(Counter):
+    def _metric_init(self):
+        if hasattr(self, "_value"):
+            raise RuntimeError("once only")
+        super()._metric_init()
+
+refusing = Refusing("refusing", "Help")
+multiprom.install()
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = sys.argv[1]
+logging.getLogger("app").warning("Hello")
+lines.labels("ERROR").inc()
+print(lines.labels("WARNING")._value.get())
+""",
+        directory,
+    )
+    assert printed == "2.0\n"
+
+
 def test_what_is_to_be_said_later_is_logged_when_something_counts(
     made: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

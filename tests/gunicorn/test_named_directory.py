@@ -147,6 +147,29 @@ def test_raw_env_in_a_configuration_file(
 
 
 @each_version
+@pytest.mark.parametrize("setting", ["variable", "raw_env"])
+@pytest.mark.parametrize("path", ["metrics", "./metrics"], ids=["absolute", "relative"])
+def test_what_counts_while_the_configuration_is_read(
+    version: str, path: str, setting: str, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    named = path if path.startswith(".") else str(home / path)
+    (tmp_path / "gunicorn.conf.py").write_text(
+        "from multiprom.gunicorn import *\n"
+        "from prometheus_client import Counter\n"
+        "Counter('early', 'Counted while the configuration is read.').inc(7)\n"
+    )
+    options = [f"--chdir={home}", *([f"--env={VARIABLE}={named}"] if setting == "raw_env" else [])]
+    environment = {VARIABLE: named} if setting == "variable" else {}
+    with Server(version, tmp_path, *options, environment=environment) as server:
+        assert server.scrape()["early_total"] == 7
+        assert_counts_in(home / "metrics", server)
+        assert "[WARNING]" not in server.log
+    assert not (tmp_path / "metrics").exists()
+
+
+@each_version
 def test_as_gunicorn_does_the_command_line_wins(version: str, tmp_path: Path) -> None:
     losers = {name: tmp_path / name for name in ("in_file", "in_arguments", "in_environment")}
     setting = f"{VARIABLE}={{}}".format

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.gunicorn_server import CONFIGURATION, Server, each_version
+from support.interpreters import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,3 +74,35 @@ def test_workers_of_another_user_and_a_directory_that_is_made(
         assert metrics.owner() == USER
         assert_it_counts(server)
         assert server.stop() == 0
+
+
+CHANGING = """
+import os, sys
+from types import SimpleNamespace
+from unittest import mock
+import multiprom.gunicorn
+cfg = SimpleNamespace(env={}, env_orig={}, uid=12345, gid=12345)
+server = SimpleNamespace(cfg=cfg, log=mock.Mock())
+refused = PermissionError(1, "Operation not permitted")
+with mock.patch("os.geteuid", return_value=int(sys.argv[1])):
+    with mock.patch("os.chown", side_effect=refused) as chown:
+        multiprom.gunicorn.nworkers_changed(server, 1, None)
+print(chown.call_count)
+for name, arguments, _ in server.log.method_calls:
+    print(name, arguments[0] % arguments[1:])
+"""
+
+
+def test_a_directory_that_cannot_be_given_away_ends_no_start(tmp_path: Path) -> None:
+    """As on NFS that takes root for nobody, or in a container without CAP_CHOWN."""
+    metrics = tmp_path / "metrics"
+    count, warning = run(CHANGING, "0", PROMETHEUS_MULTIPROC_DIR=metrics).splitlines()
+    assert count == "1"
+    assert warning == (
+        f"warning could not give {metrics} to user 12345 (make it for that user): "
+        "PermissionError: [Errno 1] Operation not permitted"
+    )
+
+
+def test_only_root_gives_a_directory_away(tmp_path: Path) -> None:
+    assert run(CHANGING, "1000", PROMETHEUS_MULTIPROC_DIR=tmp_path / "metrics") == "0\n"
