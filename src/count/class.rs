@@ -19,6 +19,10 @@ use crate::store::Unwritten;
 /// How long series without a file wait before counting makes another attempt to open one.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
+/// Of so many files under other identifiers a class keeps the locks: each is a descriptor and a mapping,
+/// and an identifier could be another one at each call.
+const EARLIER_MAX: usize = 64;
+
 /// What the state knows of one value class.
 #[derive(Debug)]
 pub(crate) struct ClassState {
@@ -36,9 +40,9 @@ pub(crate) struct ClassState {
     trouble: Option<Notice>,
     /// Whether files were removed that cannot be made anew.
     misses_files: bool,
-    /// The files that it had under other identifiers, whose locks it keeps: an identifier may come
-    /// back.
-    earlier: HashSet<PathBuf>,
+    /// The latest files that it had under other identifiers, whose locks it keeps: an identifier may
+    /// come back.
+    earlier: Vec<PathBuf>,
     kinds: Vec<Kind>,
 }
 
@@ -58,7 +62,7 @@ impl ClassState {
             is_marked_dead: false,
             trouble: None,
             misses_files: false,
-            earlier: HashSet::new(),
+            earlier: Vec::new(),
             kinds: Vec::new(),
         }
     }
@@ -218,14 +222,17 @@ impl ClassState {
             kind.retry_at = None;
             // Not written at zero: series that nobody counts in any more.
             kind.prune();
-            if let Some(path) = kind.begin(files)
-                && !self.earlier.insert(path.clone())
-            {
-                // Its lock is kept already.
-                files.release(&path);
+            if let Some(path) = kind.begin(files) {
+                if let Some(known) = self.earlier.iter().position(|known| *known == path) {
+                    // Its lock is kept already.
+                    files.release(&self.earlier.remove(known));
+                }
+                self.earlier.push(path);
             }
             self.attach_waiting(files, index);
         }
+        let surplus = self.earlier.len().saturating_sub(EARLIER_MAX);
+        self.earlier.drain(..surplus).for_each(|path| files.release(&path));
     }
 
     /// Detaches all series, in the child of a fork: their cells and files are the parent's.
@@ -248,7 +255,7 @@ impl ClassState {
                 files.release(&path);
             }
         }
-        for path in self.earlier.drain() {
+        for path in self.earlier.drain(..) {
             files.release(&path);
         }
     }
@@ -288,8 +295,8 @@ impl ClassState {
 
     /// Attaches the series of the file at `from` to that at `to`, which has the same entries.
     pub(crate) fn move_to(&mut self, files: &mut Files, from: &Path, to: &Path) {
-        if self.earlier.remove(from) {
-            self.earlier.insert(to.to_owned());
+        if let Some(path) = self.earlier.iter_mut().find(|path| *path == from) {
+            to.clone_into(path);
         }
         for index in 0..self.kinds.len() {
             let kind = &mut self.kinds[index];

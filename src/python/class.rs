@@ -127,6 +127,7 @@ impl ValueClass {
         PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), message, 1)
     }
 
+    /// What a variable says; an empty one is as good as unset.
     fn variable(&self, py: Python<'_>, name: &str) -> PyResult<Option<OsString>> {
         let environ = self.os.bind(py).getattr(intern!(py, "environ"));
         let found = environ.and_then(|environ| {
@@ -137,7 +138,7 @@ impl ValueClass {
         match found {
             // Such as at the end of the interpreter, when `os` is empty: counting must not fail.
             Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
-            found => found,
+            found => Ok(found?.filter(|value| !value.is_empty())),
         }
     }
 

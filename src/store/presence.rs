@@ -21,6 +21,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::occupant::{Occupant, Role};
 use crate::sys::fork::ClosedInChild;
@@ -32,6 +33,8 @@ const PREFIX: &str = ".multiprom.slot-";
 const SUFFIX: &str = ".lock";
 /// A process gives up after so many slots that others hold.
 const SLOTS_MAX: u32 = 1 << 16;
+/// How long a process waits for others that only look at a slot.
+const LOOK_WAIT: Duration = Duration::from_millis(200);
 
 /// One slot of a directory.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,7 +119,7 @@ pub(crate) fn hold(
     for number in 0..SLOTS_MAX {
         let path = directory.join(file_name(number));
         let file = lock::open_or_create(&opened, OsStr::new(&file_name(number)))?;
-        if !lock::try_lock(&file)? {
+        if !try_hold(&file)? {
             continue;
         }
         let file = Descriptor::new(file)?;
@@ -132,6 +135,24 @@ pub(crate) fn hold(
         return Ok(number);
     }
     Err(io::ErrorKind::WouldBlock.into())
+}
+
+/// Locks the file of a slot; false if another process holds the slot.
+///
+/// A process that only looks at the slot (`look`) has a shared lock for an instant: that passes.
+fn try_hold(file: &File) -> io::Result<bool> {
+    let attempt = || {
+        if lock::try_lock(file)? {
+            return Ok(Some(true));
+        }
+        if file.try_lock_shared().is_err() {
+            return Ok(Some(false));
+        }
+        file.unlock()?;
+        Ok(None)
+    };
+    let held = lock::poll(|waited| waited < LOOK_WAIT, attempt)?;
+    Ok(held.unwrap_or(false))
 }
 
 /// Frees the slot that this process holds in `directory`, if it holds one.
@@ -216,6 +237,7 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::thread;
     use tempfile::TempDir;
 
     /// Another process's slot: a lock through a descriptor of its own.
@@ -246,6 +268,22 @@ mod tests {
         assert!(slots(path).unwrap().iter().all(|slot| !slot.is_held));
         assert_eq!(hold(path, None, None).unwrap(), 0);
         leave(path);
+    }
+
+    #[test]
+    fn a_slot_that_another_process_looks_at_is_not_passed_over() {
+        let directory = TempDir::new().unwrap();
+        let looks = File::create(directory.path().join(file_name(0))).unwrap();
+        looks.try_lock_shared().unwrap();
+        let number = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(5));
+                drop(looks);
+            });
+            hold(directory.path(), None, None).unwrap()
+        });
+        assert_eq!(number, 0);
+        leave(directory.path());
     }
 
     #[test]

@@ -6,7 +6,10 @@ Several classes at once: of different identifiers, of the same, in several direc
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+import itertools
+import os
+from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import multiprom
@@ -16,10 +19,6 @@ from support import ours
 from support.equality import samples
 from support.files import values_of
 from support.interpreters import run
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 pytestmark = pytest.mark.usefixtures("directory")
 
@@ -124,6 +123,22 @@ def test_the_identifier_is_asked_on_each_operation(directory: Path) -> None:
             assert idle.get() == 0.0
     assert {file.name: values_of(file) for file in directory.glob("*.db")} == {
         f"counter_{name}.db": {"requests_total": 1.0, "idle": 0.0} for name in "abc"
+    }
+
+
+def test_an_identifier_that_always_changes(directory: Path) -> None:
+    """The files that it has left do not take ever more descriptors and mappings, and all count."""
+    numbers = itertools.count()
+    with ours.value_class(lambda: f"job{next(numbers)}") as made:
+        value = ours.value(made)
+        for _ in range(200):
+            value.inc(1)
+        mappings = Path("/proc/self/maps").read_text().splitlines()
+        assert sum(str(directory) in line for line in mappings) <= 65
+        descriptors = [file for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+        assert sum(str(directory) in os.path.realpath(file) for file in descriptors) <= 65
+    assert samples(multiprom.MultiProcessCollector(None, directory).collect()) == {
+        ("requests_total", ()): 200.0
     }
 
 

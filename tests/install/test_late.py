@@ -349,3 +349,35 @@ Counter("o", "Help").inc(1)
 print(list(multiprom.MultiProcessCollector(None).collect()), values.ValueClass.__name__)
 """
     assert run(script, directory) == "[] MutexValue\n"
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_an_empty_variable_is_as_good_as_none(old: bool, tmp_path: Path) -> None:
+    """No file appears in the working directory."""
+    directory, elsewhere = tmp_path / "metrics", tmp_path / "elsewhere"
+    directory.mkdir()
+    elsewhere.mkdir()
+    printed = run(
+        """
+        import os, sys, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import multiprom
+        os.chdir(sys.argv[1])
+        multiprom.install()
+        from prometheus_client import Counter, Gauge
+        counter = Counter("n", "Help")
+        counter.inc(5)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ["prometheus_multiproc_dir"] = ""
+        Gauge("level", "Help", multiprocess_mode="max").set(3)
+        counter.inc(1)
+        print(os.listdir())
+        """,
+        elsewhere,
+        PROMETHEUS_MULTIPROC_DIR="" if old else directory,
+        prometheus_multiproc_dir=directory if old else "",
+    )
+    assert printed == "[]\n"
+    [file] = directory.glob("counter_*.db")
+    assert values_of(file) == {"n_total": 6.0}
+    [file] = directory.glob("gauge_max_*.db")
+    assert values_of(file) == {"level": 3.0}
