@@ -234,5 +234,3 @@ if _is_bound:
     replaces(mark_process_dead, _stock_mark)
 
 bind(__name__, prometheus_client if _is_bound else None)
-
-__all__ = ("DIALECT", "MultiProcessCollector", "mark_process_dead", "reads_directory")

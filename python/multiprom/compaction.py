@@ -10,8 +10,6 @@ from multiprom import _core, environment
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from multiprom.reports import Compacted
-
 
 class LeftAlone(NamedTuple):
     """A file that had to be left alone; all that it counts still counts."""
@@ -75,30 +73,16 @@ def compact(
         raise ValueError(f"{directory!r} is not a directory")
     if not timeout >= 0:
         raise ValueError(f"timeout must not be negative or NaN: {timeout!r}")
-    return _compaction(_core.compact(directory, _names(pids), drop_all, timeout))
-
-
-def fold(path: str, pid: object) -> Compaction:
-    """Fold the files of a process that has just been reaped: for hooks, which must be quick.
-
-    It waits at most 50 ms for another compaction. What it cannot do now it leaves to the next death
-    or scrape. With MULTIPROM_COMPACTION=off it does nothing. Raises each OSError once.
-    """
-    return _compaction(_core.fold_dead(path, str(pid)))
-
-
-def _compaction(done: Compacted) -> Compaction:
-    left_alone = tuple(LeftAlone(*left) for left in done[4])
-    return Compaction(*done[:4], left_alone, done[5])
+    done = _core.compact(directory, _names(pids), drop_all, timeout)
+    return Compaction(*done[:4], tuple(LeftAlone(*left) for left in done[4]), done[5])
 
 
 def _names(pids: Iterable[int | str]) -> list[str]:
     if isinstance(pids, (str, bytes)):
         # Each character would name a process.
         raise TypeError(f"pids must be several process identifiers, not one: {pids!r}")
-    names = []
+    pids = list(pids)
     for pid in pids:
         if not isinstance(pid, (int, str)) or isinstance(pid, bool):
             raise TypeError(f"a process identifier must be an int or a str, not: {pid!r}")
-        names.append(str(pid))
-    return [name for name in names if environment.can_be_in_a_name(name)]
+    return [str(pid) for pid in pids if environment.can_be_in_a_name(str(pid))]

@@ -28,11 +28,6 @@ def named_directory(variables: dict[str, str] | None = None) -> str:
     return found.get(VARIABLE) or found.get(OLD_VARIABLE) or ""
 
 
-def names_directory() -> bool:
-    """Say whether a variable names the directory; an empty one is as good as unset."""
-    return bool(named_directory())
-
-
 def can_be_in_a_name(identifier: str) -> bool:
     """Say whether a file can be named after a process identifier."""
     try:

@@ -9,7 +9,6 @@ import importlib
 import inspect
 import itertools
 import os
-import re
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
 
@@ -20,10 +19,9 @@ from prometheus_client.openmetrics import exposition as stock_openmetrics
 from prometheus_client.registry import REGISTRY
 
 from multiprom import _core, reports
-from multiprom.collector import DIALECT, reads_directory
-from multiprom.registries import Metrics, content_of, counts_in_files
-from multiprom.reports import is_first, logger
-from multiprom.stock import bind, has_parameter, is_genuine, original, replaces
+from multiprom.collector import DIALECT
+from multiprom.registries import FILES, Metrics, content_of, leave_to_shared, source_of
+from multiprom.stock import bind, is_genuine, original, replaces
 
 if TYPE_CHECKING:
     import threading
@@ -42,10 +40,6 @@ _UNDERSCORES = "underscores"
 _ALLOW_UTF8 = "allow-utf-8"
 _ESCAPINGS = (_UNDERSCORES, _ALLOW_UTF8, "dots", "values")
 _EOF = b"# EOF\n"
-_TYPES = re.compile(rb"^# TYPE (.+) \S+$", re.MULTILINE)
-_FILES = object()
-# The metrics of which it was said that they are registered beside a multiprocess collector.
-_twice: dict[str, object] = {}
 
 # prometheus_client takes 9, which takes five times as long as 6 and saves one twentieth: longer
 # than to read and merge the files of dozens of processes. Prometheus always asks for gzip.
@@ -53,8 +47,8 @@ _GZIP_LEVEL = 6
 
 # Before 0.23 names were not escaped, at most quoted. OpenMetrics quoted them in a way of its own
 # then, which is left to prometheus_client's code.
-_HAS_ESCAPING = has_parameter(_STOCK_TEXT, "escaping")
-_HAS_VERSION = has_parameter(_STOCK_OPENMETRICS, "version")
+_HAS_ESCAPING = "escaping" in inspect.signature(_STOCK_TEXT).parameters
+_HAS_VERSION = "version" in inspect.signature(_STOCK_OPENMETRICS).parameters
 
 
 def generate_latest(registry: Collector = REGISTRY, escaping: str = _UNDERSCORES) -> bytes:
@@ -93,9 +87,7 @@ def openmetrics_latest(
     """
     if not _HAS_ESCAPING:
         return cast("bytes", _STOCK_OPENMETRICS(registry))
-    keywords = {"escaping": escaping}
-    if _HAS_VERSION:
-        keywords["version"] = version
+    keywords = {"escaping": escaping} | ({"version": version} if _HAS_VERSION else {})
     encoder = functools.partial(_STOCK_OPENMETRICS, **keywords)
     return _text(registry, encoder, escaping=escaping, openmetrics=True)
 
@@ -108,8 +100,8 @@ def _text(
         return encoder(registry)
     parts = [encoder(Metrics(content.first))] if content.first else []
     shared, own = [], {}
-    for source, collectors in itertools.groupby(content.collectors, _source):
-        if source is not _FILES:
+    for source, collectors in itertools.groupby(content.collectors, source_of):
+        if source is not FILES:
             own[len(parts)] = source
             parts.append(encoder(Metrics(content.metrics(collectors))))
             continue
@@ -121,35 +113,11 @@ def _text(
             shared.append(text)
             parts.append(text)
     if own:
-        _leave_to_shared(parts, shared, own)
+        leave_to_shared(parts, shared, own)
     if openmetrics:
         parts = [part.removesuffix(_EOF) for part in parts]
         parts.append(_EOF)
     return b"".join(parts)
-
-
-def _source(collector: Any) -> object:
-    """Give `_FILES` for what reads shared files, a metric itself if it counts there, else None."""
-    if reads_directory(collector):
-        return _FILES
-    return collector if counts_in_files(collector) else None
-
-
-def _leave_to_shared(parts: list[bytes], shared: list[bytes], own: dict[int, Any]) -> None:
-    """Empty the parts of metrics that the shared parts have: Prometheus would refuse both."""
-    names = set(_TYPES.findall(b"".join(shared)))
-    new = []
-    for place, metric in own.items():
-        if metric is not None and not names.isdisjoint(_TYPES.findall(parts[place])):
-            parts[place] = b""
-            if is_first(_twice, metric._name):  # noqa: SLF001
-                new.append(repr(metric._name))  # noqa: SLF001
-    if new:
-        logger.warning(
-            "%s registered beside MultiProcessCollector, which has what all processes count: give "
-            "MultiProcessCollector a CollectorRegistry() of its own, and serve that one",
-            ", ".join(new),
-        )
 
 
 def _bake_output(
@@ -290,8 +258,8 @@ def start_http_server(
         port: The port; 0 for a free one.
         addr: The address to listen at.
         registry: A registry.
-        args: For TLS, as in prometheus_client.
-        kwargs: For TLS, as in prometheus_client.
+        args: For TLS, as in prometheus_client; so are `kwargs`.
+        kwargs: See `args`.
 
     Returns:
         The server and its thread; `shutdown()` of the server ends both.
@@ -325,11 +293,3 @@ bind(__name__, prometheus_client if _is_bound else None)
 # The arguments for TLS are those of the installed version.
 _signature = inspect.signature(original(stock_exposition.start_http_server))
 start_http_server.__signature__ = _signature  # type: ignore[attr-defined]
-
-__all__ = (
-    "CONTENT_TYPE_LATEST",
-    "generate_latest",
-    "make_asgi_app",
-    "make_wsgi_app",
-    "start_http_server",
-)

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import multiprom
-from multiprom import _core, compaction, private
+from multiprom import _core, private
 from multiprom.environment import VARIABLE, named_directory
 
 __all__ = ["child_exit", "dirty_worker_exit", "nworkers_changed", "on_starting"]
@@ -125,7 +125,7 @@ def _mark_dead(server: Any, worker: Any) -> None:
         if pid is None:
             return
     try:
-        compaction.fold(path, pid)
+        _core.fold_dead(path, str(pid))
     except Exception as error:  # noqa: BLE001 - as above; the files stay, and count
         _warn(server, f"fold the files of worker {pid}", error)
 

@@ -78,8 +78,8 @@ def share(places: Iterable[Any] = ()) -> None:
         with contextlib.suppress(TypeError):
             state.places[id(place)] = place
     found = values.ValueClass
-    _core.install_methods(counting=environment.names_directory())
-    if not environment.names_directory():
+    _core.install_methods(counting=bool(environment.named_directory()))
+    if not environment.named_directory():
         if found is values.MutexValue or _closure_of(found):
             state.found, state.ours = found, _late_class(values, state)
             values.ValueClass = state.ours
@@ -110,7 +110,7 @@ def look_again() -> None:
     if state is None or values.ValueClass is not state.ours:
         return
     if isinstance(state.ours, _Late):
-        if environment.names_directory():
+        if environment.named_directory():
             share()
     elif not state.is_settled:
         state.is_settled = True
@@ -150,7 +150,7 @@ class _Late(type):
 
     @property
     def _multiprocess(cls) -> bool:
-        return environment.names_directory()
+        return bool(environment.named_directory())
 
     def __instancecheck__(cls, value: object) -> bool:
         # Values that were made before install() are of prometheus_client's class.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import TYPE_CHECKING, Any
 
 import prometheus_client
@@ -10,6 +11,7 @@ from prometheus_client import values
 from prometheus_client.registry import CollectorRegistry, RestrictedRegistry
 
 from multiprom.collector import reads_directory
+from multiprom.reports import is_first, logger
 from multiprom.stock import bind, is_genuine
 
 if TYPE_CHECKING:
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from prometheus_client.metrics_core import Metric
+
+FILES = object()
+"""Stands for the shared files among the sources of a registry."""
+
+_TYPES = re.compile(rb"^# TYPE (.+) \S+$", re.MULTILINE)
+# The metrics of which it was said that they are registered beside a multiprocess collector.
+_twice: dict[str, object] = {}
 
 _STOCK_COLLECTS = {kind: kind.collect for kind in (CollectorRegistry, RestrictedRegistry)}
 
@@ -66,6 +75,30 @@ def counts_in_files(collector: object) -> bool:
     collect = getattr(type(collector), "collect", None)
     is_metric = is_genuine(collect, "prometheus_client.metrics", "MetricWrapperBase.collect")
     return is_metric and bool(getattr(values.ValueClass, "_multiprocess", False))
+
+
+def source_of(collector: Any) -> object:
+    """Give `FILES` for what reads shared files, a metric itself if it counts there, else None."""
+    if reads_directory(collector):
+        return FILES
+    return collector if counts_in_files(collector) else None
+
+
+def leave_to_shared(parts: list[bytes], shared: list[bytes], own: dict[int, Any]) -> None:
+    """Empty the parts of metrics that the shared parts have: Prometheus would refuse both."""
+    names = set(_TYPES.findall(b"".join(shared)))
+    new = []
+    for place, metric in own.items():
+        if metric is not None and not names.isdisjoint(_TYPES.findall(parts[place])):
+            parts[place] = b""
+            if is_first(_twice, metric._name):  # noqa: SLF001
+                new.append(repr(metric._name))  # noqa: SLF001
+    if new:
+        logger.warning(
+            "%s registered beside MultiProcessCollector, which has what all processes count: give "
+            "MultiProcessCollector a CollectorRegistry() of its own, and serve that one",
+            ", ".join(new),
+        )
 
 
 def _has_stock_collect(registry: object, kind: type[Any]) -> bool:

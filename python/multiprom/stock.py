@@ -8,12 +8,10 @@ them, `multiprom.install()` among these, and because test suites delete promethe
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import ModuleType
 
 T = TypeVar("T")
@@ -47,14 +45,7 @@ def is_genuine(name: object, module: str, qualified_name: str) -> bool:
 
 
 def bind(module: str, prometheus_client: ModuleType | None) -> None:
-    """Note which import of prometheus_client a module of ours has taken its names from.
-
-    Args:
-        module: Its name.
-        prometheus_client: The import; None if it is patched just now, so that the next `refresh`
-            imports the module again.
-
-    """
+    """Note the import of prometheus_client that a module of ours is bound to; None to bind anew."""
     _bound[module] = prometheus_client
 
 
@@ -67,8 +58,3 @@ def refresh() -> None:
     for name, bound in list(_bound.items()):
         if bound is not current and name in sys.modules:
             importlib.reload(sys.modules[name])
-
-
-def has_parameter(function: Callable[..., object], name: str) -> bool:
-    """Say whether the installed prometheus_client's `function` takes a parameter `name`."""
-    return name in inspect.signature(function).parameters

@@ -11,7 +11,7 @@ import prometheus_client
 from prometheus_client import values as stock_values
 
 from multiprom import _core
-from multiprom.environment import names_directory
+from multiprom.environment import named_directory
 from multiprom.stock import bind, is_genuine, original, replaces
 
 if TYPE_CHECKING:
@@ -92,13 +92,9 @@ def get_value_class() -> type[Any]:
     As `prometheus_client.values.get_value_class`: a class made by the `MultiProcessValue` that is
     in `prometheus_client.values` if PROMETHEUS_MULTIPROC_DIR (or its lower-case form, which is
     deprecated) is set, else prometheus_client's `MutexValue`.
-
-    Returns:
-        The class, whose values have the methods of prometheus_client's.
-
     """
     values: Any = importlib.import_module("prometheus_client.values")
-    if not names_directory():
+    if not named_directory():
         mutex_value: type[Any] = values.MutexValue
         return mutex_value
     make = values.MultiProcessValue
