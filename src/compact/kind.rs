@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use crate::compact::dead::{self, Dead};
 use crate::compact::fold::Fold;
 use crate::compact::reason::Reason;
+use crate::compact::recovery;
 use crate::compact::run::{Call, Compaction, LeftAlone, left_alone};
 use crate::compact::select::{self, Selection};
-use crate::compact::spent;
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::format::{archive_name, temporary_name};
 use crate::kind::Kind;
@@ -83,7 +83,7 @@ fn compact_at<C: Checkpoint>(
     mut files: VecDeque<&Path>,
     done: &mut Compaction,
 ) -> Result<(), LeftAlone> {
-    let (mut archived, recovered) = spent::recover(call.disk, place)?;
+    let (mut archived, recovered) = recovery::recover(call.disk, place)?;
     done.add(recovered);
     if let Some(archive) = &archived.archive
         && call.request.skips_known
@@ -117,7 +117,8 @@ fn compact_at<C: Checkpoint>(
         done.left_alone.extend(left_out);
         match folded {
             Ok(Folded::Committed(committed)) => {
-                let (finished, next) = spent::finish(call.disk, place, archived.spent, committed);
+                let (finished, next) =
+                    recovery::finish(call.disk, place, archived.spent, committed);
                 done.add(finished);
                 archived = next?;
                 continue;

@@ -3,24 +3,24 @@
 //! An [`Occasion`] says why a directory is compacted now, and with that whose files a call may take,
 //! how many, and how long it waits: the [`Request`]. A call locks the directory (`run`) and goes kind
 //! by kind (`kind`): select files of the dead (`select`, `dead`), fold them (`fold`), commit the new
-//! archive, delete what it has absorbed (`spent`). Each stage returns what it has done. Every system
+//! archive, delete what it has absorbed (`recovery`). Each stage returns what it has done. Every system
 //! call on the way is a named step (`steps`), so that tests can stop before each.
 //!
 //! `docs/compaction.md` has the protocol, and why no count is ever lost or seen twice.
 
 mod dead;
+mod earlier_run;
 mod fold;
 mod kind;
-mod leftovers;
 mod live;
 mod occasion;
 mod reason;
+mod recovery;
 mod run;
 mod select;
-mod spent;
 mod steps;
 
-pub use leftovers::{Leftovers, remove_leftovers};
+pub use earlier_run::{Leftovers, remove_leftovers};
 pub use live::remove_live_files;
 pub use occasion::{Occasion, news, reset};
 pub use reason::{Concern, Reason};

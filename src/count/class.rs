@@ -14,7 +14,7 @@ use crate::count::series::Series;
 use crate::error::{Error, Result, message};
 use crate::format::kind_of_prefix;
 use crate::kind::Rule;
-use crate::store::Unwritten;
+use crate::store::MemoryFile;
 
 /// How long series without a file wait before counting makes another attempt to open one.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -316,7 +316,7 @@ impl ClassState {
         files: &Files,
         directory: &Path,
         removed: &mut HashSet<PathBuf>,
-    ) -> Vec<Unwritten> {
+    ) -> Vec<MemoryFile> {
         let mut unwritten = Vec::new();
         if !self.naming.directory.as_deref().is_some_and(|own| is_same(own, directory)) {
             return unwritten;

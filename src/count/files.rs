@@ -10,7 +10,7 @@ use crate::count::open::{self, Opened, Opening, Taken};
 use crate::count::writer::Writer;
 use crate::error::{Error, Result};
 use crate::format::{ARCHIVE_PID, metrics_file_name};
-use crate::store::{Unwritten, presence};
+use crate::store::{MemoryFile, presence};
 use crate::sys::Identity;
 
 /// The number of suffixes that a process tries before it gives up.
@@ -181,9 +181,9 @@ impl Files {
     }
 
     /// The entries of the removed file at `path`, which are in memory still.
-    pub(crate) fn in_memory(&self, path: &Path) -> Option<Unwritten> {
+    pub(crate) fn in_memory(&self, path: &Path) -> Option<MemoryFile> {
         let shared = self.by_path.get(path)?;
-        Some(Unwritten::of_entries(path.file_name()?.to_owned(), &shared.writer.entries()))
+        Some(MemoryFile::of_entries(path.file_name()?.to_owned(), &shared.writer.entries()))
     }
 
     /// Closes all descriptors, in the child of a fork; allocates nothing, as handlers of forks must.

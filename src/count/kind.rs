@@ -12,7 +12,7 @@ use crate::count::series::Series;
 use crate::error::Result;
 use crate::format::{kind_of_prefix, metrics_file_name};
 use crate::kind::Rule;
-use crate::store::Unwritten;
+use crate::store::MemoryFile;
 
 /// The table of series is not pruned while it has fewer.
 const FEW: usize = 64;
@@ -112,7 +112,7 @@ impl Kind {
     }
 
     /// What the series that wait for a cell hold and no file does; none if no series waits.
-    pub(crate) fn unwritten(&self, files: &Files, naming: &Naming) -> Option<Unwritten> {
+    pub(crate) fn unwritten(&self, files: &Files, naming: &Naming) -> Option<MemoryFile> {
         // No series waits unless the last attempt to attach all of them has failed.
         let waiting = if self.retry_at.is_some() { self.waiting() } else { Vec::new() };
         if waiting.is_empty() {
@@ -123,7 +123,7 @@ impl Kind {
             path.parent() == naming.directory.as_deref() && !files.is_removed(path)
         });
         let name = metrics_file_name(&self.prefix, &naming.identifier, naming.suffix);
-        let mut unwritten = Unwritten::new(name);
+        let mut unwritten = MemoryFile::new(name);
         for series in waiting {
             let (value, timestamp) = series.unwritten().beyond_file(is_summed, is_there);
             unwritten.push(&series.head, value, timestamp);

@@ -14,7 +14,7 @@ mod notice;
 mod open;
 mod series;
 mod state;
-mod unwritten;
+mod unwritten_files;
 mod value;
 mod writer;
 
@@ -26,7 +26,7 @@ pub use state::{
     ensure_memory, has_notices, mark_self_dead, open_files, take_notices, warn_later,
     write_unwritten,
 };
-pub use unwritten::unwritten;
+pub use unwritten_files::unwritten;
 pub use value::{Caller, Operation, Value, ValueClass};
 
 #[cfg(test)]

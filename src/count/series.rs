@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::count::unwritten;
+use crate::count::unwritten_files;
 use crate::sys::{Attachment, Cell, Mapping};
 
 /// A series that this process counts.
@@ -14,12 +14,12 @@ pub(crate) struct Series {
     pub(crate) attachment: Attachment,
     /// Series are written into a new file in the order of their numbers, in which they were made.
     pub(crate) number: u64,
-    unwritten: Mutex<Unwritten>,
+    unwritten: Mutex<Held>,
 }
 
 /// What a series holds while no cell is attached.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Unwritten {
+pub(crate) struct Held {
     /// What the file held when the application closed it.
     closed: f64,
     /// What no file holds yet.
@@ -60,7 +60,7 @@ impl Series {
     }
 
     /// What it holds while no cell is attached. For who has the lock of the state.
-    pub(crate) fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
+    pub(crate) fn unwritten(&self) -> MutexGuard<'_, Held> {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -93,7 +93,7 @@ impl Series {
     }
 }
 
-impl Unwritten {
+impl Held {
     /// The value of the series.
     pub(crate) fn value(&self) -> f64 {
         match self.pending {
@@ -139,7 +139,7 @@ impl Unwritten {
     /// closed file, or else belongs to that file.
     fn move_to(&mut self, cell: &Cell) {
         if self.is_any() {
-            unwritten::note_written();
+            unwritten_files::note_written();
             match self.pending {
                 Pending::Added(amount) => cell.add(amount),
                 Pending::Set(value, timestamp) => cell.set(value, timestamp),

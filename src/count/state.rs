@@ -17,7 +17,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 use crate::count::class::ClassState;
 use crate::count::files::{self, Files, absolute};
 use crate::count::notice::Notice;
-use crate::count::unwritten;
+use crate::count::unwritten_files;
 use crate::count::value::Caller;
 use crate::error::{Error, Result};
 use crate::sys::{Identity, fork};
@@ -121,7 +121,7 @@ impl State {
 /// false if it could not be done. A file that is still somewhere is removed or emptied.
 fn replace(files: &mut Files, classes: &mut [&mut ClassState], removed: &Path) -> bool {
     let Some(mut shared) = files.take(removed) else { return false };
-    unwritten::note_written();
+    unwritten_files::note_written();
     let opened = classes.iter_mut().find_map(|class| class.reopen(files, removed));
     let Some((path, rule)) = opened else {
         // The values go on counting in the removed file, until an attempt succeeds.

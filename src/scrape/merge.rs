@@ -141,7 +141,7 @@ mod tests {
     use crate::float::ExponentStyle;
     use crate::format::testing::{entry, file};
     use crate::scrape::family::SampleOrder;
-    use crate::store::Unwritten;
+    use crate::store::MemoryFile;
 
     const KEY: &str = r#"["c", "c_total", {}, ""]"#;
     const OPTIONS: MergeOptions = MergeOptions {
@@ -158,8 +158,8 @@ mod tests {
         samples.map(|sample| (sample.name.to_string(), sample.value)).collect()
     }
 
-    fn in_memory(name: &str, value: f64) -> Unwritten {
-        Unwritten { name: name.into(), bytes: file(None, &[entry(KEY, value, 0.0)]) }
+    fn in_memory(name: &str, value: f64) -> MemoryFile {
+        MemoryFile { name: name.into(), bytes: file(None, &[entry(KEY, value, 0.0)]) }
     }
 
     /// Another thread moves a count from memory into a file while the files are read.

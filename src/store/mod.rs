@@ -4,32 +4,30 @@
 //! `journal` of the files that went into it, and `directory` lists what is there. `snapshot` reads
 //! a set of files so that each count is seen once, whatever compaction does beside it. What has to
 //! be left out on the way is a `report`, never an error. `presence` says who uses a directory,
-//! and `unwritten` is what a process could not write into a file.
+//! and a `memory_file` has what a process could not write into a file.
 
 mod archive;
 mod directory;
 mod journal;
-#[cfg_attr(not(feature = "python"), allow(dead_code))]
-mod occupant;
+mod memory_file;
 // Only the binding frees a slot and names a role.
 #[cfg_attr(not(feature = "python"), allow(dead_code))]
 pub(crate) mod presence;
 mod reader;
 mod report;
 mod snapshot;
-mod unwritten;
 
 pub(crate) use archive::{Archive, identity_at, is_spent};
 pub(crate) use directory::{Listing, is_absence, list as list_directory, list_open};
 #[cfg(test)]
 pub(crate) use journal::TICK;
 pub(crate) use journal::{Mark, clear as clear_journal, encode as encode_journal};
+pub(crate) use memory_file::{MemoryFile, UnwrittenFiles};
 pub(crate) use reader::{FromStart, Outcome, Reader, read_at};
 pub(crate) use report::{LeftOut, Skipped};
 pub(crate) use snapshot::{Origin, Snapshot, read as read_consistently};
-pub(crate) use unwritten::{Unwritten, UnwrittenFiles};
 #[cfg(feature = "python")]
 pub(crate) use {
-    occupant::{Occupant, Role},
+    presence::{Occupant, Role},
     snapshot::read_for as read_consistently_for,
 };

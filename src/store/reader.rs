@@ -11,7 +11,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::format::{self, Damage, Damaged, Entry, HEADER_SIZE, MAGIC_WRITER, Parsed};
-use crate::sys::lock;
+use crate::sys::{lock, without_common_locks};
 
 /// What the first read asks for: a page has the header, and small files as a whole.
 const FIRST_READ: usize = 4 << 10;
@@ -204,9 +204,12 @@ pub(crate) fn is_abandoned(file: &File) -> bool {
 /// The same for a file that begins with `header`.
 ///
 /// Multiprom's writer locks its file before it writes the header, and as long as it lives: to ask for
-/// the lock is one system call. Files of `prometheus_client`'s writer do not tell.
+/// the lock is one system call. Files of `prometheus_client`'s writer do not tell, nor do those on a
+/// file system where the lock may be that of another host.
 fn is_abandoned_with(file: &File, header: &[u8]) -> bool {
-    format::parse_magic(header) == Some(MAGIC_WRITER) && lock::while_free(file, || ()).is_some()
+    format::parse_magic(header) == Some(MAGIC_WRITER)
+        && lock::while_free(file, || ()).is_some()
+        && without_common_locks(file).is_none()
 }
 
 /// What an I/O error means for the file: gone, left out, or the end of the scrape.

@@ -19,9 +19,9 @@ use crate::kind::FOLDABLE;
 use crate::store::archive::{self, Archive};
 use crate::store::directory::{self, Listing};
 use crate::store::journal::Mark;
+use crate::store::memory_file::UnwrittenFiles;
 use crate::store::reader::{self, Outcome, Reader};
 use crate::store::report::LeftOut;
-use crate::store::unwritten::UnwrittenFiles;
 use crate::sys::{Identity, lock};
 
 /// So many readings are tried before one asks for the compaction lock.

@@ -20,6 +20,7 @@ pub(crate) use attachment::Attachment;
 pub(crate) use cell::Cell;
 pub(crate) use descriptor::Descriptor;
 pub(crate) use directory::{Directory, Name};
+pub(crate) use file_system::without_common_locks;
 pub(crate) use identity::{Identity, identity, is_at};
 pub(crate) use mapping::Mapping;
 pub(crate) use process_local::ProcessLocal;

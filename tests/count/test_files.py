@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Some of these to a file of the initial size.
 LONG = "x" * 10_000
-# How much more room a file takes than is used: a step, and a block in which ext4 notes where the
-# blocks are.
+# How much more room a small file takes than is used: a step, and a block in which ext4 notes where
+# the blocks are. A large one takes an eighth more at most.
 STEP = 20 << 10
 
 
@@ -48,7 +48,7 @@ def test_size_and_space(directory: Path) -> None:
             held[-1].inc(number)
             status = file.stat()
             used = int.from_bytes(file.read_bytes()[:4], sys.byteorder)
-            assert used <= status.st_blocks * 512 <= used + STEP
+            assert used <= status.st_blocks * 512 <= used + max(STEP, used // 8)
             sizes.append(status.st_size)
         assert [value.get() for value in held] == list(range(30))
     assert sorted(set(sizes)) == [INITIAL_SIZE * times for times in (1, 2, 4, 8)]

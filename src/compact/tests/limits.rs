@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::compact::leftovers::{Kept, remove_on};
+use crate::compact::earlier_run::{Kept, remove_on};
 use crate::compact::reason::{Concern, Reason};
 use crate::compact::run::{Locks, Request, compact, compact_on};
 use crate::compact::steps::{Checkpoint, Step};

@@ -14,6 +14,8 @@
 //! The content of the file says which process holds it, as one line of JSON. It is there for people:
 //! the lock alone decides, and on a full disk the content may be empty.
 
+mod occupant;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -23,7 +25,7 @@ use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::occupant::{Occupant, Role};
+pub(crate) use self::occupant::{Occupant, Role};
 use crate::sys::fork::ClosedInChild;
 use crate::sys::{Descriptor, Directory, Identity, Name, ProcessLocal, identity, is_at, lock};
 

@@ -8,14 +8,14 @@ use crate::format::{HEADER_SIZE, MAGIC_WRITER, header_word};
 ///
 /// A scrape of this process reads it as one more file of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unwritten {
+pub struct MemoryFile {
     /// The name that the file would have in the directory, such as `counter_7.db`.
     pub name: OsString,
     /// The bytes of the file, up to its `used`.
     pub bytes: Vec<u8>,
 }
 
-impl Unwritten {
+impl MemoryFile {
     /// A file of this name without entries.
     #[must_use]
     pub(crate) fn new(name: OsString) -> Self {
@@ -52,7 +52,7 @@ impl Unwritten {
 #[derive(Debug)]
 pub struct UnwrittenFiles {
     /// What a scrape of this process reads as further files.
-    pub files: Vec<Unwritten>,
+    pub files: Vec<MemoryFile>,
     /// Gives how often something was moved from memory into a file, so far.
     written: fn() -> u64,
     written_before: u64,
@@ -62,7 +62,7 @@ impl UnwrittenFiles {
     /// These files; `written` gives how often something was moved from memory into a file, so far.
     /// Nothing may be moved until this returns.
     #[must_use]
-    pub fn new(files: Vec<Unwritten>, written: fn() -> u64) -> Self {
+    pub fn new(files: Vec<MemoryFile>, written: fn() -> u64) -> Self {
         Self { files, written, written_before: written() }
     }
 
