@@ -11,12 +11,7 @@ OLD_VARIABLE = "prometheus_multiproc_dir"
 
 
 def directory(path: str | os.PathLike[str] | None) -> str:
-    """Give `path`, or the directory that the environment names.
-
-    Raises:
-        ValueError: Neither is there. The message is prometheus_client's.
-
-    """
+    """Give `path`, or the directory that the environment names; without either, ValueError."""
     if path is None and not (path := named_directory()):
         raise ValueError(f"env {VARIABLE} is not set")
     return os.fsdecode(path)

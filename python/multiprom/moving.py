@@ -59,17 +59,16 @@ class _State:
     def warn(self, name: str, error: Exception) -> None:
         """Log once that what has this name cannot move: later, as a value may just be made."""
         if is_first(self._warned, name):
-            what = f"could not move {name} into shared files: it counts in memory, and no scrape"
-            do = f"set {environment.VARIABLE} before it is made"
-            _core.warn_later(f"{what} has it; {do} ({error!r})")
+            _core.warn_later(
+                f"could not move {name} into shared files: it counts in memory, and no scrape has "
+                f"it; set {environment.VARIABLE} before it is made ({error!r})"
+            )
 
 
 def share(places: Iterable[Any] = ()) -> None:
     """Let metrics count in shared files, as soon as the environment names a directory.
 
-    Args:
-        places: Registries and metrics, beside what is in prometheus_client's `REGISTRY`.
-
+    `places` are registries and metrics, beside what is in prometheus_client's `REGISTRY`.
     """
     values: Any = importlib.import_module("prometheus_client.values")
     state: _State = vars(values).setdefault("_multiprom", _State())
@@ -292,13 +291,8 @@ def _has_moved(old: Any) -> bool:
 def _move(old: Any, new: Any, typ: str, mode: str, *, is_heir: bool = True) -> None:
     """Let all who hold `old` count in `new`, which goes on from it.
 
-    Args:
-        old: The value of prometheus_client's.
-        new: A new value of the series, if `old` has none yet.
-        typ: The type of the metric.
-        mode: The multiprocess mode of a gauge.
-        is_heir: Whether what `old` holds is this process's, and no other value's.
-
+    `new` is used if `old` has no new value yet. `typ` is the metric's, and `mode` a gauge's. What
+    `old` holds is this process's, and no other value's, if it `is_heir`.
     """
     attributes = vars(old)
     # Of two threads, or of a call that was broken off and this one, the first decides.
