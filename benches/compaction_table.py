@@ -17,7 +17,7 @@ from pathlib import Path
 
 import multiprom
 from machine import about, print_table
-from multiprom.compaction import fold
+from multiprom import _core
 from scrape_contenders import MULTIPROM, STOCK
 from scrape_directories import SIZES, Size, write
 from scrape_probe import Probe
@@ -111,10 +111,10 @@ def _folds(template: Path, directory: Path) -> list[tuple[str, ...]]:
             _die(template, directory, died)
             time.sleep(REST_SECONDS)
             began = time.perf_counter()
-            done = fold(str(directory), died)
+            processes, *_, left_alone, _ = _core.fold_dead(str(directory), str(died))
             times.append(time.perf_counter() - began)
-            if done.processes != 1 or done.left_alone:
-                raise SystemExit(f"bench: not folded: {done}")
+            if processes != 1 or left_alone:
+                raise SystemExit(f"bench: not folded: {left_alone}")
             died += 1
         median, slowest = statistics.median(times) * 1000, max(times) * 1000
         rows.append((f"{history:,}", f"{median:.2f} ms", f"{slowest:.2f} ms"))

@@ -112,7 +112,7 @@ pub(crate) fn remove_on<C: Checkpoint>(
         return Ok(done);
     }
     for kind in FOLDABLE {
-        // What is being written when a compaction is killed; mostly there is none.
+        // The temporary archive of a compaction that was killed, if there is one.
         let _ = disk.delete(Step::RemoveStray, &path.join(temporary_name(kind)));
     }
     // The archives go last: an archive must not go before a file that it has absorbed, and all

@@ -163,7 +163,8 @@ impl<'c, C: Checkpoint> Disk<'c, C> {
 
     /// Opens what is at the path of an archive.
     ///
-    /// An empty file is as good as none: a machine that stopped may leave that of an archive.
+    /// An empty file counts as no archive: archives are not synced to the disk, so a machine that stops
+    /// may leave an empty one.
     pub(crate) fn open_archive(&mut self, path: &Path) -> io::Result<Found> {
         self.checkpoint.pass(Step::OpenArchive, path)?;
         let opened = match self.open_itself(path) {

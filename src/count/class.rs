@@ -36,7 +36,7 @@ pub(crate) struct ClassState {
     is_dropped: Arc<AtomicBool>,
     /// Whether the process has marked itself as dead: its `live*` files stay away then.
     is_marked_dead: bool,
-    /// What was last logged about files that cannot be written, until all can be.
+    /// The last trouble with writing files; none once all files can be written. Only the first is logged.
     trouble: Option<Notice>,
     /// Whether files were removed that cannot be made anew.
     misses_files: bool,

@@ -102,7 +102,7 @@ impl Attachment {
         self.mapping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes the gate, for who has the lock; whether a cell of this process was attached.
+    /// Closes the gate, and says whether a cell of this process was attached. The caller has the lock.
     fn close_gate(&self) -> bool {
         let is_attached = self.is_attached();
         if is_attached {

@@ -13,7 +13,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The lower half of the word: how many are behind the gate.
+/// The lower 32 bits of a gate: how many threads are behind it.
 const USERS: u64 = (1 << 32) - 1;
 /// Whether the gate may be passed.
 const OPEN: u64 = 1 << 32;
@@ -62,8 +62,8 @@ impl Gate {
         self.0.fetch_or(OPEN, Ordering::Release);
     }
 
-    /// Closes a gate that an earlier generation left, with nobody behind it. One of this generation
-    /// stays as it is.
+    /// Closes a gate that was last used before a fork, and says that no thread is behind it. A gate of
+    /// this generation stays as it is.
     pub(crate) fn renew(&self, generation: u32) {
         let left_by_another = self.0.load(Ordering::Relaxed) >> GENERATION_SHIFT
             != word(generation) >> GENERATION_SHIFT;

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import multiprom
 import pytest
-from multiprom.compaction import fold
 from support import ours
+from support.deaths import fold
 from support.files import Entry, counter, write_ours
 from support.interpreters import run
 
@@ -204,7 +204,7 @@ import os
 from support.refusing_kernel import refuse
 from support.warned import messages
 import multiprom
-from multiprom.compaction import fold
+from support.deaths import fold
 directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
 refuse("renameat", 13)
 multiprom.MultiProcessCollector(None).collect()
