@@ -60,10 +60,9 @@ def install(path: str | os.PathLike[str] | None = None, also: Iterable[Any] = ()
     `REGISTRY`, in `also`, and of all made after this call. Earlier ones of another registry cannot
     be found: name it in `also`. A metric that cannot move stays in memory, with a warning.
 
-    A thread that is inside one of prometheus_client's own counts at that moment may lose that one
+    A thread that is inside one of prometheus_client's own counts when the value moves may lose that
     count. Nothing raises, nothing waits, and no total falls. A method of a value that was looked up
-    before, such as `counter._value.inc`, goes on in memory; one of a metric, such as `counter.inc`,
-    does not.
+    before goes on in memory (`counter._value.inc`, but not one of a metric, as `counter.inc`).
 
     Call it from one thread. Children that are forked later leave what was counted in memory to
     their parent. A child may be the first to call it, but takes what its parent had counted in

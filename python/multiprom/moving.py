@@ -225,11 +225,13 @@ def _move_class(state: _State, ours: Any) -> None:
     """Let the values of prometheus_client's class, if that was found, count in `ours`."""
     around = _closure_of(state.found)
     olds = list(around.get("values", ()))
-    # The heir of a series is its last value, which has written the file.
-    latest = {(id(old._file), old._key): id(old) for old in olds if hasattr(old, "_key")}
-    heirs = set() if not around or _is_inherited(around) else {*latest.values()}
+    # The heir of a series is its last value, which has written the file. A value without a key is one
+    # that another thread is just making: it may count before it is moved.
+    keys = {id(old): (id(old._file), old._key) for old in olds if hasattr(old, "_key")}
+    superseded = keys.keys() - {key: made for made, key in keys.items()}.values()
+    is_inherited = bool(around) and _is_inherited(around)
     for old in olds:
-        _move_value(state, old, ours, is_heir=id(old) in heirs)
+        _move_value(state, old, ours, is_heir=not is_inherited and id(old) not in superseded)
     for file in list(around.get("files", {}).values()):
         file._f.close()
 

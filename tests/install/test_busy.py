@@ -1,7 +1,7 @@
 """install() and uninstall() while threads count, a signal handler comes in, or a process forks.
 
-A thread that is just then inside one of prometheus_client's own counts may lose that one count.
-Nothing raises, nothing waits, and no total falls.
+A thread that is inside one of prometheus_client's own counts when its value moves may lose that one
+count. Nothing raises, nothing waits, and no total falls.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ print(int(5 + threads.stop() - value.get()))
 
 
 def test_new_series_meanwhile(variables: dict[str, Any], directory: Path) -> None:
-    """What a thread makes while all moves is in the files too."""
+    """What a thread makes meanwhile is in the files; of each at most one count a thread is lost."""
     script = """
 import itertools
 numbers = itertools.count()
@@ -130,13 +130,19 @@ threads = CountingThreads(lambda: counter.labels(str(next(numbers) % 300)).inc(1
 threads.wait_for(500)
 install()
 threads.wait_for(500)
-total = threads.stop()
-found = multiprom.MultiProcessCollector(None).collect()
-in_files = sum(s.value for metric in found for s in metric.samples if s.name == "n_total")
-print(int(5 + total - in_files))
+threads.stop()
+counted = [0] * 300
+for number in range(next(numbers)):
+    counted[number % 300] += 1
+for metric in multiprom.MultiProcessCollector(None).collect():
+    for sample in metric.samples:
+        if sample.name == "n_total" and sample.labels["label"] != "a":
+            counted[int(sample.labels["label"])] -= int(sample.value)
+print(min(counted), max(counted))
 finish()
 """
-    assert 0 <= int(run(COUNTED + script, directory, **variables)) <= 6
+    least, most = map(int, run(COUNTED + script, directory, **variables).split())
+    assert 0 <= least <= most <= 3
 
 
 @pytest.mark.parametrize("held", ["value", "level"])
