@@ -225,8 +225,8 @@ def _move_class(state: _State, ours: Any) -> None:
     """Let the values of prometheus_client's class, if that was found, count in `ours`."""
     around = _closure_of(state.found)
     olds = list(around.get("values", ()))
-    # The heir of a series is its last value, which has written the file. A value without a key is one
-    # that another thread is just making: it may count before it is moved.
+    # The heir of a series is its last value, which has written the file. A value without a key is
+    # just being made by another thread, and may count before it is moved.
     keys = {id(old): (id(old._file), old._key) for old in olds if hasattr(old, "_key")}
     superseded = keys.keys() - {key: made for made, key in keys.items()}.values()
     is_inherited = bool(around) and _is_inherited(around)
