@@ -123,7 +123,8 @@ fn is_stock<M: Method>(
 /// The text signature, from which `inspect.signature` reads, and the docstring of `function`.
 fn text_of<M: Method>(function: &Bound<'_, PyAny>) -> PyResult<CString> {
     let docstring = function.getattr(intern!(function.py(), "__doc__"))?;
-    let docstring = docstring.cast::<PyString>().map(ToString::to_string).unwrap_or_default();
+    // Not `str()`, which calls signal handlers: what one raises would be lost.
+    let docstring = docstring.cast::<PyString>().ok().map_or(Ok(""), |text| text.to_str())?;
     let parameters = M::PARAMETERS.join(", ");
     Ok(CString::new(format!("{}(${parameters})\n--\n\n{docstring}", M::NAME))?)
 }

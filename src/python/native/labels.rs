@@ -29,7 +29,7 @@ impl Method for Labels {
         };
         let Ok(children) = children.cast_exact::<PyDict>() else { return Ok(None) };
         let labels = match call.names {
-            None => texts(call.py(), call.positional.iter().map(Some)),
+            None => texts(call.py(), call.positional.iter().map(Some))?,
             Some(names) if call.positional.is_empty() => in_order(call, names)?,
             Some(_) => None,
         };
@@ -64,7 +64,7 @@ fn in_order<'py>(
         used |= bit;
         call.by_keyword.get(index).filter(|_| is_new)
     });
-    Ok(texts(call.py(), values))
+    texts(call.py(), values)
 }
 
 /// Where `name` is among the names `given`, which most programs write in the order of the metric.
@@ -84,30 +84,37 @@ fn find(name: Borrowed<'_, '_, PyAny>, given: &Bound<'_, PyTuple>, place: usize)
 }
 
 /// The texts of `values`; none if one is missing, or if `str()` of one could run a program's code.
+///
+/// An error is mostly that of a signal handler, such as `KeyboardInterrupt`: `str()` calls handlers.
 #[inline]
 fn texts<'a, 'py: 'a>(
     py: Python<'py>,
     values: impl ExactSizeIterator<Item = Option<&'a Bound<'py, PyAny>>>,
-) -> Option<Bound<'py, PyTuple>> {
+) -> PyResult<Option<Bound<'py, PyTuple>>> {
     let mut is_complete = true;
+    let mut failure = None;
     let texts = values.map(|value| {
-        value.and_then(text).unwrap_or_else(|| {
+        let text = value.map_or(Ok(None), text).unwrap_or_else(|error| {
+            failure = Some(error);
+            None
+        });
+        text.unwrap_or_else(|| {
             is_complete = false;
             PyNone::get(py).to_owned().into_any()
         })
     });
-    let texts = PyTuple::new(py, texts).ok()?;
-    is_complete.then_some(texts)
+    let texts = PyTuple::new(py, texts)?;
+    failure.map_or(Ok(is_complete.then_some(texts)), Err)
 }
 
 #[inline]
-fn text<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+fn text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     if value.is_exact_instance_of::<PyString>() {
-        return Some(value.clone());
+        return Ok(Some(value.clone()));
     }
     let is_plain = value.is_exact_instance_of::<PyInt>()
         || value.is_none()
         || value.is_exact_instance_of::<PyBool>()
         || value.is_exact_instance_of::<PyFloat>();
-    is_plain.then(|| value.str().ok()).flatten().map(Bound::into_any)
+    if is_plain { value.str().map(|text| Some(text.into_any())) } else { Ok(None) }
 }
