@@ -302,13 +302,11 @@ def _move(old: Any, new: Any, typ: str, mode: str, *, is_heir: bool = True) -> N
     is_stock_file = hasattr(old, "_file")
     if typ != "gauge":
         methods = _methods_of(new)
-        # The last: until all is in the new value the old one gives what it held, so nothing falls.
-        get = methods.pop("get")
+        get = methods.pop("get")  # The last, so that no total falls meanwhile.
         attributes.update(methods)
         amount = old._value - _counted(old, there) if is_heir else 0.0
         rest = attributes.setdefault(_REST, {None: amount})
-        # Taken by one thread and counted in one step, so that a signal handler that raises comes
-        # before or after it.
+        # Taken by one thread, and counted in one step that no signal handler comes into.
         any(map(new.inc, iter(functools.partial(rest.pop, None, None), None)))
         attributes.update({"get": get, _REST: ()})
         return
@@ -337,7 +335,7 @@ def _counted(old: Any, there: float) -> float:
         # the directory is another one.
         return float(min(there, old._value))
     pid, value = vars(old).get(_KNOWN, (0, 0.0))
-    # What another process counted is in its file. What was given back is in ours, if that has it.
+    # What another process counted is in its file; what was given back is in ours, if that has it.
     return value if pid != os.getpid() or abs(there) >= abs(value) else 0.0
 
 

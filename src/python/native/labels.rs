@@ -1,5 +1,6 @@
 //! `labels`, where the child exists.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyNone, PyString, PyTuple};
@@ -116,5 +117,12 @@ fn text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         || value.is_none()
         || value.is_exact_instance_of::<PyBool>()
         || value.is_exact_instance_of::<PyFloat>();
-    if is_plain { value.str().map(|text| Some(text.into_any())) } else { Ok(None) }
+    if !is_plain {
+        return Ok(None);
+    }
+    match value.str() {
+        // An integer of too many digits: `prometheus_client` may find another error first.
+        Err(error) if error.is_instance_of::<PyValueError>(value.py()) => Ok(None),
+        text => text.map(|text| Some(text.into_any())),
+    }
 }
