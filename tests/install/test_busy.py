@@ -208,7 +208,8 @@ for number in range(2000):
 installing = threading.Thread(target=install)
 installing.start()
 while "inc" not in vars(value):
-    pass
+    # Not a loop that keeps the interpreter: the other thread would wait for it at each system call.
+    time.sleep(0.0001)
 pid = os.fork()
 if pid == 0:
     child.inc(7)
