@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from support import stock
 from support.interpreters import run
 
 if TYPE_CHECKING:
@@ -51,8 +52,12 @@ print(len(messages), "MultiProcessCollector" in messages[0], "'c'" in messages[0
 """
 
 
+# Before prometheus_client 0.23 its own code writes OpenMetrics.
+TEXTS = ["generate_latest", *(["openmetrics"] if stock.ESCAPINGS else [])]
+
+
 @pytest.mark.parametrize("registry", ["the default registry", "a registry"])
-@pytest.mark.parametrize("text", ["generate_latest", "openmetrics"])
+@pytest.mark.parametrize("text", TEXTS)
 def test_once_and_one_warning(text: str, registry: str, directory: Path) -> None:
     assert run(SCRIPT, text, registry, PROMETHEUS_MULTIPROC_DIR=directory) == "1 True True\n"
 
