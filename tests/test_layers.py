@@ -40,6 +40,8 @@ MODULES = (
     ("installation",),
     ("private",),
     ("gunicorn",),
+    ("cli",),
+    ("__main__",),
 )
 # Rust knows the package by its own name and that of its logger; it calls nothing in it.
 OWN_NAMES = ("multiprom", "multiprom._core")
@@ -130,8 +132,10 @@ def upward_in_rust(root: Path) -> Iterator[tuple[str, str]]:
 
 def upward_in_python(root: Path) -> Iterator[tuple[str, str]]:
     """Give each module of the package that names one above or beside it, and that one."""
-    for path in sorted((root / "python" / "multiprom").glob("*.py")):
-        own = path.stem
+    package_root = root / "python" / "multiprom"
+    for path in sorted(package_root.rglob("*.py")):
+        # The modules of a package inside have its place.
+        own = path.relative_to(package_root).parts[0].removesuffix(".py")
         name = str(path.relative_to(root))
         place = rank(MODULES, own)
         if own == "__init__":
@@ -141,7 +145,8 @@ def upward_in_python(root: Path) -> Iterator[tuple[str, str]]:
             continue
         for module in modules_named(path):
             package, _, other = module.partition(".")
-            if package != "multiprom" or other in ("", "_core") or not is_module(root, other):
+            other = other.partition(".")[0]
+            if package != "multiprom" or other in ("", "_core", own) or not is_module(root, other):
                 continue
             above = rank(MODULES, other)
             if above is None or above >= place:
@@ -150,7 +155,8 @@ def upward_in_python(root: Path) -> Iterator[tuple[str, str]]:
 
 def is_module(root: Path, name: str) -> bool:
     """Say whether it is a module, and not a name that the package gives."""
-    return (root / "python" / "multiprom" / f"{name}.py").exists()
+    path = root / "python" / "multiprom" / name
+    return path.with_suffix(".py").exists() or path.is_dir()
 
 
 def long_files(root: Path) -> Iterator[tuple[str, int]]:
@@ -232,7 +238,10 @@ def tree(tmp_path: Path) -> Path:
         "python/multiprom/reports.py": "def log():\n    from . import environment",
         "python/multiprom/values.py": 'import multiprom.stock\nload("multiprom.gunicorn")',
         "python/multiprom/stock.py": 'from multiprom import compact\nname = "multiprom.compact"',
-        "python/multiprom/gunicorn.py": "import multiprom\nimport multiprom.values",
+        "python/multiprom/gunicorn.py": "import multiprom\nimport multiprom.cli.page",
+        "python/multiprom/cli/page.py": "import multiprom.values\nfrom multiprom.cli import other",
+        "python/multiprom/cli/other.py": "import multiprom.__main__",
+        "python/multiprom/__main__.py": "from multiprom.cli import other",
         "tests/count/test_one.py": "from count.test_two import helper",
         "tests/count/test_two.py": "from support import files\n" * (LINES_MAX + 1),
         "tests/support/files.py": "import count.test_one",
@@ -256,7 +265,9 @@ def test_the_checks_can_fail(tree: Path) -> None:
     ]
     assert sorted(upward_in_python(tree)) == [
         ("python/multiprom/attic.py", "no place"),
+        ("python/multiprom/cli/other.py", "__main__"),
         ("python/multiprom/environment.py", "stock"),
+        ("python/multiprom/gunicorn.py", "cli"),
         ("python/multiprom/reports.py", "environment"),
         ("python/multiprom/values.py", "gunicorn"),
     ]

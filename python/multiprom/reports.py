@@ -23,21 +23,16 @@ logger = logging.getLogger("multiprom")
 
 
 class LeftOut(NamedTuple):
-    """A file, the rest of a file, or some entries of a file that a scrape had to leave out.
-
-    Attributes:
-        path: The file.
-        offset: Where the damage is, in bytes; None if the file was not read at all.
-        reason: What is wrong.
-        entries: How many entries were skipped because of their keys; 0 where the number cannot be
-            known, as behind a bad length.
-
-    """
+    """A file, the rest of a file, or some entries of a file that a scrape had to leave out."""
 
     path: str
+    """The file."""
     offset: int | None
+    """Where the damage is, in bytes; None if the file was not read at all."""
     reason: str
+    """What is wrong."""
     entries: int
+    """How many entries were skipped because of their keys; 0 where it cannot be known."""
 
 
 # Plain dictionaries and single operations on them: a lock could be held when a signal handler, a

@@ -1,0 +1,5 @@
+"""`python -m multiprom`: the `multiprom` command."""
+
+from multiprom.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,159 @@
+"""Prints tables and JSON: tables with rich where it is installed and a terminal reads them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import math
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+SCHEMA = 1
+"""Version of the JSON: fields may be added to it, and are neither removed nor changed."""
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headings. A number is set to the right, and so are the headings above it."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str | int]]
+    note: str = ""
+    """A sentence below the table, or in its place if it has no rows."""
+
+
+def add_json_to(parser: argparse.ArgumentParser) -> None:
+    """Let a command print JSON."""
+    parser.add_argument("--json", action="store_true", help="print JSON: see docs/command-line.md")
+
+
+def print_bytes(content: bytes) -> None:
+    """Print all of it: an unbuffered stream (`python -u`) may take a part only."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[sys.stdout.buffer.write(rest) :]
+    sys.stdout.buffer.flush()
+
+
+def print_text(text: str) -> None:
+    """Print lines for people."""
+    print_bytes(f"{text}\n".encode(sys.stdout.encoding, "backslashreplace"))
+
+
+def print_json(command: str, content: dict[str, Any], *, on_one_line: bool = False) -> None:
+    """Print what a command has found out as one JSON object."""
+    document = {"schema": SCHEMA, "command": command, **content}
+    indent = None if on_one_line else 2
+    print_text(json.dumps(document, indent=indent, allow_nan=False))
+
+
+def number(value: float) -> float | str:
+    """Give a number as JSON can have it: what is not finite as the text `NaN`, `+Inf` or `-Inf`."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+
+
+def is_rich() -> bool:
+    """Say whether tables are printed by rich."""
+    is_wanted = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return is_wanted and importlib.util.find_spec("rich") is not None
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """Print tables, one below the other."""
+    if is_rich():
+        console = importlib.import_module("rich.console").Console(highlight=False)
+        for table in tables:
+            console.print(rich_table(table))
+        return
+    print_text("\n".join(map(plain, tables)).removesuffix("\n"))
+
+
+def plain(table: Table) -> str:
+    """Give a table as lines of text."""
+    lines = [table.title]
+    if table.rows:
+        rows = [list(table.headings), *([cell(value) for value in row] for row in table.rows)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        numeric = _numeric(table)
+        for row in rows:
+            columns = zip(row, widths, numeric, strict=True)
+            cells = (
+                text.rjust(width) if right else text.ljust(width) for text, width, right in columns
+            )
+            lines.append(("  " + "  ".join(cells)).rstrip())
+    if table.note:
+        lines.append(f"  {table.note}")
+    return "\n".join(lines) + "\n"
+
+
+def rich_table(table: Table) -> Any:
+    """Give a table as rich prints it."""
+    text = importlib.import_module("rich.text").Text
+    if not table.rows:
+        return text.assemble((table.title, "bold"), f"\n  {table.note}\n")
+    made = importlib.import_module("rich.table").Table(
+        title=text(table.title, style="bold"),
+        caption=text(table.note) if table.note else None,
+        title_justify="left",
+        caption_justify="left",
+        box=importlib.import_module("rich.box").SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for heading, is_numeric in zip(table.headings, _numeric(table), strict=True):
+        made.add_column(heading, justify="right" if is_numeric else "left", overflow="fold")
+    for row in table.rows:
+        # Not as markup: file names and labels come from anybody.
+        made.add_row(*(text(cell(value)) for value in row))
+    return made
+
+
+def _numeric(table: Table) -> list[bool]:
+    columns = zip(*table.rows, strict=True)
+    return [all(isinstance(value, (int, Amount)) for value in column) for column in columns]
+
+
+class Amount(str):
+    """A number with its unit, already as text."""
+
+    __slots__ = ()
+
+
+def size(count: float) -> Amount:
+    """Give so many bytes in the unit that fits."""
+    unit = 0
+    while abs(count) >= 1024 and unit < len(_UNITS) - 1:  # noqa: PLR2004
+        count /= 1024
+        unit += 1
+    digits = 0 if unit == 0 else 1
+    return Amount(f"{count:.{digits}f} {_UNITS[unit]}")
+
+
+def cell(value: str | int) -> str:
+    """Give a cell as text that cannot steer a terminal."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return printable(value)
+
+
+def printable(text: str) -> str:
+    """Give a text with escapes for all that is not to be printed: names come from anybody."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def count_of(count: int, what: str, plural: str = "") -> str:
+    """Give a number with its noun: `1 file`, `2 files`."""
+    return f"{count:,} {what if count == 1 else plural or what + 's'}"

@@ -1,0 +1,72 @@
+"""`multiprom compact`: files of dead processes become one archive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from support.command_line import run, run_json
+from support.files import counter, write, write_ours
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_dead_are_folded(directory: Path) -> None:
+    for number in (1, 2, 3):
+        write_ours(directory / f"counter_{number}.db", counter(number))
+    done = run("compact", directory)
+    assert done.stdout == (
+        "folded 3 files of 3 processes, deleted 0 files besides, freed 192.0 KiB\n"
+    )
+    assert (directory / "counter_compacted.db").exists()
+    assert "requests_total 6.0" in run("export", directory).stdout
+
+
+def test_json(directory: Path) -> None:
+    write_ours(directory / "counter_1.db", counter(1))
+    assert run_json("compact", directory) == {
+        "schema": 1,
+        "command": "compact",
+        "directory": str(directory),
+        "processes": 1,
+        "files_folded": 1,
+        "files_deleted": 0,
+        "bytes_freed": 1 << 16,
+        "left_alone": [],
+        "busy": False,
+    }
+
+
+def test_processes_of_prometheus_client_are_named(directory: Path) -> None:
+    for number in (1, 2, 3):
+        write(directory / f"counter_{number}.db", [counter(number)])
+    assert run_json("compact", directory)["files_folded"] == 0
+    assert run_json("compact", directory, "--pid", "1", "--pid", "3")["files_folded"] == 2
+    assert (directory / "counter_2.db").exists()
+
+
+def test_gauges_of_the_dead_can_be_dropped(directory: Path) -> None:
+    write_ours(directory / "gauge_all_1.db", counter(1))
+    assert run_json("compact", directory)["files_deleted"] == 0
+    assert run_json("compact", directory, "--drop-all")["files_deleted"] == 1
+
+
+def test_what_is_left_alone_needs_attention(directory: Path) -> None:
+    path = write_ours(directory / "counter_1.db", counter(1))
+    path.write_bytes(path.read_bytes()[:20])
+    said = run("compact", directory, code=1).stdout
+    assert "Left alone\n" in said
+    assert str(path) in said
+    (left,) = run_json("compact", directory, code=1)["left_alone"]
+    assert left["path"] == str(path)
+    assert "damaged" in left["reason"]
+
+
+def test_an_empty_directory(directory: Path) -> None:
+    assert "folded 0 files" in run("compact", directory).stdout
+    assert run_json("compact", directory)["files_folded"] == 0
+
+
+def test_a_wrong_time(directory: Path) -> None:
+    for seconds in ("-1", "nan", "x"):
+        assert "--timeout" in run("compact", directory, f"--timeout={seconds}", code=2).stderr
