@@ -9,6 +9,7 @@
 //! | `store` | one file, one directory, one consistent set of files |
 //! | `scrape`, `count` | many files to one set of families; what an application counts in |
 //! | `text`, `compact` | families to text; dead files to one archive |
+//! | `inspect` | what an operator sees of a directory |
 //! | `python` | the binding, with the `python` feature |
 //!
 //! Without the `python` feature this is plain Rust.
@@ -23,6 +24,7 @@ pub mod count;
 pub mod error;
 mod float;
 mod format;
+pub mod inspect;
 pub mod kind;
 #[cfg(feature = "python")]
 mod python;

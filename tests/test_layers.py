@@ -25,6 +25,7 @@ ROOMS = (
     ("store",),
     ("scrape", "count"),
     ("text", "compact"),
+    ("inspect",),
     ("python",),
 )
 # The modules of python/multiprom/, likewise. `_core` is below them, `__init__` above.

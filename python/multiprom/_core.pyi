@@ -21,6 +21,7 @@ __all__ = [
     "fold_dead",
     "hold_back",
     "hold_slot",
+    "inspect",
     "install_methods",
     "is_automatic",
     "leave",
@@ -223,6 +224,16 @@ def remove_live_files(path: str, pid: str, modes: Sequence[str]) -> None:
 
     Raises:
         OSError: A file could not be deleted.
+    """
+
+def inspect(path: str) -> str:
+    """Look at all of the directory `path`, and change nothing there.
+
+    Returns:
+        A JSON object: see `multiprom.inspect`.
+
+    Raises:
+        OSError: The directory could not be listed.
     """
 
 def install_methods(*, counting: bool) -> None:

@@ -23,11 +23,11 @@ pub(crate) use directory::{Listing, is_absence, list as list_directory, list_ope
 pub(crate) use journal::TICK;
 pub(crate) use journal::{Mark, clear as clear_journal, encode as encode_journal};
 pub(crate) use memory_file::{MemoryFile, UnwrittenFiles};
-pub(crate) use reader::{FromStart, Outcome, Reader, read_at};
+pub(crate) use presence::Occupant;
+#[cfg(any(test, feature = "python"))]
+pub(crate) use presence::Role;
+pub(crate) use reader::{FromStart, Outcome, Reader, open as open_file, read_at, refused};
 pub(crate) use report::{LeftOut, Skipped};
-pub(crate) use snapshot::{Origin, Snapshot, read as read_consistently};
 #[cfg(feature = "python")]
-pub(crate) use {
-    presence::{Occupant, Role},
-    snapshot::read_for as read_consistently_for,
-};
+pub(crate) use snapshot::read_for as read_consistently_for;
+pub(crate) use snapshot::{Origin, Snapshot, read as read_consistently};

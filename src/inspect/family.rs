@@ -1,0 +1,44 @@
+//! How large a family is, and which labels make it so.
+
+use std::collections::HashSet;
+
+use crate::kind::MetricType;
+use crate::scrape::Family;
+
+/// The size of one family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FamilySize {
+    /// Its name, without suffixes such as `_total`.
+    pub name: String,
+    /// Its type.
+    pub metric_type: MetricType,
+    /// How many samples a scrape gives of it.
+    pub series: usize,
+    /// Its labels, and how many values each has; the label with most values first.
+    pub labels: Vec<(String, usize)>,
+}
+
+/// Measures a family.
+pub(crate) fn size(family: &Family<'_>) -> FamilySize {
+    let mut values: Vec<(&str, HashSet<&str>)> = Vec::new();
+    for sample in &family.samples {
+        for (name, value) in sample.labels.iter() {
+            match values.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, seen)) => {
+                    seen.insert(value);
+                }
+                None => values.push((name, HashSet::from([value]))),
+            }
+        }
+    }
+    let count = |(name, seen): (&str, HashSet<&str>)| (name.to_owned(), seen.len());
+    let mut labels: Vec<_> = values.into_iter().map(count).collect();
+    // Stable: labels with as many values stay in their order.
+    labels.sort_by_key(|(_, values)| std::cmp::Reverse(*values));
+    FamilySize {
+        name: family.name.clone().into_owned(),
+        metric_type: family.metric_type,
+        series: family.samples.len(),
+        labels,
+    }
+}

@@ -1,0 +1,200 @@
+//! The files of a directory, and why each is there.
+
+use std::ffi::OsStr;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+use crate::format::{self, FileName, HEADER_SIZE, MAGIC_ARCHIVE, MAGIC_WRITER};
+use crate::kind::Kind;
+use crate::store::{
+    Archive, FromStart, LeftOut, Listing, Mark, Outcome, Reader, list_directory, open_file,
+    read_at, refused,
+};
+use crate::sys::lock;
+
+/// The kernel counts the blocks of a file in this unit, whatever the file system's is.
+const BLOCK_SIZE: u64 = 512;
+
+/// What a file is to the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileState {
+    /// A living process counts in it.
+    Live,
+    /// Its process is dead.
+    Dead,
+    /// Nobody can tell whether its process lives: `prometheus_client` wrote it, or locks of other hosts
+    /// are not seen here.
+    Unknown,
+    /// What dead processes counted.
+    Archive,
+    /// An archive has its content; the next compaction deletes it.
+    Spent,
+    /// It is no metrics file.
+    Foreign,
+}
+
+impl FileState {
+    /// All states.
+    pub const ALL: [Self; 6] =
+        [Self::Live, Self::Dead, Self::Unknown, Self::Archive, Self::Spent, Self::Foreign];
+
+    /// Its name, as JSON and metrics have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Dead => "dead",
+            Self::Unknown => "unknown",
+            Self::Archive => "archive",
+            Self::Spent => "spent",
+            Self::Foreign => "foreign",
+        }
+    }
+}
+
+/// A file of a directory.
+#[derive(Debug, Clone)]
+pub struct FileSeen {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its state.
+    pub state: FileState,
+    /// Whether a scrape counts what is in it, as far as it is sound.
+    pub is_counted: bool,
+    /// The bytes that its header says are used; 0 if the header cannot be believed.
+    pub used: u64,
+    /// Its size in bytes, holes included.
+    pub size: u64,
+    /// The bytes that it takes on the disk.
+    pub allocated: u64,
+    /// When it was last written to, where the file system keeps that: Unix time in seconds.
+    pub modified: i64,
+    /// How many entries it has.
+    pub entries: u64,
+    /// What a scrape leaves out of it, and why.
+    pub problems: Vec<LeftOut>,
+}
+
+impl FileSeen {
+    /// The kind of its entries; none if it is no metrics file.
+    #[must_use]
+    pub fn kind(&self) -> Option<Kind<'_>> {
+        Some(FileName::of_path(&self.path)?.kind)
+    }
+
+    /// What it is named after: the pid of its process, or what a custom process identifier gave; none
+    /// if it is an archive or no metrics file.
+    #[must_use]
+    pub fn identifier(&self) -> Option<&OsStr> {
+        let is_of_process = !matches!(self.state, FileState::Archive | FileState::Foreign);
+        FileName::of_path(&self.path).map(|name| name.pid).filter(|_| is_of_process)
+    }
+
+    /// Whether compaction would fold it into an archive, or delete it.
+    #[must_use]
+    pub fn is_foldable(&self) -> bool {
+        let can_go = |kind: Kind<'_>| kind.is_foldable() || kind.is_live();
+        self.state == FileState::Dead && self.problems.is_empty() && self.kind().is_some_and(can_go)
+    }
+
+    fn new(path: &Path, state: FileState, metadata: Option<&Metadata>) -> Self {
+        Self {
+            path: path.to_owned(),
+            state,
+            is_counted: false,
+            used: 0,
+            size: metadata.map_or(0, Metadata::len),
+            allocated: metadata.map_or(0, |metadata| metadata.blocks() * BLOCK_SIZE),
+            modified: metadata.map_or(0, MetadataExt::mtime),
+            entries: 0,
+            problems: Vec::new(),
+        }
+    }
+}
+
+/// The files of the directory `path`, by name; `locks_are_unseen` says that a free lock tells nothing
+/// there.
+///
+/// # Errors
+///
+/// If the directory cannot be listed, or no file can be opened just now.
+pub(crate) fn look(path: &Path, locks_are_unseen: bool) -> Result<Vec<FileSeen>> {
+    let Listing { files, left_out } = list_directory(path)?;
+    let marks = marks(&files);
+    let mut reader = Reader::default();
+    let mut seen = Vec::with_capacity(files.len() + left_out.len());
+    for path in &files {
+        seen.extend(look_at(path, &marks, locks_are_unseen, &mut reader)?);
+    }
+    for foreign in left_out {
+        let metadata = foreign.path.symlink_metadata().ok();
+        let mut file = FileSeen::new(&foreign.path, FileState::Foreign, metadata.as_ref());
+        file.problems.push(foreign);
+        seen.push(file);
+    }
+    seen.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(seen)
+}
+
+/// What the journals of archives among `files` name.
+fn marks(files: &[PathBuf]) -> Vec<Mark> {
+    let archives =
+        files.iter().filter(|path| FileName::of_path(path).is_some_and(|n| n.is_archive()));
+    let journals = archives.filter_map(|path| Archive::open(path).ok()??.journal.ok());
+    journals.flatten().collect()
+}
+
+/// One file; none if it has just gone.
+fn look_at(
+    path: &Path,
+    marks: &[Mark],
+    locks_are_unseen: bool,
+    reader: &mut Reader,
+) -> Result<Option<FileSeen>> {
+    let (file, metadata) = match open_file(path) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let problem = LeftOut::after_reading(path, refused(path, error)?);
+            return Ok(problem.map(|problem| {
+                let metadata = path.symlink_metadata().ok();
+                let mut file = FileSeen::new(path, FileState::Unknown, metadata.as_ref());
+                file.problems.push(problem);
+                file
+            }));
+        }
+    };
+    let mut header = [0; HEADER_SIZE];
+    let filled = read_at(&file, &mut header, 0).unwrap_or_default();
+    let header = &header[..filled];
+    let name = FileName::of_path(path);
+    let magic = format::parse_magic(header);
+    let is_named = |mark: &&Mark| Some(&*mark.name) == path.file_name();
+    let state = if marks.iter().filter(is_named).any(|mark| mark.is(&metadata)) {
+        FileState::Spent
+    } else if magic == Some(MAGIC_ARCHIVE) && name.is_some_and(|name| name.is_archive()) {
+        FileState::Archive
+    } else if magic != Some(MAGIC_WRITER) {
+        FileState::Unknown
+    } else if lock::while_free(&file, || ()).is_none() {
+        FileState::Live
+    } else if locks_are_unseen {
+        FileState::Unknown
+    } else {
+        FileState::Dead
+    };
+    let mut seen = FileSeen::new(path, state, Some(&metadata));
+    let is_live_gauge = name.is_some_and(|name| name.kind.is_live());
+    seen.is_counted = state != FileState::Spent && !(state == FileState::Dead && is_live_gauge);
+    let used = format::parse_used(header).and_then(|used| u64::try_from(used).ok());
+    seen.used = used.unwrap_or_default().min(metadata.len());
+    let outcome = reader
+        .read_entries(FromStart::of(&file), |_, _| seen.entries += 1)
+        .or_else(|error| refused(path, error))?;
+    if outcome == Outcome::Vanished {
+        return Ok(None);
+    }
+    seen.problems.extend(LeftOut::after_reading(path, outcome));
+    Ok(Some(seen))
+}
