@@ -11,7 +11,7 @@ FUZZ_SECONDS ?= 60
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 UPSTREAM := build/upstream
 UPSTREAM_TESTS := $(UPSTREAM)/prometheus_client-0.26.0/tests
-VENVS := .venv .venv-oldest .venv-upstream
+VENVS := .venv .venv-oldest .venv-upstream .venv-e2e
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -34,7 +34,8 @@ help:
 	@echo 'make lint            formatting, lints, types and the documentation of the core'
 	@echo 'make docs            the site of the documentation, in build/site'
 	@echo 'make fmt             formats Rust and Python'
-	@echo 'make e2e             real servers under a real Prometheus, which sees no counter fall'
+	@echo 'make e2e             real servers under load, kills and a real Prometheus: a part, some minutes'
+	@echo 'make e2e-all         all servers and neighbours, half an hour; the table is build/e2e.md'
 	@echo 'make fuzz            random files are read, folded and compared (FUZZ_SECONDS=60 for each target)'
 	@echo 'make miri            what counts without a lock, in an interpreter that knows undefined behaviour'
 	@echo 'make sanitize        the tests of the core under the address and the thread sanitizer'
@@ -82,6 +83,10 @@ $(VENVS:%=%/.made): | python-is-there
 
 .venv-oldest/.group-oldest: pyproject.toml | .venv-oldest/.made
 	.venv-oldest/bin/python -m pip install --quiet --group oldest
+	@touch $@
+
+.venv-e2e/.group-%: pyproject.toml | .venv-e2e/.made
+	.venv-e2e/bin/python -m pip install --quiet --group $*
 	@touch $@
 
 .venv-upstream/.group-upstream: pyproject.toml | .venv-upstream/.made
@@ -137,6 +142,11 @@ build/gunicorn-23: | .venv/.made
 	rm -rf $@
 	.venv/bin/python -m pip install --quiet --no-deps --target $@ gunicorn==23.0.0
 
+# Its exporter alone is run, so what else it needs, half a gigabyte, stays out.
+build/mlflow: | .venv/.made
+	rm -rf $@
+	.venv/bin/python -m pip install --quiet --no-deps --target $@ 'mlflow>=3'
+
 .PHONY: test-examples
 test-examples: develop.venv .venv/.group-examples
 	.venv/bin/python -m pytest tests/examples
@@ -176,17 +186,24 @@ wheel: wheel-abi3
 	.venv/bin/twine check --strict build/wheels/*.whl
 	.venv/bin/check-wheel-contents build/wheels/*.whl
 
-# Debian has it; elsewhere it must be there.
-.PHONY: prometheus-is-there
-prometheus-is-there:
-	@command -v prometheus >/dev/null || \
+# Debian has them; elsewhere they must be there.
+.PHONY: prometheus-is-there redis-server-is-there
+prometheus-is-there redis-server-is-there: %-is-there:
+	@command -v $* >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
-	    apt-get install -qq --no-install-recommends prometheus >/dev/null; } || \
-	  { echo "the tests need Prometheus: 'prometheus' is not there (Debian: apt-get install prometheus)" >&2; exit 1; }
+	    apt-get install -qq --no-install-recommends $* >/dev/null; } || \
+	  { echo "the tests need '$*', which is not there (Debian: apt-get install $*)" >&2; exit 1; }
 
+# The drills that are marked as quick.
 .PHONY: e2e
-e2e: prometheus-is-there develop.venv .venv/.group-test
-	.venv/bin/python -m pytest e2e
+e2e: prometheus-is-there develop.venv .venv/.group-e2e
+	.venv/bin/python -m pytest e2e -m quick
+
+# The servers and neighbours bring much along, so they have an environment of their own.
+.PHONY: e2e-all
+e2e-all: prometheus-is-there redis-server-is-there .venv-e2e/.group-e2e-all develop.venv-e2e \
+  build/gunicorn-23 build/mlflow
+	.venv-e2e/bin/python -m pytest e2e
 
 .PHONY: lint
 lint: develop.venv .venv/.group-lint

@@ -1,23 +1,14 @@
-"""An ASGI application under test, which counts its requests; nobody tells it of dead workers."""
+"""An ASGI application that counts its requests and shows what all its workers have counted."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any
 
-import multiprom
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.multiprocess import MultiProcessCollector
+import counting
+from prometheus_client import make_asgi_app
 
-multiprom.install()
-
-REQUESTS = Counter("app_requests", "Requests answered, scrapes not counted.")
-SECONDS = Histogram("app_seconds", "Duration of a request.")
-
-REGISTRY = CollectorRegistry()
-MultiProcessCollector(REGISTRY)
-METRICS = multiprom.make_asgi_app(REGISTRY)
+METRICS = make_asgi_app(counting.registry())
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -27,10 +18,12 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     elif scope["path"] == "/metrics":
         await METRICS(scope, receive, send)
     else:
-        with SECONDS.time():
-            await asyncio.sleep(0)
-        REQUESTS.inc()
-        body = str(os.getpid()).encode()
+        if scope["path"] == "/slow":
+            # With the event loop held, another worker takes the next connection.
+            body = counting.work("/slow").encode()
+        else:
+            await asyncio.sleep(counting.SECONDS_OF_WORK)
+            body = counting.count(counting.SECONDS_OF_WORK).encode()
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
