@@ -7,6 +7,8 @@ PYTHON ?= python3
 BENCH_SIZES ?=
 # How long `make fuzz` runs each of its targets.
 FUZZ_SECONDS ?= 60
+# How long `make soak` runs its service.
+SOAK_MINUTES ?= 3
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 UPSTREAM := build/upstream
@@ -44,6 +46,7 @@ help:
 	@echo 'make bench-compaction the third: what the dead cost, before and after they are folded'
 	@echo 'make bench-space     the room on a disk that files take'
 	@echo 'make bench-rust      the benchmark of the Rust core alone'
+	@echo 'make soak            a service whose workers come and go: nothing grows (SOAK_MINUTES=3)'
 	@echo 'make clean           removes what these targets made'
 
 # The tools that no target can install. One line each, and no traceback.
@@ -299,6 +302,11 @@ bench-count: develop.venv
 .PHONY: bench-rust
 bench-rust: | rust-is-there
 	cargo bench --no-default-features --bench scrape
+
+# What grows in a service that runs for long. The picture is build/soak.png.
+.PHONY: soak
+soak: develop.venv .venv/.group-soak
+	.venv/bin/python benches/soak.py --minutes $(SOAK_MINUTES) --picture build/soak.png
 
 .PHONY: clean
 clean:
