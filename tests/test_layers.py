@@ -162,7 +162,8 @@ def is_module(root: Path, name: str) -> bool:
 
 def long_files(root: Path) -> Iterator[tuple[str, int]]:
     """Give each file of code that is too long, and its lines."""
-    for folder, pattern in (("src", "*.rs"), ("python", "*.py"), ("tests", "*.py")):
+    python = ("python", "tests", "examples")
+    for folder, pattern in (("src", "*.rs"), *((folder, "*.py") for folder in python)):
         for path in sorted((root / folder).rglob(pattern)):
             lines = len(path.read_text().splitlines())
             if lines > LINES_MAX:
