@@ -34,9 +34,9 @@ __all__ = [
     "remove_live_files",
     "remove_methods",
     "reset_compaction",
-    "settle_values",
     "slots",
     "warn_later",
+    "write_unwritten",
 ]
 
 _Merged = TypeVar("_Merged")
@@ -347,7 +347,7 @@ class Value:
     def get_exemplar(self) -> None:
         """Give None: files have no exemplars, as in prometheus_client."""
 
-def settle_values(*, at_end: bool = False) -> None:
+def write_unwritten(*, at_end: bool = False) -> None:
     """Make sure that what this process has counted is in the files, as far as that is possible.
 
     Writes what is counted in memory for want of a file, and files anew that were removed, but those

@@ -86,7 +86,7 @@ class MultiProcessCollector(StockCollector):
         # The variable may have been set since install(), or since the latest metric was made.
         moving.look_again()
         # What was removed while this process counts is there again.
-        _core.settle_values()
+        _core.write_unwritten()
         if not os.environ.get(environment.VARIABLE):
             # Empty is as good as unset, but not for prometheus_client's code.
             os.environ.pop(environment.VARIABLE, None)

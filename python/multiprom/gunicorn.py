@@ -162,7 +162,7 @@ def _prepare(cfg: Any, server: Any = None) -> None:
         _Server.master = os.getpid()
         # What counts already moves on to a directory that was not known at the import.
         multiprom.install()
-        _core.settle_values()
+        _core.write_unwritten()
         if is_private:
             # The environment from which an upgrade (USR2) starts the new master.
             cfg.env_orig[VARIABLE] = path

@@ -115,5 +115,5 @@ if is_genuine(_STOCK_CHOICE, "prometheus_client.values", "get_value_class"):
 bind(__name__, prometheus_client if _is_bound else None)
 
 # What is still counted in memory, because of a full disk or the like, gets a last chance.
-atexit.unregister(_core.settle_values)
-atexit.register(_core.settle_values, at_end=True)
+atexit.unregister(_core.write_unwritten)
+atexit.register(_core.write_unwritten, at_end=True)

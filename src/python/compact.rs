@@ -58,7 +58,7 @@ pub(super) fn fold_dead(py: Python<'_>, path: PathBuf, pid: OsString) -> PyResul
 /// Prepares a scrape of the directory `path`: writes what this process has counted, and folds what
 /// the dead have left if it is time for that.
 pub(super) fn prepare_scrape(py: Python<'_>, path: &Path) -> PyResult<()> {
-    value::settle_values(py, false)?;
+    value::write_unwritten(py, false)?;
     sweep(py, path, &Occasion::Scrape)
 }
 

@@ -167,7 +167,7 @@ impl Value {
 /// Makes sure that what this process has counted is in the files.
 #[pyfunction]
 #[pyo3(signature = (*, at_end = false))]
-pub(super) fn settle_values(py: Python<'_>, at_end: bool) -> PyResult<()> {
+pub(super) fn write_unwritten(py: Python<'_>, at_end: bool) -> PyResult<()> {
     if at_end {
         // A thread that detaches at the end of a sub-interpreter never comes back.
         count::write_unwritten(at_end);

@@ -369,5 +369,5 @@ def test_what_is_to_be_said_later_is_logged_when_something_counts(
     _core.warn_later("A third thing")
     value.set(1)
     _core.warn_later("The last")
-    _core.settle_values()
+    _core.write_unwritten()
     assert caplog.messages[1:] == ["Something else", "A third thing", "The last"]

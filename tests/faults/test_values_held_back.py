@@ -84,7 +84,7 @@ for _ in range(3):
     # A file in the way: the directory cannot be made anew.
     directory.write_text("")
     for number in range(5):
-        _core.settle_values()
+        _core.write_unwritten()
         counter.inc(1)
     print(len(messages), end=" ")
     directory.unlink()
