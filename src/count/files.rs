@@ -71,11 +71,12 @@ impl Files {
                     shared.open += 1;
                     return Ok(path);
                 }
-                // All had closed it before it was removed: what it held is not wanted any more.
+                // Every class had closed this file before somebody removed it, so nobody wants what
+                // it held. The classes that kept its lock keep that of the new file.
                 Some(removed) => removed.users,
                 None => 0,
             };
-            // Who has taken a suffix has waited for the first name, and need not do so again.
+            // A process that has taken a suffix has waited for the name without one already.
             let opening = Opening { continues, waits: suffix == 0 };
             let taken = match open_in(&directory, naming.directory_was_there, &path, opening)? {
                 Opened::Ours(writer) => {
@@ -95,7 +96,8 @@ impl Files {
                 }
                 Opened::Taken(taken) => taken,
             };
-            // A directory may have two paths: then it is this process that holds the lock.
+            // The directory may have two paths, so that this process itself holds the lock, having
+            // opened the file by the other.
             let same = |shared: &&mut Shared| taken == Taken::Held && shared.writer.writes(&path);
             if let Some(shared) = self.by_path.values_mut().find(same) {
                 shared.users += 1;
@@ -145,9 +147,11 @@ impl Files {
         }
     }
 
-    /// Lets the classes that used a removed file use the one that a class has opened in its place.
+    /// Lets all classes that used the `removed` file use the file at `path`, which one of them has
+    /// opened in its place.
     pub(crate) fn take_users(&mut self, path: &Path, removed: &Shared) {
         if let Some(shared) = self.by_path.get_mut(path) {
+            // That class is among the users of both files.
             shared.users += removed.users - 1;
             shared.open += removed.open - 1;
         }

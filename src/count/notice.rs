@@ -60,8 +60,8 @@ pub enum Notice {
     },
     /// Files were removed while they were written.
     #[error(
-        "{path:?} (and what else is missing of this process's files) was removed while it was in \
-         use; it is written anew with all that it held"
+        "{path:?} was removed while this process counted in it: it is written anew with all that it \
+         held, and so is each other file of this process that is missing"
     )]
     Removed {
         /// The first of the files.

@@ -1,19 +1,20 @@
 //! What the environment says of compaction that nobody has asked for.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::log::log;
+use crate::sys::ProcessLocal;
 
 const OFF: [&str; 4] = ["off", "0", "false", "no"];
 const ON: [&str; 4] = ["on", "1", "true", "yes"];
 
-/// The variables and values of which a warning was logged.
-static WARNED: Mutex<BTreeSet<(&str, String)>> = Mutex::new(BTreeSet::new());
+/// The variables and values of which a warning was logged, by this process or those it descends from.
+static WARNED: ProcessLocal<BTreeSet<(&str, String)>> =
+    ProcessLocal::new(|inherited| inherited.cloned().unwrap_or_default());
 
 /// Whether files of dead processes are folded without being asked for: they are unless
 /// `MULTIPROM_COMPACTION` is off.
@@ -43,11 +44,7 @@ fn is_on(py: Python<'_>, variable: &'static str, default: bool) -> PyResult<bool
     if OFF.contains(&&*word) {
         return Ok(false);
     }
-    // Another thread may hold it, or have held it when this process was forked: then the next call
-    // warns, or none.
-    let is_first =
-        || WARNED.try_lock().is_ok_and(|mut seen| seen.insert((variable, value.clone())));
-    if !word.is_empty() && is_first() {
+    if !word.is_empty() && WARNED.lock().insert((variable, value.clone())) {
         let stays = if default { "on" } else { "off" };
         let message = format!(
             "{variable} is {value:?}, which is not understood: {}, {} and yes are; it stays {stays}",
