@@ -1,4 +1,7 @@
-"""Slots: each process that uses a directory holds one while it lives, and the kernel frees it."""
+"""Who lives: the slots that processes hold, a process that calls itself dead, and odd ends.
+
+Each process that uses a directory holds a slot while it lives, and the kernel frees it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ import multiprom
 import pytest
 from multiprom import _core
 from support import ours
-from support.interpreters import another
+from support.files import values_of
+from support.interpreters import another, run
 
 SLOT = ".multiprom.slot-0.lock"
 
@@ -139,3 +143,236 @@ def test_arguments_are_checked(directory: Path) -> None:
         _core.slots(str(directory / "gone"))
     assert _core.hold_slot(str(directory / "gone"), "worker") is None
     _core.leave(str(directory / "gone"))
+
+
+# A process that was told to be dead, by itself, does not bring its live gauges back.
+#
+# LiteLLM and BentoML mark themselves when they shut down; what runs after that still sets gauges.
+
+METRICS = """
+import os
+import multiprom
+multiprom.install()
+from prometheus_client import Counter, Gauge
+from prometheus_client import multiprocess
+
+directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+modes = sorted(multiprocess._LIVE_GAUGE_MULTIPROCESS_MODES)
+assert len(modes) > 3
+
+def live_files():
+    return [file for file in os.listdir(directory) if file.startswith("gauge_live")]
+
+def scrape():
+    collector = multiprom.MultiProcessCollector(None)
+    return sorted((s.name, s.value) for metric in collector.collect() for s in metric.samples)
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "multiprocess.mark_process_dead(os.getpid())",
+        "multiprocess.mark_process_dead(str(os.getpid()))",
+        "multiprom.mark_process_dead(os.getpid(), directory)",
+        "multiprom.mark_process_dead(os.getpid(), path=directory + '/')",
+    ],
+)
+def test_its_live_gauges_stay_away(call: str, directory: Path) -> None:
+    script = f"""
+gauges = [Gauge(mode, "Help", multiprocess_mode=mode) for mode in modes]
+kept = Gauge("kept", "Help", multiprocess_mode="max")
+counter = Counter("n", "Help")
+for metric in (*gauges, kept):
+    metric.set(5)
+counter.inc(5)
+print(len(live_files()) == len(modes))
+
+{call}
+print(live_files())
+for metric in (*gauges, kept):
+    metric.set(7)
+counter.inc(1)
+late = Gauge("late", "Help", multiprocess_mode="liveall")
+late.set(1)
+for _ in range(2):
+    print(scrape(), live_files())
+# The process itself still knows them.
+print({{gauge._value.get() for gauge in gauges}}, late._value.get())
+"""
+    assert run(METRICS + script, PROMETHEUS_MULTIPROC_DIR=directory).splitlines() == [
+        "True",
+        "[]",
+        *["[('kept', 7.0), ('n_total', 6.0)] []"] * 2,
+        "{7.0} 1.0",
+    ]
+    assert list(directory.glob("gauge_live*")) == []
+
+
+def test_before_it_set_any(directory: Path) -> None:
+    script = """
+multiprocess.mark_process_dead(os.getpid())
+Gauge("n", "Help", multiprocess_mode="livesum").set(1)
+print(scrape(), live_files())
+"""
+    assert run(METRICS + script, PROMETHEUS_MULTIPROC_DIR=directory) == "[] []\n"
+
+
+def test_another_process_is_marked(directory: Path) -> None:
+    script = """
+gauge = Gauge("n", "Help", multiprocess_mode="livesum")
+gauge.set(5)
+multiprocess.mark_process_dead(os.getppid())
+gauge.set(6)
+print(scrape())
+"""
+    assert run(METRICS + script, PROMETHEUS_MULTIPROC_DIR=directory) == "[('n', 6.0)]\n"
+
+
+def test_a_child_of_it_lives(directory: Path) -> None:
+    script = """
+gauge = Gauge("n", "Help", multiprocess_mode="livesum")
+gauge.set(5)
+multiprocess.mark_process_dead(os.getpid())
+gauge.set(6)
+if os.fork() == 0:
+    gauge.set(1)
+    os._exit(0)
+child, status = os.wait()
+names = [name for name in os.listdir(directory) if name[0] != "."]
+print(status, names == [f"gauge_livesum_{child}.db"])
+"""
+    assert run(METRICS + script, PROMETHEUS_MULTIPROC_DIR=directory) == "0 True\n"
+    [file] = directory.glob("*.db")
+    assert values_of(file) == {"n": 1.0}
+
+
+def test_by_another_path_of_its_directory(directory: Path) -> None:
+    script = """
+gauge = Gauge("n", "Help", multiprocess_mode="livesum")
+gauge.set(1)
+multiprom.mark_process_dead(os.getpid(), os.path.realpath(directory))
+gauge.set(2)
+print(scrape(), live_files())
+"""
+    link = directory.parent / "link"
+    link.symlink_to(directory)
+    assert run(METRICS + script, PROMETHEUS_MULTIPROC_DIR=link) == "[] []\n"
+
+
+def test_who_marks_others_gets_no_files(directory: Path) -> None:
+    """Such as a child that only cleans up."""
+    script = """
+Counter("n", "Help").inc()
+pid = os.fork()
+if pid == 0:
+    multiprom.mark_process_dead(99999)
+    os._exit(0)
+os.waitpid(pid, 0)
+print(len([name for name in os.listdir(directory) if name[0] != "."]))
+"""
+    assert run(METRICS + script, PROMETHEUS_MULTIPROC_DIR=directory) == "1\n"
+
+
+# Processes that become another program, go on as daemons, or end without a word.
+#
+# Each count is there once, and nothing stays locked after the last process has ended: the files can
+# be folded.
+
+BEGINNING = """
+import os, sys
+from support.warned import messages
+import multiprom
+multiprom.install()
+from prometheus_client import Counter, Gauge
+counter = Counter("n", "Help")
+gauge = Gauge("g", "Help", multiprocess_mode="livesum")
+
+def count(amount):
+    counter.inc(amount)
+    gauge.set(amount)
+
+def scrape():
+    collector = multiprom.MultiProcessCollector(None)
+    found = {s.name: s.value for metric in collector.collect() for s in metric.samples}
+    return found["n_total"], found["g"]
+
+count(1)
+"""
+
+# Each prints what the last process sees: all counts, and the gauges of those who live.
+WAYS = {
+    # `O_CLOEXEC` closes the files, and that frees their locks. The pid stays.
+    "execv": """
+if sys.argv[-1] == "again":
+    print(*scrape(), messages)
+else:
+    count(109)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "again"])
+""",
+    "execv in a child": """
+if os.fork() == 0:
+    count(110)
+    os.execv(sys.executable, [sys.executable, "-c", "import multiprom; multiprom.install()"])
+os.wait()
+print(*scrape(), messages)
+""",
+    # As daemon(3): the grandchild goes on, the others end by os._exit.
+    "a daemon": """
+reader, writer = os.pipe()
+parent = os.getpid()
+if os.fork() == 0:
+    os.setsid()
+    count(10)
+    if os.fork() == 0:
+        os.close(writer)
+        count(100)
+        # Until the two others have ended.
+        assert os.read(reader, 1) == b""
+        gauge.set(1)
+        print(*scrape(), messages, flush=True)
+    os._exit(0)
+os._exit(0)
+""",
+    "multiprocessing, and os._exit": """
+import multiprocessing
+
+def work(amount):
+    count(amount)
+    os._exit(0)
+
+context = multiprocessing.get_context("fork")
+children = [context.Process(target=work, args=(amount,)) for amount in (10, 100)]
+for child in children:
+    child.start()
+for child in children:
+    child.join()
+    assert child.exitcode == 0
+print(*scrape(), messages)
+""",
+    "an interpreter within the interpreter": """
+try:
+    import _interpreters
+except ImportError:
+    import _xxsubinterpreters as _interpreters
+inner = _interpreters.create()
+_interpreters.run_string(inner, '''
+import multiprom
+multiprom.install()
+from prometheus_client import Counter
+Counter("n", "Help").inc(100)
+''')
+_interpreters.destroy(inner)
+counter.inc(10)
+print(*scrape(), messages)
+""",
+}
+
+
+@pytest.mark.parametrize("script", WAYS.values(), ids=WAYS)
+def test_each_count_is_there_once(script: str, directory: Path) -> None:
+    printed = run(BEGINNING + script, PROMETHEUS_MULTIPROC_DIR=directory, MULTIPROM_COMPACTION="on")
+    assert printed == "111.0 1.0 []\n"
+    assert multiprom.compact().left_alone == ()
+    [archive] = directory.glob("*.db")
+    assert values_of(archive) == {"n_total": 111.0}

@@ -1,4 +1,4 @@
-"""Files or the directory are removed or replaced while values count in them.
+"""Files, their directory or their descriptors are taken away while values count in them.
 
 A program cleans up, a backup puts a copy back, or a container's volume is made anew.
 prometheus_client goes on counting in the removed file, which no scrape sees.
@@ -19,6 +19,7 @@ from support.interpreters import run
 
 if TYPE_CHECKING:
     from pathlib import Path
+
 
 COUNTED = """
 import os, pathlib, shutil, sys
@@ -246,3 +247,138 @@ def test_what_only_the_other_file_has_is_kept(directory: Path) -> None:
         write(directory / "other", [counter(2, "elsewhere")])
         os.replace(directory / "other", directory / "counter_a.db")  # noqa: PTH105
         assert _scrape() == {"requests_total": 5.0, "elsewhere_total": 2.0}
+
+
+# A directory goes away and comes back: renamed, unmounted, or a link to it is switched.
+#
+# The process that counts writes its files anew meanwhile, with all that they held. The old files
+# are still there, and no lock is held on them.
+
+SCRIPT = """
+import os, subprocess, sys
+from support.warned import messages
+import multiprom
+multiprom.install()
+from prometheus_client import Counter, Gauge
+place, away, back, compacts = sys.argv[1:]
+link = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+counter = Counter("c", "Help", ["l"])
+gauge = Gauge("g", "Help", multiprocess_mode="sum")
+counter.labels("a").inc(10)
+gauge.set(10)
+
+def scrape():
+    found = {}
+    for metric in multiprom.MultiProcessCollector(None).collect():
+        for sample in metric.samples:
+            if not sample.name.endswith("_created"):
+                found[sample.name] = found.get(sample.name, 0) + sample.value
+    return found
+
+def run(script):
+    subprocess.run(["sh", "-ec", script], cwd=place, check=True)
+
+assert scrape() == {"c_total": 10, "g": 10}
+run(away)
+counter.labels("b").inc(0)
+assert scrape() == {"c_total": 10, "g": 10}, scrape()
+run(back)
+if compacts:
+    subprocess.run([sys.executable, "-c", "import multiprom; multiprom.compact()"], check=True)
+counter.labels("c").inc(0)
+assert scrape() == {"c_total": 10, "g": 10}, scrape()
+if compacts:
+    subprocess.run([sys.executable, "-c", "import multiprom; multiprom.compact()"], check=True)
+counter.labels("c").inc(1)
+assert scrape() == {"c_total": 11, "g": 10}, scrape()
+print("once")
+"""
+
+WAYS = {
+    "a link is switched": ("ln -sfn second link", "ln -sfn first link"),
+    "renamed": ("mv first third; mkdir first", "rm -rf first; mv third first"),
+}
+
+
+@pytest.mark.parametrize("compacts", ["", "1"])
+@pytest.mark.parametrize(("away", "back"), WAYS.values(), ids=WAYS)
+def test_each_count_once(away: str, back: str, compacts: str, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("first")
+    arguments = (tmp_path, away, back, compacts)
+    assert run(SCRIPT, *arguments, PROMETHEUS_MULTIPROC_DIR=tmp_path / "link") == "once\n"
+
+
+# A program that closes descriptors that are not its own, and opens files under their numbers.
+#
+# Daemonizing code does that (`os.closerange`). Whoever then grows, locks or closes the descriptor
+# by its number does so to a file of the program.
+
+BEGINNING = """
+import os, subprocess, sys
+from support.warned import messages
+import multiprom
+multiprom.install()
+from prometheus_client import Counter, Gauge, values
+counter = Counter("n", "Help", ["l"])
+counter.labels("first").inc()
+os.closerange(3, 100)
+paths = [os.path.join(sys.argv[1], f"own-{number}") for number in range(20)]
+own = [os.open(path, os.O_RDWR | os.O_CREAT) for path in paths]
+for descriptor in own:
+    os.write(descriptor, b"mine")
+
+def check():
+    for descriptor in own:
+        assert os.fstat(descriptor).st_size == 4, os.fstat(descriptor)
+        assert os.pread(descriptor, 9, 0) == b"mine"
+
+def total():
+    return sum(s.value for m in multiprom.MultiProcessCollector(None).collect() for s in m.samples)
+"""
+
+ACTS = {
+    "growing": """
+for number in range(3000):
+    counter.labels(str(number)).inc()
+check()
+assert total() == 3001, total()
+# The file is still locked: another process sees that this one lives.
+compact = "import multiprom; print(multiprom.compact().files_folded)"
+assert subprocess.check_output([sys.executable, "-c", compact]) == b"0\\n"
+assert total() == 3001, total()
+""",
+    "opening another file": """
+Gauge("g", "Help", multiprocess_mode="sum").set(2)
+check()
+assert total() == 3, total()
+from multiprom import _core
+[slot] = [slot for slot in _core.slots(os.environ["PROMETHEUS_MULTIPROC_DIR"]) if slot[1]]
+""",
+    "closing": """
+values.ValueClass.close_all_files()
+check()
+counter.labels("first").inc()
+assert total() == 2, total()
+""",
+    "forking": """
+pid = os.fork()
+if pid == 0:
+    counter.labels("first").inc()
+    check()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+check()
+assert total() == 2, total()
+""",
+    "ending": "",
+}
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+def test_files_of_the_program_stay_as_they_are(act: str, directory: Path, tmp_path: Path) -> None:
+    ending = "check()\nassert messages == [], messages\nprint('sound')\n"
+    printed = run(BEGINNING + act + ending, tmp_path, PROMETHEUS_MULTIPROC_DIR=directory)
+    assert printed == "sound\n"
+    assert {file.read_bytes() for file in tmp_path.glob("own-*")} == {b"mine"}
