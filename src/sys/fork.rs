@@ -79,6 +79,9 @@ impl Place {
 
 impl ClosedInChild {
     /// For `file`, which must not be closed before this is dropped.
+    ///
+    /// The child of a fork that comes between the opening of the file and this call keeps its copy. If
+    /// the parent is then killed before it unlocks the file, the lock lasts as long as that child.
     pub(crate) fn new(file: &Descriptor) -> Self {
         static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
         // Not a `Once`, which locks: a fork in another thread could come in while it is locked.

@@ -76,18 +76,19 @@ def test_no_total_falls_or_is_counted_twice(directory: Path) -> None:
 
 
 KILLED_BESIDE_A_CHILD = """
-import fcntl, os, signal, sys, threading, time
+import fcntl, os, shutil, signal, sys, threading, time
 import multiprom
 
-directory = sys.argv[1]
-lock = os.open(os.path.join(directory, ".multiprom.lock"), os.O_RDONLY)
+directory, kept = sys.argv[1:]
+names = os.listdir(kept)
 
-def is_locked():
+def is_locked(file):
+    # A shared lock, for a moment: so a look is not taken for a writer that lives.
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    fcntl.flock(lock, fcntl.LOCK_UN)
+    fcntl.flock(file, fcntl.LOCK_UN)
     return False
 
 def fork(act):
@@ -100,15 +101,21 @@ def fork(act):
     return pid
 
 def parent():
-    # Compacted again and again: so often it is at work in one of the moments that follow.
-    def compact():
-        while True:
-            multiprom.compact(directory, pids=[1, 2])
-    threading.Thread(target=compact, daemon=True).start()
-    while not is_locked():
-        pass
-    fork(child)
-    os.kill(os.getpid(), signal.SIGKILL)
+    while True:
+        for name in names:
+            shutil.copy(os.path.join(kept, name), directory)
+        files = [open(os.path.join(directory, name)) for name in names]
+        thread = threading.Thread(target=multiprom.compact, args=(directory, [1, 2]), daemon=True)
+        thread.start()
+        # Files that are locked are read next, which takes far longer than a fork. An earlier fork
+        # may come after a file was opened and before it is noted that a child has to close it.
+        while thread.is_alive():
+            if all(map(is_locked, files)):
+                fork(child)
+                os.kill(os.getpid(), signal.SIGKILL)
+        # This thread had to wait for a processor all that time.
+        for file in files:
+            file.close()
 
 def child():
     os.write(tell, b"%d" % os.getpid())
@@ -125,20 +132,23 @@ print(os.read(told, 100).decode())
 
 def test_a_child_of_the_killed_keeps_no_lock(tmp_path: Path) -> None:
     """It has copies of the descriptors, and a lock lasts as long as one copy of it is open."""
+    kept = tmp_path / "kept"
+    directory = tmp_path / "metrics"
+    kept.mkdir()
+    directory.mkdir()
     for pid in (1, 2):
         entries = [counter(1, path=str(number)) for number in range(30_000)]
-        path = write(tmp_path / f"counter_{pid}.db", entries)
+        path = write(kept / f"counter_{pid}.db", entries)
         # Written by multiprom, so that it is locked while it is folded.
         with path.open("r+b") as file:
             file.seek(4)
             file.write(MAGIC)
-    (tmp_path / ".multiprom.lock").touch()
-    child = int(run(KILLED_BESIDE_A_CHILD, tmp_path))
+    child = int(run(KILLED_BESIDE_A_CHILD, directory, kept))
     try:
-        done = multiprom.compact(tmp_path)
+        done = multiprom.compact(directory)
         assert not done.busy
         assert done.left_alone == ()
-        assert {path.name for path in tmp_path.iterdir()} == {
+        assert {path.name for path in directory.iterdir()} == {
             ".multiprom.lock",
             "counter_compacted.db",
         }
