@@ -353,9 +353,11 @@ print(*scrape(), messages)
     "an interpreter within the interpreter": """
 try:
     import _interpreters
+    # The others have a GIL of their own, and load no extension module that PyO3 makes.
+    inner = _interpreters.create("legacy")
 except ImportError:
     import _xxsubinterpreters as _interpreters
-inner = _interpreters.create()
+    inner = _interpreters.create(isolated=False)
 _interpreters.run_string(inner, '''
 import multiprom
 multiprom.install()

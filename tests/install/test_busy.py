@@ -248,7 +248,7 @@ def interrupt(number, frame):
 
 signal.signal(signal.SIGALRM, interrupt)
 # So that it is work that is interrupted, and not an import.
-multiprom.MultiProcessCollector, multiprom.generate_latest
+multiprom.MultiProcessCollector, multiprom.generate_latest, multiprom.install
 interruptions = 0
 for _ in range(20):
     try:
