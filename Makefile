@@ -279,6 +279,8 @@ bench: develop.venv .venv/.group-bench
 	cargo build --release --no-default-features --example reading_floor
 	.venv/bin/python benches/scrape_table.py --floor $(TARGET_DIR)/release/examples/reading_floor $(BENCH_SIZES)
 	@echo
+	.venv/bin/python benches/request_table.py
+	@echo
 	.venv/bin/python benches/count_table.py
 	@echo
 	.venv/bin/python benches/compaction_table.py

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+from wsgiref.util import setup_testing_defaults
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.samples import Sample
@@ -21,6 +22,19 @@ MULTIPROM = "multiprom"
 # In a process that may use one core only, multiprom starts no threads.
 ONE_THREAD = "multiprom, one core"
 LIBRARIES = (STOCK, SPEEDUPS, MULTIPROM, ONE_THREAD)
+
+# What Prometheus 3 sends if nothing is configured: see `acceptHeader` in its scrape.go.
+PROMETHEUS_HEADERS = {
+    "HTTP_ACCEPT": (
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+        "application/openmetrics-text;version=0.0.1;q=0.5,"
+        "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+        "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+    ),
+    "HTTP_ACCEPT_ENCODING": "gzip",
+    "HTTP_USER_AGENT": "Prometheus/3.5.0",
+    "HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS": "10",
+}
 
 
 class Collector(Protocol):
@@ -36,6 +50,7 @@ class Contender:
 
     make: Callable[[CollectorRegistry], Collector]
     generate: Callable[[CollectorRegistry], bytes]
+    make_app: Callable[[CollectorRegistry], Any] = make_wsgi_app
 
     def collect(self) -> None:
         """Scrape into Python objects."""
@@ -47,6 +62,14 @@ class Contender:
         registry = CollectorRegistry()
         self.make(registry)
         return self.generate(registry)
+
+    def request(self) -> bytes:
+        """Answer a request of Prometheus."""
+        registry = CollectorRegistry()
+        self.make(registry)
+        environ = dict(PROMETHEUS_HEADERS, PATH_INFO="/metrics")
+        setup_testing_defaults(environ)
+        return b"".join(self.make_app(registry)(environ, lambda *_: None))
 
 
 class _SpeedupsCollector(MultiProcessCollector):
@@ -90,6 +113,7 @@ def contender(library: str, directory: Path) -> Contender:
     return Contender(
         lambda registry: multiprom.MultiProcessCollector(registry, path),
         multiprom.generate_latest,
+        multiprom.make_wsgi_app,
     )
 
 

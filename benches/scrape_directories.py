@@ -76,6 +76,61 @@ def _series(metric: Callable[[str], T], subject: str, count: int) -> list[T]:
     return series
 
 
+class Shop:
+    """The metrics of one size, counted in by whatever value class is at work."""
+
+    def __init__(self, size: Size) -> None:
+        registry = CollectorRegistry()
+        labels = ("method", "endpoint")
+        self._counters = _series(
+            lambda name: Counter(
+                f"{name}_total", f"Requests that {name} has answered.", labels, registry=registry
+            ),
+            "requests",
+            size.counters,
+        )
+        self._histograms = _series(
+            lambda name: Histogram(
+                f"{name}_seconds", f"Seconds that {name} took to answer.", labels, registry=registry
+            ),
+            "latency",
+            size.histograms,
+        )
+        self._in_flight = _series(
+            lambda name: Gauge(
+                name,
+                f"Requests that {name} is at work on now.",
+                labels,
+                registry=registry,
+                multiprocess_mode="livesum",
+            ),
+            "in_flight",
+            size.gauges_per_mode,
+        )
+        self._refreshed = _series(
+            lambda name: Gauge(
+                name,
+                f"Length of the queue of {name} when last seen.",
+                labels,
+                registry=registry,
+                multiprocess_mode="mostrecent",
+            ),
+            "queue_length",
+            size.gauges_per_mode,
+        )
+
+    def count(self, process: int) -> None:
+        """Count what the process with this number counts."""
+        for index, counter in enumerate(self._counters):
+            counter.inc(process * 37 + index)
+        for index, histogram in enumerate(self._histograms):
+            histogram.observe((process * 13 + index * 7 + 1) % 12_000 / 1024)
+        for index, gauge in enumerate(self._in_flight):
+            gauge.set((process + index) % 5)
+        for index, gauge in enumerate(self._refreshed):
+            gauge.set(process * 11 + index + 0.5)
+
+
 def write(directory: Path, size: Size) -> None:
     """Write `size` into the empty `directory`, all by prometheus_client's own value class.
 
@@ -87,58 +142,27 @@ def write(directory: Path, size: Size) -> None:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
     identity = 1000
     values.ValueClass = values.MultiProcessValue(lambda: identity)
-    registry = CollectorRegistry()
-    labels = ("method", "endpoint")
-
-    counters = _series(
-        lambda name: Counter(
-            f"{name}_total", f"Requests that {name} has answered.", labels, registry=registry
-        ),
-        "requests",
-        size.counters,
-    )
-    histograms = _series(
-        lambda name: Histogram(
-            f"{name}_seconds", f"Seconds that {name} took to answer.", labels, registry=registry
-        ),
-        "latency",
-        size.histograms,
-    )
-    in_flight = _series(
-        lambda name: Gauge(
-            name,
-            f"Requests that {name} is at work on now.",
-            labels,
-            registry=registry,
-            multiprocess_mode="livesum",
-        ),
-        "in_flight",
-        size.gauges_per_mode,
-    )
-    refreshed = _series(
-        lambda name: Gauge(
-            name,
-            f"Length of the queue of {name} when last seen.",
-            labels,
-            registry=registry,
-            multiprocess_mode="mostrecent",
-        ),
-        "queue_length",
-        size.gauges_per_mode,
-    )
-
+    shop = Shop(size)
     for process in range(size.processes):
         identity = 1000 + process
-        for index, counter in enumerate(counters):
-            counter.inc(process * 37 + index)
-        for index, histogram in enumerate(histograms):
-            histogram.observe((process * 13 + index * 7 + 1) % 12_000 / 1024)
-        for index, gauge in enumerate(in_flight):
-            gauge.set((process + index) % 5)
-        for index, gauge in enumerate(refreshed):
-            gauge.set(process * 11 + index + 0.5)
+        shop.count(process)
     values.close_all_multiprocess_files()
     _check(directory, size)
+
+
+def write_wide(directory: Path, series: int) -> None:
+    """Write one family of so many series into the empty `directory`, by one process."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+    values.ValueClass = values.MultiProcessValue()
+    requests = Counter(
+        "shop_requests",
+        "Requests that the shop has answered.",
+        ("method", "endpoint"),
+        registry=CollectorRegistry(),
+    )
+    for index in range(series):
+        requests.labels(("GET", "POST")[index % 2], f"/api/v1/orders/{index // 2}").inc(index)
+    values.close_all_multiprocess_files()
 
 
 def _check(directory: Path, size: Size) -> None:

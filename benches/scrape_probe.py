@@ -51,6 +51,10 @@ class Probe:
         """Return the text of one scrape."""
         return cast("bytes", self._ask("text"))
 
+    def request(self) -> bytes:
+        """Return the body of the answer to one request."""
+        return cast("bytes", self._ask("request"))
+
     def text_of_stock(self) -> bytes:
         """Return the text of stock over the files in name order."""
         return cast("bytes", self._ask("text_of_stock"))
@@ -84,6 +88,7 @@ def _serve(orders: Connection, library: str, directory: Path) -> None:
         "memory": lambda: _memory(library_at_work),
         "stall": lambda budget: _stall(library_at_work.text, budget),
         "text": library_at_work.text,
+        "request": library_at_work.request,
         "text_of_stock": lambda: stock_by_name(directory).text(),
     }
     while True:
