@@ -19,6 +19,7 @@ __all__ = [
     "compact",
     "directory_text",
     "fold_dead",
+    "gzip",
     "hold_back",
     "hold_slot",
     "inspect",
@@ -110,6 +111,9 @@ def directory_text(
         ValueError: There is no such escaping scheme.
         OSError: None of the files can be read, or reading failed for a reason that will pass.
     """
+
+def gzip(text: bytes) -> bytes:
+    """Compress `text` into the gzip format, with the GIL released."""
 
 def read_consistently(
     path: str, merge: Callable[[list[str], list[Report]], _Merged], *, timeout: float = 8.0

@@ -49,6 +49,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(scrape::read_files, module)?)?;
     module.add_function(wrap_pyfunction!(settings::is_automatic, module)?)?;
     module.add_function(wrap_pyfunction!(text::directory_text, module)?)?;
+    module.add_function(wrap_pyfunction!(text::gzip, module)?)?;
     module.add_function(wrap_pyfunction!(value::write_unwritten, module)?)?;
     module.add_function(wrap_pyfunction!(value::mark_self_dead, module)?)?;
     module.add_class::<class::ValueClass>()?;

@@ -12,6 +12,12 @@ use super::report::{self, Report};
 use super::scrape::{Dialect, options};
 use crate::text::{self, Escaping, Format};
 
+/// `text` in the gzip format.
+#[pyfunction]
+pub(super) fn gzip<'py>(py: Python<'py>, text: &[u8]) -> Bound<'py, PyBytes> {
+    PyBytes::new(py, &py.detach(|| text::gzip(text)))
+}
+
 /// A scrape of the directory `path` as text; of the samples with these names only, if there are any.
 #[pyfunction]
 pub(super) fn directory_text<'py>(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import inspect
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import multiprom
 import pytest
+from multiprom import _core
 from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry, exposition
 from prometheus_client import make_asgi_app as stock_asgi_app
@@ -130,6 +132,15 @@ class TestWsgi:
         assert response.status == "200 OK"
         assert b'\nrequests_total{code="1"} 2.0\n' in response.body
         assert b'\njobs{pid="2"} 1e+06\n' in response.body
+
+
+@pytest.mark.parametrize("series", [0, 1, 2000])
+def test_gzip_is_about_as_small_as_that_of_stock(series: int) -> None:
+    lines = (f'orders_total{{path="/api/v1/orders/{n}"}} {n * 37}.0\n' for n in range(series))
+    text = "".join(lines).encode()
+    compressed = _core.gzip(text)
+    assert gzip.decompress(compressed) == text
+    assert len(compressed) <= 1.1 * len(gzip.compress(text)) + 8
 
 
 class TestAsgi:
