@@ -66,8 +66,8 @@ fn directory_to_text(directory: &Path) -> String {
         exponents: ExponentStyle::TwoDigits,
     };
     let merge = Merge::of_directory(directory).expect("the directory is ours");
-    let merge = merge.parse().expect("its files are there");
-    let families = merge.families(options, &mut Vec::new()).expect("its files are there");
+    let merge = merge.parse(options).expect("its files are there");
+    let families = merge.families(&mut Vec::new()).expect("its files are there");
     text(&families, Format::Prometheus, Escaping::Underscores, options.exponents)
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::str;
 
 use crate::format::damage::Damage;
+use crate::format::plain_key::PlainKey;
 use crate::kind::MetricType;
 
 /// The label that carries a histogram bucket's upper bound.
@@ -46,10 +47,9 @@ impl<'a> Key<'a> {
             return Err(Damage::EmptyName);
         }
         if let Some(le) = key.bound_text() {
-            key.bound = match le.trim().parse() {
-                Ok(bound) => Some(bound),
+            key.bound = match parse_bound(le) {
                 Err(_) if metric_type != MetricType::Histogram => None,
-                Err(_) => return Err(Damage::BadBucket { le: shortened(le) }),
+                bound => Some(bound?),
             };
         }
         Ok(key)
@@ -63,35 +63,16 @@ impl<'a> Key<'a> {
         if shown != bytes && Key::parse(&shown, metric_type).is_ok() { Ok(()) } else { Err(damage) }
     }
 
-    /// Parses a key that is written as prometheus_client writes it and has nothing to unescape,
-    /// as nearly all are, without copying. None for any other.
+    /// Parses a key that has nothing to unescape, as nearly all have, without copying. None for any
+    /// other.
     fn parse_plain(text: &'a str) -> Option<Self> {
-        // The smallest, not `any`, which stops at the first: this compares many bytes at once.
-        if text.bytes().min().is_some_and(|byte| byte < b' ') {
-            return None;
-        }
-        let mut plain = Plain { rest: text.strip_prefix('[')? };
-        let family = plain.string()?;
-        let sample = plain.after(", ")?.string()?;
-        plain.after(", {")?;
-        let mut labels: Vec<Label<'a>> = Vec::with_capacity(4);
-        while !plain.rest.starts_with('}') {
-            if !labels.is_empty() {
-                plain.after(", ")?;
-            }
-            let name = plain.string()?;
-            let value = plain.after(": ")?.string()?;
-            if labels.last().is_some_and(|(last, _)| **last >= *name) {
-                return None;
-            }
-            labels.push((Cow::Borrowed(name), Cow::Borrowed(value)));
-        }
-        let help = plain.after("}, ")?.string()?;
-        (plain.rest == "]").then_some(Self {
-            family: Cow::Borrowed(family),
-            sample: Cow::Borrowed(sample),
-            labels,
-            help: Cow::Borrowed(help),
+        let PlainKey { family, sample, labels, help } = PlainKey::parse(text)?;
+        let labels = labels.into_iter().map(|(name, value)| (name.into(), value.into()));
+        Some(Self {
+            family: family.into(),
+            sample: sample.into(),
+            labels: labels.collect(),
+            help: help.into(),
             bound: None,
         })
     }
@@ -130,6 +111,11 @@ impl<'a> Key<'a> {
     pub(crate) fn bound_text(&self) -> Option<&str> {
         self.labels.iter().find(|(name, _)| *name == BOUND_LABEL).map(|(_, le)| &**le)
     }
+}
+
+/// The upper bound that the label `le` of a histogram's bucket gives.
+pub(crate) fn parse_bound(le: &str) -> Result<f64, Damage> {
+    le.trim().parse().map_err(|_| Damage::BadBucket { le: shortened(le) })
 }
 
 /// Writes the key of a series, as `prometheus_client.mmap_dict.mmap_key` does.
@@ -231,28 +217,6 @@ fn without_lone_surrogates(json: &[u8]) -> Vec<u8> {
 /// The beginning of a text that a file holds: reports must not be as long as a file.
 fn shortened(text: &str) -> String {
     text.chars().take(REASON_LENGTH).collect()
-}
-
-/// What remains of a plain key.
-struct Plain<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Plain<'a> {
-    /// Goes behind `punctuation`, if it is next.
-    fn after(&mut self, punctuation: &str) -> Option<&mut Self> {
-        self.rest = self.rest.strip_prefix(punctuation)?;
-        Some(self)
-    }
-
-    /// The next string; none if it is no string, or has something to unescape.
-    fn string(&mut self) -> Option<&'a str> {
-        let text = self.rest.strip_prefix('"')?;
-        let end = memchr::memchr2(b'"', b'\\', text.as_bytes())?;
-        let (string, rest) = text.split_at(end);
-        self.rest = rest.strip_prefix('"')?;
-        Some(string)
-    }
 }
 
 #[cfg(test)]

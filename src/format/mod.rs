@@ -7,6 +7,7 @@ mod damage;
 mod entry;
 mod file_name;
 mod key;
+mod plain_key;
 
 pub(crate) use damage::{Damage, Damaged};
 #[cfg(test)]
@@ -23,4 +24,5 @@ pub(crate) use file_name::{
 };
 #[cfg(feature = "python")]
 pub(crate) use key::write as write_key;
-pub(crate) use key::{BOUND_LABEL, Key, Label, PID_LABEL};
+pub(crate) use key::{BOUND_LABEL, Key, Label, PID_LABEL, parse_bound};
+pub(crate) use plain_key::{Iter as PlainLabelsIter, PlainKey, PlainLabels};

@@ -79,9 +79,9 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
 
 fn scrape(path: &Path) -> Result<(Vec<FamilySize>, Vec<LeftOut>)> {
     let merge = Merge::of_directory(path)?;
-    let mut parsed = merge.parse()?;
+    let mut parsed = merge.parse(ANY_OPTIONS)?;
     let mut left_out = std::mem::take(&mut parsed.left_out);
-    let families = parsed.families(ANY_OPTIONS, &mut left_out)?;
+    let families = parsed.families(&mut left_out)?;
     Ok((families.iter().map(family::size).collect(), left_out))
 }
 

@@ -20,18 +20,19 @@ pub struct FamilySize {
 
 /// Measures a family.
 pub(crate) fn size(family: &Family<'_>) -> FamilySize {
-    let mut values: Vec<(&str, HashSet<&str>)> = Vec::new();
-    for sample in &family.samples {
+    let mut values: Vec<(String, HashSet<String>)> = Vec::new();
+    for sample in family.samples.iter() {
         for (name, value) in sample.labels.iter() {
             match values.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, seen)) if seen.contains(value) => {}
                 Some((_, seen)) => {
-                    seen.insert(value);
+                    seen.insert(value.to_owned());
                 }
-                None => values.push((name, HashSet::from([value]))),
+                None => values.push((name.to_owned(), HashSet::from([value.to_owned()]))),
             }
         }
     }
-    let count = |(name, seen): (&str, HashSet<&str>)| (name.to_owned(), seen.len());
+    let count = |(name, seen): (String, HashSet<String>)| (name, seen.len());
     let mut labels: Vec<_> = values.into_iter().map(count).collect();
     // Stable: labels with as many values stay in their order.
     labels.sort_by_key(|(_, values)| std::cmp::Reverse(*values));

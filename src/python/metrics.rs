@@ -59,7 +59,7 @@ impl<'py> Maker<'py> {
     /// A merged family.
     pub(super) fn family(&mut self, family: &Family<'_>) -> PyResult<Bound<'py, PyAny>> {
         let samples = PyList::empty(self.py());
-        for sample in &family.samples {
+        for sample in family.samples.iter() {
             let labels = self.labels(&sample.labels)?.into_any();
             self.add_sample(&samples, &sample.name, labels, sample.value, None)?;
         }

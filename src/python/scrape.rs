@@ -102,9 +102,9 @@ fn merge(
 ) -> PyResult<(Bound<'_, PyList>, Vec<Report>)> {
     let py = maker.py();
     let merge = py.detach(read)?;
-    let parsed = py.detach(|| merge.parse())?;
+    let parsed = py.detach(|| merge.parse(options))?;
     let mut left_out = parsed.left_out.clone();
-    let families = py.detach(|| parsed.families(options, &mut left_out))?;
+    let families = py.detach(|| parsed.families(&mut left_out))?;
     let metrics = PyList::empty(py);
     for family in &families {
         metrics.append(maker.family(family)?)?;

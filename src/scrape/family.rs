@@ -7,9 +7,10 @@ use hashbrown::HashMap;
 pub(crate) use crate::float::ExponentStyle;
 use crate::kind::MetricType;
 use crate::scrape::labels::{LabelIndex, Labels};
+use crate::scrape::samples::{Sample, Samples};
 
 /// A family and its merged samples.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Family<'a> {
     /// Name, without suffixes such as `_total`.
     pub name: Cow<'a, str>,
@@ -20,37 +21,14 @@ pub struct Family<'a> {
     /// The mode of the last gauge file that names the family.
     pub mode: Option<Cow<'a, str>>,
     /// Samples, in the order of the exposition.
-    pub samples: Vec<Sample<'a>>,
+    pub samples: Samples<'a>,
 }
 
 impl Family<'_> {
     /// Keeps the samples whose names are `wanted`; false if none is left.
     pub fn restrict(&mut self, wanted: impl Fn(&str) -> bool) -> bool {
-        self.samples.retain(|sample| wanted(&sample.name));
+        self.samples.retain(wanted);
         !self.samples.is_empty()
-    }
-}
-
-/// One merged sample.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sample<'a> {
-    /// Name, with suffixes.
-    pub name: Cow<'a, str>,
-    /// The labels.
-    pub labels: Labels<'a>,
-    /// The value.
-    pub value: f64,
-}
-
-impl Sample<'_> {
-    /// The same, borrowing nothing.
-    #[must_use]
-    pub fn into_owned(self) -> Sample<'static> {
-        Sample {
-            name: Cow::Owned(self.name.into_owned()),
-            labels: self.labels.into_owned(),
-            value: self.value,
-        }
     }
 }
 

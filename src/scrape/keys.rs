@@ -27,8 +27,25 @@ pub(crate) struct KeyIndex {
     /// For each key the one that followed last; shifted by one, the first of a file stands at 0.
     next: Vec<u32>,
     /// Numbers, by the hash of their keys.
-    numbers: HashTable<u32>,
+    numbers: HashTable<Hashed>,
     hasher: DefaultHashBuilder,
+}
+
+/// A key's number and hash.
+///
+/// The hash is kept, since the table moves its elements whenever it grows: to compute all hashes
+/// anew from keys that are far apart in memory takes half of the time of a wide family.
+#[derive(Debug, Clone, Copy)]
+struct Hashed {
+    hash: u32,
+    number: u32,
+}
+
+impl Hashed {
+    /// A hash as the table wants it, which looks at the upmost and at the lowest bits.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash) << u32::BITS | u64::from(hash)
+    }
 }
 
 /// A pass over the keys of one file.
@@ -64,8 +81,7 @@ impl KeyIndex {
     /// The number of `key`, which is the next that `cursor` meets, if it is known.
     pub(crate) fn find(&self, cursor: &mut Cursor, key: &[u8]) -> Option<u32> {
         let guess = self.next[cursor.position];
-        let number =
-            if self.is(guess, key) { guess } else { self.known(self.hasher.hash_one(key), key)? };
+        let number = if self.is(guess, key) { guess } else { self.known(self.hash(key), key)? };
         cursor.position = number as usize + 1;
         Some(number)
     }
@@ -81,8 +97,14 @@ impl KeyIndex {
         number < self.ends.len() && self.key(number) == key
     }
 
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The bytes of the key with this number.
     #[inline]
-    fn key(&self, number: usize) -> &[u8] {
+    pub(crate) fn key(&self, number: usize) -> &[u8] {
         let start = if number == 0 { 0 } else { self.ends[number - 1] };
         &self.arena[start..self.ends[number]]
     }
@@ -93,17 +115,25 @@ impl KeyIndex {
         if key.len() > BELIEVED_LENGTH && !is_list {
             return None;
         }
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(key);
         let number = self.known(hash, key).unwrap_or_else(|| self.insert(hash, key));
         self.next[cursor.position] = number;
         Some(number)
     }
 
-    fn known(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        self.numbers.find(hash, |&number| self.is(number, key)).copied()
+    fn hash(&self, key: &[u8]) -> u32 {
+        // CAST: the lower half of a hash is a hash.
+        #[allow(clippy::cast_possible_truncation)]
+        let hash = self.hasher.hash_one(key) as u32;
+        hash
     }
 
-    fn insert(&mut self, hash: u64, key: &[u8]) -> u32 {
+    fn known(&self, hash: u32, key: &[u8]) -> Option<u32> {
+        let is = |known: &Hashed| known.hash == hash && self.is(known.number, key);
+        self.numbers.find(Hashed::spread(hash), is).map(|known| known.number)
+    }
+
+    fn insert(&mut self, hash: u32, key: &[u8]) -> u32 {
         // CAST: files are smaller than 2 GiB (`used` is an i32) and an entry takes 24 bytes or
         // more; it would take some 50 full files without a common key to come near.
         #[allow(clippy::cast_possible_truncation)]
@@ -111,11 +141,8 @@ impl KeyIndex {
         self.arena.extend_from_slice(key);
         self.ends.push(self.arena.len());
         self.next.push(NO_GUESS);
-        let Self { arena, ends, numbers, hasher, .. } = self;
-        numbers.insert_unique(hash, number, |&number| {
-            let number = number as usize;
-            let start = if number == 0 { 0 } else { ends[number - 1] };
-            hasher.hash_one(&arena[start..ends[number]])
+        self.numbers.insert_unique(Hashed::spread(hash), Hashed { hash, number }, |known| {
+            Hashed::spread(known.hash)
         });
         number
     }

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
-use std::slice::SliceIndex;
+use std::iter;
+use std::slice;
 
 use hashbrown::HashMap;
 
-use crate::format::{BOUND_LABEL, Label, PID_LABEL};
+use crate::format::{BOUND_LABEL, Label, PID_LABEL, PlainLabels, PlainLabelsIter};
 
 /// A set of labels: those of a key, but perhaps one that merging hides, and those that it adds.
 #[derive(Debug, Clone)]
@@ -19,20 +20,42 @@ pub struct Labels<'a> {
     pid: Option<Cow<'a, str>>,
     /// An added `le`; an own one is hidden.
     bound: Option<Cow<'a, str>>,
+    /// Whether an own `le` is the bound of a bucket.
+    has_own_bound: bool,
 }
 
 /// The labels of a key, perhaps changed. Not a `Cow`, whose lifetimes cannot shrink.
 #[derive(Debug, Clone)]
 enum OwnLabels<'a> {
+    Plain(PlainLabels<'a>),
     Borrowed(&'a [Label<'a>]),
     Owned(Vec<Label<'a>>),
 }
 
-impl<'a> OwnLabels<'a> {
-    fn as_slice(&self) -> &[Label<'a>] {
+impl OwnLabels<'_> {
+    #[inline]
+    fn iter(&self) -> OwnIter<'_> {
         match self {
-            Self::Borrowed(labels) => labels,
-            Self::Owned(labels) => labels,
+            Self::Plain(labels) => OwnIter::Plain(labels.into_iter()),
+            Self::Borrowed(labels) => OwnIter::Parsed(labels.iter()),
+            Self::Owned(labels) => OwnIter::Parsed(labels.iter()),
+        }
+    }
+}
+
+enum OwnIter<'a> {
+    Plain(PlainLabelsIter<'a>),
+    Parsed(slice::Iter<'a, Label<'a>>),
+}
+
+impl<'a> Iterator for OwnIter<'a> {
+    type Item = (&'a str, &'a str);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Plain(labels) => labels.next(),
+            Self::Parsed(labels) => labels.next().map(|(name, value)| (&**name, &**value)),
         }
     }
 }
@@ -41,13 +64,23 @@ impl<'a> Labels<'a> {
     /// The labels of a key, sorted by name, as they are.
     #[must_use]
     pub(crate) fn new(own: &'a [Label<'a>]) -> Self {
-        Self { own: OwnLabels::Borrowed(own), hidden: None, pid: None, bound: None }
+        Self::of(OwnLabels::Borrowed(own))
+    }
+
+    /// The same, of a plain key.
+    #[must_use]
+    pub(crate) fn plain(own: PlainLabels<'a>) -> Self {
+        Self::of(OwnLabels::Plain(own))
     }
 
     /// The same, of labels that belong to no key.
     #[cfg(test)]
     pub(crate) fn of_owned(own: Vec<Label<'a>>) -> Self {
-        Self { own: OwnLabels::Owned(own), hidden: None, pid: None, bound: None }
+        Self::of(OwnLabels::Owned(own))
+    }
+
+    fn of(own: OwnLabels<'a>) -> Self {
+        Self { own, hidden: None, pid: None, bound: None, has_own_bound: false }
     }
 
     /// The same without the label `name`.
@@ -71,62 +104,94 @@ impl<'a> Labels<'a> {
         self
     }
 
+    /// The same, of a bucket whose bound is the own `le`.
+    #[must_use]
+    pub(crate) fn with_own_bound(mut self) -> Self {
+        self.has_own_bound = true;
+        self
+    }
+
     /// The same, borrowing nothing.
     #[must_use]
     pub fn into_owned(self) -> Labels<'static> {
         fn owned(text: &str) -> Cow<'static, str> {
             Cow::Owned(text.to_owned())
         }
-        let own = self.own.as_slice().iter();
+        let own = self.own.iter();
         Labels {
             own: OwnLabels::Owned(own.map(|(name, value)| (owned(name), owned(value))).collect()),
             hidden: self.hidden,
             pid: self.pid.as_deref().map(owned),
             bound: self.bound.as_deref().map(owned),
+            has_own_bound: self.has_own_bound,
+        }
+    }
+
+    /// The same, borrowing from this one.
+    #[must_use]
+    pub(crate) fn borrowed(&self) -> Labels<'_> {
+        Labels {
+            own: match &self.own {
+                OwnLabels::Plain(labels) => OwnLabels::Plain(*labels),
+                OwnLabels::Borrowed(labels) => OwnLabels::Borrowed(labels),
+                OwnLabels::Owned(labels) => OwnLabels::Borrowed(labels),
+            },
+            hidden: self.hidden,
+            pid: self.pid.as_deref().map(Cow::Borrowed),
+            bound: self.bound.as_deref().map(Cow::Borrowed),
+            has_own_bound: self.has_own_bound,
+        }
+    }
+
+    /// The labels of a plain key, if that is all.
+    #[must_use]
+    pub(crate) fn as_plain(&self) -> Option<PlainLabels<'a>> {
+        match self.own {
+            OwnLabels::Plain(labels)
+                if self.hidden.is_none() && self.pid.is_none() && self.bound.is_none() =>
+            {
+                Some(labels)
+            }
+            _ => None,
         }
     }
 
     /// The labels as `prometheus_client`'s samples have them: the added ones last, but a `pid` in
-    /// the place of the own one that it overwrites.
+    /// the place of the own one that it overwrites. The bound of a bucket is an added one.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let pid = self.pid();
-        let overwrites = pid.is_some() && self.visible(..).any(|(name, _)| name == PID_LABEL);
-        self.visible(..)
+        let overwrites = pid.is_some() && self.visible().any(|(name, _)| name == PID_LABEL);
+        let is_bound = |name: &str| self.has_own_bound && name == BOUND_LABEL;
+        let own_bound = self.has_own_bound.then(|| self.visible()).into_iter().flatten();
+        self.visible()
+            .filter(move |(name, _)| !is_bound(name))
             .map(move |own| pid.filter(|(name, _)| *name == own.0).unwrap_or(own))
             .chain(pid.filter(|_| !overwrites))
             .chain(self.bound())
+            .chain(own_bound.filter(move |(name, _)| is_bound(name)))
     }
 
     /// The labels sorted by name, as the text formats have them.
     pub fn sorted(&self) -> impl Iterator<Item = (&str, &str)> {
         const { assert!(BOUND_LABEL.as_bytes()[0] < PID_LABEL.as_bytes()[0]) };
-        let (pid, bound) = (self.pid(), self.bound());
-        let own = self.own.as_slice();
-        let place = |added: Option<(&str, &str)>| match added {
-            Some((added, _)) => own.partition_point(|(name, _)| **name < *added),
-            None => 0,
-        };
-        let (bound_place, pid_place) = (place(bound), place(pid).max(place(bound)));
-        let overwritten = move |name: &str| pid.is_some() && name == PID_LABEL;
-        let last = self.visible(pid_place..).filter(move |(name, _)| !overwritten(name));
-        self.visible(..bound_place)
-            .chain(bound)
-            .chain(self.visible(bound_place..pid_place))
-            .chain(pid)
-            .chain(last)
+        let overwrites = self.pid.is_some();
+        let mut own =
+            self.visible().filter(move |(name, _)| !(overwrites && *name == PID_LABEL)).peekable();
+        let mut added = self.bound().into_iter().chain(self.pid()).peekable();
+        iter::from_fn(move || match (own.peek(), added.peek()) {
+            (Some((own_name, _)), Some((added_name, _))) if own_name < added_name => own.next(),
+            (_, Some(_)) => added.next(),
+            _ => own.next(),
+        })
     }
 
     /// What tells samples apart, the overwritten label included.
     fn identity(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.visible(..).chain(self.pid()).chain(self.bound())
+        self.visible().chain(self.pid()).chain(self.bound())
     }
 
-    fn visible(
-        &self,
-        range: impl SliceIndex<[Label<'a>], Output = [Label<'a>]>,
-    ) -> impl Iterator<Item = (&str, &str)> {
-        let own = self.own.as_slice()[range].iter().map(|(name, value)| (&**name, &**value));
-        own.filter(|(name, _)| self.hidden != Some(*name))
+    fn visible(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.own.iter().filter(|(name, _)| self.hidden != Some(*name))
     }
 
     fn pid(&self) -> Option<(&str, &str)> {

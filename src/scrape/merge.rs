@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::format::FileName;
-use crate::scrape::build;
 use crate::scrape::by_entry::{self, read_unmerged};
+use crate::scrape::draft::{Draft, drafts};
 use crate::scrape::family::{Family, MergeOptions};
 use crate::scrape::histogram::BoundTexts;
+use crate::scrape::parsed::ParsedTable;
 use crate::scrape::scan::{self, Scan};
-use crate::scrape::table::{ParsedTable, Table};
 use crate::store::{LeftOut, Origin, Reader, Skipped, Snapshot, UnwrittenFiles, read_consistently};
 
 /// The merged entries of a set of files.
@@ -30,7 +30,9 @@ pub struct Merge {
 #[derive(Debug)]
 pub struct ParsedMerge<'a> {
     merge: &'a Merge,
+    options: MergeOptions,
     tables: Vec<ParsedTable<'a>>,
+    drafts: Vec<Draft<'a>>,
     /// What had to be left out.
     pub left_out: Vec<LeftOut>,
 }
@@ -61,15 +63,16 @@ impl Merge {
         Ok(Self { origin, snapshot, scan })
     }
 
-    /// Parses the keys.
-    pub fn parse(&self) -> Result<ParsedMerge<'_>> {
+    /// Parses the keys, and decides how families are put together.
+    pub fn parse(&self, options: MergeOptions) -> Result<ParsedMerge<'_>> {
         let mut left_out = self.scan.left_out.clone();
         left_out.extend_from_slice(&self.snapshot.left_out);
-        let tables: Vec<_> = self.scan.tables.iter().map(Table::parse).collect();
+        let tables: Vec<_> = self.scan.tables.iter().map(ParsedTable::new).collect();
         for table in tables.iter().filter(|table| !table.damaged.is_empty()) {
             left_out.extend(self.find_damaged(table)?);
         }
-        Ok(ParsedMerge { merge: self, tables, left_out })
+        let drafts = drafts(&tables, options);
+        Ok(ParsedMerge { merge: self, options, tables, drafts, left_out })
     }
 
     /// Reads the files of a table again, to say which of them hold damaged keys.
@@ -96,15 +99,13 @@ impl Merge {
 impl ParsedMerge<'_> {
     /// The families, in the order in which the files first name them. What does not fit what they are
     /// now is added to `unfit`.
-    pub fn families(
-        &self,
-        options: MergeOptions,
-        unfit: &mut Vec<LeftOut>,
-    ) -> Result<Vec<Family<'_>>> {
-        let drafts = build::drafts(&self.tables);
+    pub fn families(&self, unfit: &mut Vec<LeftOut>) -> Result<Vec<Family<'_>>> {
+        let options = self.options;
         let mut texts = BoundTexts::new(options.exponents);
-        let built: Vec<_> =
-            drafts.iter().map(|draft| (draft.name, draft.build(options, &mut texts))).collect();
+        let drafts = self.drafts.iter();
+        let built: Vec<_> = drafts
+            .map(|draft| (&*draft.name, draft.family(&self.tables, options, &mut texts)))
+            .collect();
         let mixed: HashSet<&str> =
             built.iter().filter(|(_, family)| family.is_none()).map(|(name, _)| *name).collect();
         let mut others: HashMap<String, Family<'static>> = HashMap::new();
@@ -152,9 +153,9 @@ mod tests {
 
     fn values(path: &Path, unwritten: fn(&Path) -> UnwrittenFiles) -> Vec<(String, f64)> {
         let merge = Merge::of_directory_and_memory(path, unwritten).unwrap();
-        let parsed = merge.parse().unwrap();
-        let families = parsed.families(OPTIONS, &mut Vec::new()).unwrap();
-        let samples = families.iter().flat_map(|family| &family.samples);
+        let parsed = merge.parse(OPTIONS).unwrap();
+        let families = parsed.families(&mut Vec::new()).unwrap();
+        let samples = families.iter().flat_map(|family| family.samples.iter());
         samples.map(|sample| (sample.name.to_string(), sample.value)).collect()
     }
 

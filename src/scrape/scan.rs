@@ -209,16 +209,17 @@ mod tests {
     }
 
     /// All that a table knows, in the order in which its keys were first seen.
-    fn content(tables: &[Table]) -> Vec<(u64, String, f64)> {
+    fn content(tables: &[Table]) -> Vec<((u32, u32), String, f64)> {
         let mut content = Vec::new();
         for table in tables {
-            for (seen, number, key) in table.parse().keys {
+            for (key, number) in table.keys().zip(0..) {
                 let value = match &table.column {
                     AnyColumn::Sums(sums) => sums.sums[number as usize].value(),
                     AnyColumn::Maxima(maxima) => maxima.values[number as usize],
                     other => panic!("{other:?}"),
                 };
-                content.push((seen, key.family.into_owned(), value));
+                let key = String::from_utf8(key.to_vec()).unwrap();
+                content.push((table.first_seen(number), key, value));
             }
         }
         content.sort_by_key(|(seen, ..)| *seen);

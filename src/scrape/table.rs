@@ -1,10 +1,9 @@
 //! The merged entries of all files of one kind.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 
 use crate::error::Result;
-use crate::format::{Damage, Entry, Key};
+use crate::format::{Entry, Key};
 use crate::kind::{Kind, MetricType};
 use crate::scrape::column::{AnyColumn, Column};
 use crate::scrape::keys::{Cursor, KeyIndex};
@@ -27,8 +26,17 @@ pub(crate) struct Table {
     /// The values, by the numbers of their keys.
     pub column: AnyColumn,
     keys: KeyIndex,
-    /// For each key when it was first seen: the file's place, and behind it a running number.
-    first_seen: Vec<u64>,
+    /// The places of the files that brought new keys, each with the number of the first of them.
+    arrivals: Vec<Arrival>,
+}
+
+/// New keys of one file.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    /// The number of the first key.
+    first: u32,
+    /// The file's place among all.
+    place: u32,
 }
 
 impl Table {
@@ -40,7 +48,7 @@ impl Table {
             mode: kind.mode.into(),
             column: AnyColumn::new(kind.rule()),
             keys: KeyIndex::default(),
-            first_seen: Vec::new(),
+            arrivals: Vec::new(),
         }
     }
 
@@ -60,22 +68,17 @@ impl Table {
         self.keys.find(cursor, key).is_some()
     }
 
-    /// Parses the keys.
-    pub(crate) fn parse(&self) -> ParsedTable<'_> {
-        let mut parsed = ParsedTable {
-            table: self,
-            keys: Vec::with_capacity(self.first_seen.len()),
-            damaged: HashMap::new(),
-        };
-        for ((number, bytes), seen) in (0..).zip(self.keys.keys()).zip(&self.first_seen) {
-            match Key::parse(bytes, self.metric_type) {
-                Ok(key) => parsed.keys.push((*seen, number, key)),
-                Err(damage) => {
-                    parsed.damaged.insert(bytes, damage);
-                }
-            }
-        }
-        parsed
+    /// The bytes of the key with this number.
+    #[inline]
+    pub(crate) fn key(&self, number: u32) -> &[u8] {
+        self.keys.key(number as usize)
+    }
+
+    /// When a key was first seen, for comparison with keys of any table of the same files.
+    pub(crate) fn first_seen(&self, number: u32) -> (u32, u32) {
+        let behind = self.arrivals.partition_point(|arrival| arrival.first <= number);
+        let arrival = behind.checked_sub(1).and_then(|index| self.arrivals.get(index));
+        (arrival.map_or(0, |arrival| arrival.place), number)
     }
 
     /// Merges the entries of a file of process `pid`, which has this place among all files.
@@ -86,9 +89,9 @@ impl Table {
         place: u32,
         skipped: &mut Skipped,
     ) -> Result<Outcome> {
-        let Self { keys, first_seen, column, metric_type, .. } = self;
+        let Self { keys, arrivals, column, metric_type, .. } = self;
         let metric_type = *metric_type;
-        let pass = Pass { entries, keys, first_seen, place, metric_type, skipped };
+        let pass = Pass { entries, keys, arrivals, place, metric_type, skipped };
         match column {
             AnyColumn::Sums(column) => pass.read(column),
             AnyColumn::Minima(column) => pass.read(column),
@@ -111,12 +114,13 @@ impl Table {
             return;
         };
         let mut cursor = Cursor::default();
-        for ((key, seen), (sum, lossy)) in
-            other.keys.keys().zip(&other.first_seen).zip(added.sums.iter().zip(&added.lossy))
+        for ((key, theirs), (sum, lossy)) in
+            other.keys.keys().zip(0..).zip(added.sums.iter().zip(&added.lossy))
         {
+            let known = self.keys.len();
             let Some(number) = self.keys.number(&mut cursor, key) else { continue };
-            if number as usize == self.first_seen.len() {
-                self.first_seen.push(*seen);
+            if number as usize == known {
+                note(&mut self.arrivals, number, other.first_seen(theirs).0);
             }
             sums.add_part(number, sum, *lossy);
         }
@@ -127,7 +131,7 @@ impl Table {
 struct Pass<'a, E> {
     entries: E,
     keys: &'a mut KeyIndex,
-    first_seen: &'a mut Vec<u64>,
+    arrivals: &'a mut Vec<Arrival>,
     place: u32,
     metric_type: MetricType,
     skipped: &'a mut Skipped,
@@ -136,10 +140,10 @@ struct Pass<'a, E> {
 impl<E: Entries> Pass<'_, E> {
     /// Compiled once for each column type, so that an entry costs no dispatch.
     fn read(self, column: &mut impl Column) -> Result<Outcome> {
-        let Self { entries, keys, first_seen, place, metric_type, skipped } = self;
+        let Self { entries, keys, arrivals, place, metric_type, skipped } = self;
         let is_archive = entries.is_archive();
         let mut cursor = Cursor::default();
-        let mut clock = u64::from(place) << u32::BITS;
+        let known = keys.len();
         entries.read(|offset, entry| {
             let Some(number) = keys.number(&mut cursor, entry.key) else {
                 if let Err(damage) = Key::parse(entry.key, metric_type) {
@@ -147,9 +151,8 @@ impl<E: Entries> Pass<'_, E> {
                 }
                 return;
             };
-            if number as usize == first_seen.len() {
-                clock += 1;
-                first_seen.push(clock);
+            if number as usize == known {
+                note(arrivals, number, place);
             }
             if is_archive {
                 column.add_archived(number, entry.value, entry.timestamp);
@@ -160,13 +163,9 @@ impl<E: Entries> Pass<'_, E> {
     }
 }
 
-/// The keys of a table, parsed.
-#[derive(Debug)]
-pub(crate) struct ParsedTable<'a> {
-    /// The table.
-    pub(crate) table: &'a Table,
-    /// The keys that are sound: when each was first seen, its number, and what it says.
-    pub(crate) keys: Vec<(u64, u32, Key<'a>)>,
-    /// What is wrong with the other keys, by their bytes.
-    pub(crate) damaged: HashMap<&'a [u8], Damage>,
+/// Notes that the key with this number is new, and came with the file at this place.
+fn note(arrivals: &mut Vec<Arrival>, number: u32, place: u32) {
+    if arrivals.last().is_none_or(|last| last.place != place) {
+        arrivals.push(Arrival { first: number, place });
+    }
 }

@@ -38,9 +38,9 @@ pub fn directory_text(
     escaping: Escaping,
 ) -> Result<(String, Vec<LeftOut>)> {
     let merge = Merge::of_directory_and_memory(path, count::unwritten)?;
-    let mut merge = merge.parse()?;
+    let mut merge = merge.parse(options)?;
     let mut left_out = std::mem::take(&mut merge.left_out);
-    let mut families = merge.families(options, &mut left_out)?;
+    let mut families = merge.families(&mut left_out)?;
     if let Some(names) = names {
         families.retain_mut(|family| family.restrict(|name| names.contains(name)));
     }
@@ -87,19 +87,24 @@ impl Writer {
         };
         let help = escaping::line(&family.help);
         self.header(&format!("{}{suffix}", family.name), &help, type_name);
-        let is_openmetrics_only = |sample: &&Sample<'_>| {
+        let is_openmetrics_only = |sample: &Sample<'_>| {
             let suffix = sample.name.strip_prefix(&*family.name);
             suffix.is_some_and(|suffix| OPENMETRICS_SUFFIXES.contains(&suffix))
         };
-        for sample in family.samples.iter().filter(|sample| !is_openmetrics_only(sample)) {
-            self.prometheus_sample(sample);
+        let mut has_others = false;
+        for sample in family.samples.iter() {
+            if is_openmetrics_only(&sample) {
+                has_others = true;
+            } else {
+                self.prometheus_sample(&sample);
+            }
         }
-        for suffix in OPENMETRICS_SUFFIXES {
+        for suffix in OPENMETRICS_SUFFIXES.iter().filter(|_| has_others) {
             let name = format!("{}{suffix}", family.name);
             let mut samples = family.samples.iter().filter(|sample| sample.name == name).peekable();
             if samples.peek().is_some() {
                 self.header(&name, &help, "gauge");
-                samples.for_each(|sample| self.prometheus_sample(sample));
+                samples.for_each(|sample| self.prometheus_sample(&sample));
             }
         }
     }
@@ -107,13 +112,13 @@ impl Writer {
     fn openmetrics(&mut self, family: &Family<'_>) {
         let help = escaping::quoted(&family.help);
         self.header(&family.name, &help, family.metric_type.name());
-        for sample in &family.samples {
+        for sample in family.samples.iter() {
             if self.is_quoted(&sample.name) {
-                self.quoted_sample(sample);
+                self.quoted_sample(&sample);
             } else {
                 // prometheus_client escapes sample names by the rules for labels here.
                 let name = self.escaping.characters(&sample.name, Charset::Label);
-                self.sample(&name, sample);
+                self.sample(&name, &sample);
             }
         }
     }
@@ -160,6 +165,17 @@ impl Writer {
 
     /// The labels; `separator` before the first, if there is one.
     fn labels(&mut self, labels: &Labels<'_>, mut separator: &str) {
+        if let Some(labels) = labels.as_plain() {
+            for (name, value) in labels {
+                // No character of a plain label needs a backslash.
+                let name = self.escaping.label_name(name);
+                for part in [separator, &name, "=\"", value, "\""] {
+                    self.out.push_str(part);
+                }
+                separator = ",";
+            }
+            return;
+        }
         for (name, value) in labels.sorted() {
             let name = self.escaping.label_name(name);
             for part in [separator, &name, "=\"", &escaping::quoted(value), "\""] {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::compact::reason::Reason;
 use crate::compact::run::{Compaction, Request, compact};
 use crate::compact::tests::support::{
-    LOCK, Worker, dead, key, names, naming, reasons, stock, sweep, text, totals,
+    LOCK, OPTIONS, Worker, dead, key, names, naming, reasons, stock, sweep, text, totals,
 };
 use crate::format::testing::{entry, file};
 use crate::sys::Directory;
@@ -190,7 +190,7 @@ fn a_lone_surrogate_does_not_keep_a_file() {
     }
     assert_eq!(totals(path), [("c".to_owned(), 2.0)].into());
     let merge = crate::scrape::Merge::of_directory(path).unwrap();
-    let left_out = merge.parse().unwrap().left_out;
+    let left_out = merge.parse(OPTIONS).unwrap().left_out;
     assert_eq!(left_out.len(), 1, "every scrape reports it: {left_out:?}");
 }
 

@@ -83,9 +83,9 @@ pub(crate) fn totals(directory: &Path) -> BTreeMap<String, f64> {
 
 /// The values of all samples, by name.
 pub(crate) fn totals_of(merge: &Merge) -> BTreeMap<String, f64> {
-    let parsed = merge.parse().unwrap();
-    let families = parsed.families(OPTIONS, &mut Vec::new()).unwrap();
-    let samples = families.iter().flat_map(|family| &family.samples);
+    let parsed = merge.parse(OPTIONS).unwrap();
+    let families = parsed.families(&mut Vec::new()).unwrap();
+    let samples = families.iter().flat_map(|family| family.samples.iter());
     samples.map(|sample| (sample.name.to_string(), sample.value)).collect()
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn text(directory: &Path) -> String {
     directory_text(directory, OPTIONS, None, Format::Prometheus, escaping).unwrap().0
 }
 
-const OPTIONS: MergeOptions = MergeOptions {
+pub(crate) const OPTIONS: MergeOptions = MergeOptions {
     accumulate: true,
     order: SampleOrder::Grouped,
     exponents: ExponentStyle::TwoDigits,

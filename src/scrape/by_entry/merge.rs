@@ -7,9 +7,10 @@ use crate::float::ExactSum;
 use crate::format::PID_LABEL;
 use crate::kind::{MetricType, Rule};
 use crate::scrape::by_entry::read::{UnmergedFamily, UnmergedSample};
-use crate::scrape::family::{Family, MergeOptions, Sample, SampleTable};
+use crate::scrape::family::{Family, MergeOptions, SampleTable};
 use crate::scrape::histogram::BoundTexts;
 use crate::scrape::labels::Labels;
+use crate::scrape::samples::{Sample, Samples};
 use crate::scrape::totals::Totals;
 
 /// Merges a family.
@@ -23,12 +24,13 @@ pub(crate) fn merge(
         Rule::Sum => add_up(family, options.accumulate, texts),
         rule => choose(family, rule),
     };
+    let samples = table.finish(options.order).into_iter();
     Family {
         name: Cow::Owned(family.name.to_string()),
         help: Cow::Owned(family.help.to_string()),
         metric_type: family.metric_type,
         mode: family.mode.as_ref().map(|mode| Cow::Owned(mode.to_string())),
-        samples: table.finish(options.order).into_iter().map(Sample::into_owned).collect(),
+        samples: Samples::Built(samples.map(Sample::into_owned).collect()),
     }
 }
 

@@ -1,0 +1,173 @@
+//! Keys as `prometheus_client` writes nearly all of them: labels sorted, nothing to unescape.
+//!
+//! Such a key needs no copy of its texts, and its labels can stay as they stand: two plain keys of
+//! the same family, sample and help text have the same labels only if they are the same bytes.
+
+/// A plain key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct PlainKey<'a> {
+    /// Name of the family, without suffixes such as `_total`.
+    pub(crate) family: &'a str,
+    /// Name of the sample.
+    pub(crate) sample: &'a str,
+    /// The labels.
+    pub(crate) labels: PlainLabels<'a>,
+    /// The family's help text.
+    pub(crate) help: &'a str,
+}
+
+impl<'a> PlainKey<'a> {
+    /// Parses `text`; none if it is no plain key, or no key at all.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let mut rest = Rest::of(text)?;
+        let family = rest.after("[")?.string()?;
+        let sample = rest.after(", ")?.string()?;
+        let begin = rest.after(", {")?.text;
+        rest.labels()?;
+        let labels = PlainLabels { text: &begin[..begin.len() - rest.text.len()] };
+        let help = rest.after("}, ")?.string()?;
+        (rest.text == "]").then_some(Self { family, sample, labels, help })
+    }
+}
+
+/// The labels of a plain key as they stand between its braces: `"a": "1", "b": "2"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PlainLabels<'a> {
+    text: &'a str,
+}
+
+impl<'a> PlainLabels<'a> {
+    /// Parses `text`; none if it is anything else than plain labels.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let mut rest = Rest::of(text)?;
+        rest.labels()?;
+        rest.text.is_empty().then_some(Self { text })
+    }
+
+    /// The text that [`Self::parse`] took before.
+    pub(crate) fn of_parsed(text: &'a str) -> Self {
+        Self { text }
+    }
+
+    /// The labels as they stand.
+    pub(crate) fn text(self) -> &'a str {
+        self.text
+    }
+}
+
+impl<'a> IntoIterator for PlainLabels<'a> {
+    type Item = (&'a str, &'a str);
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        Iter { rest: Rest { text: self.text } }
+    }
+}
+
+/// Names and values of plain labels, in order.
+#[derive(Debug, Clone)]
+pub(crate) struct Iter<'a> {
+    rest: Rest<'a>,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (&'a str, &'a str);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let label = self.rest.label()?;
+        self.rest.text = self.rest.text.strip_prefix(", ").unwrap_or_default();
+        Some(label)
+    }
+}
+
+/// What remains of a plain key.
+#[derive(Debug, Clone)]
+struct Rest<'a> {
+    text: &'a str,
+}
+
+impl<'a> Rest<'a> {
+    /// The text, if JSON allows its characters in strings.
+    fn of(text: &'a str) -> Option<Self> {
+        // The smallest, not `any`, which stops at the first: this compares many bytes at once.
+        let has_control = text.bytes().min().is_some_and(|byte| byte < b' ');
+        (!has_control).then_some(Self { text })
+    }
+
+    /// Goes behind `punctuation`, if it is next.
+    #[inline]
+    fn after(&mut self, punctuation: &str) -> Option<&mut Self> {
+        self.text = self.text.strip_prefix(punctuation)?;
+        Some(self)
+    }
+
+    /// The next string; none if it is no string, or has something to unescape.
+    #[inline]
+    fn string(&mut self) -> Option<&'a str> {
+        let text = self.text.strip_prefix('"')?;
+        let end = memchr::memchr2(b'"', b'\\', text.as_bytes())?;
+        let (string, rest) = text.split_at(end);
+        self.text = rest.strip_prefix('"')?;
+        Some(string)
+    }
+
+    /// The next label.
+    #[inline]
+    fn label(&mut self) -> Option<(&'a str, &'a str)> {
+        let name = self.string()?;
+        let value = self.after(": ")?.string()?;
+        Some((name, value))
+    }
+
+    /// Goes behind the labels that are next, if any are; none if they are not plain.
+    fn labels(&mut self) -> Option<()> {
+        let mut last = None;
+        while self.text.starts_with('"') {
+            let (name, _) = self.label()?;
+            if last.is_some_and(|last| last >= name) {
+                return None;
+            }
+            last = Some(name);
+            match self.text.strip_prefix(", ") {
+                Some(next) if next.starts_with('"') => self.text = next,
+                Some(_) => return None,
+                None => break,
+            }
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_stay_as_they_stand() {
+        let key = PlainKey::parse(r#"["f", "s", {"a": "}, ", "b": ""}, "h"]"#).unwrap();
+        assert_eq!((key.family, key.sample, key.help), ("f", "s", "h"));
+        assert_eq!(key.labels.text(), r#""a": "}, ", "b": """#);
+        assert_eq!(PlainLabels::parse(key.labels.text()), Some(key.labels));
+        assert_eq!(key.labels.into_iter().collect::<Vec<_>>(), [("a", "}, "), ("b", "")]);
+        let none = PlainKey::parse(r#"["f", "s", {}, "h"]"#).unwrap().labels;
+        assert_eq!((none.text(), none.into_iter().count()), ("", 0));
+    }
+
+    #[test]
+    fn what_is_no_plain_label() {
+        for text in [
+            r#""b": "1", "a": "1""#,
+            r#""a": "1", "a": "1""#,
+            r#""a": "1", "#,
+            r#""a": "1" "#,
+            r#""a": "\u00e9""#,
+            r#""a": 1"#,
+            r#", "a": "1""#,
+            "\"a\": \"\n\"",
+            " ",
+        ] {
+            assert_eq!(PlainLabels::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What many keys have in common: family, sample and help text.
+//!
+//! A key's text is mostly the same as that of the key before but for the labels. So the texts
+//! before and behind the labels are compared first, and only labels are looked at.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::str;
+
+use crate::format::{BOUND_LABEL, Damage, Key, PID_LABEL, PlainKey, PlainLabels, parse_bound};
+use crate::kind::MetricType;
+
+/// The keys of one series mostly alternate between so many heads: a histogram's sum and buckets.
+const RECENT: usize = 2;
+
+/// What keys that differ in their labels only have in common.
+#[derive(Debug)]
+pub(crate) struct Head<'a> {
+    /// Name of the family.
+    pub(crate) family: Cow<'a, str>,
+    /// Name of the sample.
+    pub(crate) sample: Cow<'a, str>,
+    /// The family's help text.
+    pub(crate) help: Cow<'a, str>,
+    /// Whether all keys are plain: then [`Self::labels`] gives their labels.
+    pub(crate) is_plain: bool,
+    /// Whether some key has the label `pid`.
+    pub(crate) has_pid: bool,
+    /// Whether some key has the label `le`.
+    pub(crate) has_bound: bool,
+    /// The bytes before and behind the labels of plain keys.
+    frame: Option<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Head<'a> {
+    /// The labels of a plain key that has this head.
+    #[inline]
+    pub(crate) fn labels(&self, key: &'a [u8]) -> PlainLabels<'a> {
+        let labels = self.between(key).and_then(|labels| str::from_utf8(labels).ok());
+        PlainLabels::of_parsed(labels.unwrap_or_default())
+    }
+
+    /// The bytes of the key's labels, if the key has this head and is plain as far as that tells.
+    #[inline]
+    fn matches(&self, key: &'a [u8]) -> Option<&'a [u8]> {
+        let (before, behind) = self.frame?;
+        let labels = self.between(key)?;
+        (key.starts_with(before) && key.ends_with(behind)).then_some(labels)
+    }
+
+    #[inline]
+    fn between(&self, key: &'a [u8]) -> Option<&'a [u8]> {
+        let (before, behind) = self.frame?;
+        key.get(before.len()..key.len().checked_sub(behind.len())?)
+    }
+}
+
+/// Family, sample and help text.
+type Texts<'a> = (Cow<'a, str>, Cow<'a, str>, Cow<'a, str>);
+
+/// The heads of the keys of one kind of file, numbered by first sight.
+#[derive(Debug)]
+pub(crate) struct Heads<'a> {
+    metric_type: MetricType,
+    /// The heads.
+    pub(crate) all: Vec<Head<'a>>,
+    numbers: HashMap<Texts<'a>, u32>,
+    /// The numbers of the heads that were met last.
+    recent: [u32; RECENT],
+    /// The text of a bound that is known to be a number.
+    sound_bound: &'a str,
+}
+
+impl<'a> Heads<'a> {
+    /// No heads.
+    pub(crate) fn new(metric_type: MetricType) -> Self {
+        Self {
+            metric_type,
+            all: Vec::new(),
+            numbers: HashMap::new(),
+            recent: [0; RECENT],
+            sound_bound: "",
+        }
+    }
+
+    /// The number of the head of `key`.
+    pub(crate) fn number(&mut self, key: &'a [u8]) -> Result<u32, Damage> {
+        for place in 0..RECENT {
+            let number = self.recent[place];
+            let head = self.all.get(number as usize);
+            if let Some(labels) = head.and_then(|head| head.matches(key))
+                && let Some(labels) = str::from_utf8(labels).ok().and_then(PlainLabels::parse)
+            {
+                self.check(number, labels)?;
+                self.recent.swap(0, place);
+                return Ok(number);
+            }
+        }
+        let plain = str::from_utf8(key).ok().and_then(PlainKey::parse);
+        let number = match plain {
+            Some(PlainKey { family, sample, labels, help })
+                if !family.is_empty() && !sample.is_empty() =>
+            {
+                let number = self.find((family.into(), sample.into(), help.into()));
+                let head = &mut self.all[number as usize];
+                if head.frame.is_none() {
+                    // The labels are a part of the key: the difference is where they begin.
+                    let begin = labels.text().as_ptr() as usize - key.as_ptr() as usize;
+                    let end = begin + labels.text().len();
+                    head.frame = Some((&key[..begin], &key[end..]));
+                }
+                self.check(number, labels)?;
+                number
+            }
+            _ => {
+                let Key { family, sample, help, .. } = Key::parse(key, self.metric_type)?;
+                let number = self.find((family, sample, help));
+                self.all[number as usize].is_plain = false;
+                number
+            }
+        };
+        self.recent.rotate_right(1);
+        self.recent[0] = number;
+        Ok(number)
+    }
+
+    /// Notes what matters of the labels of a plain key.
+    fn check(&mut self, number: u32, labels: PlainLabels<'a>) -> Result<(), Damage> {
+        for (name, value) in labels {
+            if name == PID_LABEL {
+                self.all[number as usize].has_pid = true;
+            } else if name == BOUND_LABEL {
+                self.all[number as usize].has_bound = true;
+                if self.metric_type == MetricType::Histogram && value != self.sound_bound {
+                    parse_bound(value)?;
+                    self.sound_bound = value;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, texts: Texts<'a>) -> u32 {
+        if let Some(number) = self.numbers.get(&texts) {
+            return *number;
+        }
+        // CAST: fewer than there are keys, whose numbers are such.
+        #[allow(clippy::cast_possible_truncation)]
+        let number = self.all.len() as u32;
+        let (family, sample, help) = texts.clone();
+        self.numbers.insert(texts, number);
+        self.all.push(Head {
+            family,
+            sample,
+            help,
+            is_plain: true,
+            has_pid: false,
+            has_bound: false,
+            frame: None,
+        });
+        number
+    }
+}
