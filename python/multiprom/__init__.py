@@ -20,7 +20,7 @@ if sys.platform == "win32":
         "Windows: it shares metrics through POSIX files (prometheus_client alone works on Windows)"
     )
 
-from multiprom._core import __version__
+from multiprom._core import __version__, limit_series
 
 if TYPE_CHECKING:
     from multiprom.collector import MultiProcessCollector, mark_process_dead
@@ -49,6 +49,7 @@ __all__ = (
     "get_value_class",
     "install",
     "left_out",
+    "limit_series",
     "make_asgi_app",
     "make_wsgi_app",
     "mark_process_dead",

@@ -26,6 +26,7 @@ __all__ = [
     "install_methods",
     "is_automatic",
     "leave",
+    "limit_series",
     "mark_self_dead",
     "merge_directory",
     "merge_files",
@@ -251,6 +252,24 @@ def install_methods(*, counting: bool) -> None:
         counting: Not only `labels`, but also `inc`, `dec`, `set`, `observe` and the beginning and
             end of timed and tracked blocks, which are faster only where metrics count in values of
             `multiprom.MultiProcessValue`.
+    """
+
+def limit_series(metric: object, limit: int | None) -> None:
+    """Limit how many label sets a metric may have in this process.
+
+    From the limit on `labels()` gives one child for all further label sets, in which each label is
+    `__overflow__`, and which is one of those that the limit allows. A warning is logged once, with
+    the number of values of each label, and `multiprom_series_overflow_total` counts how often
+    `labels()` gave that child. The environment's MULTIPROM_SERIES_LIMIT, which `install()` reads,
+    is the limit of all metrics that have none of their own. Needs `multiprom.install()`.
+
+    Args:
+        metric: A metric of prometheus_client's with labels. Children that it has already stay.
+        limit: How many; None for any number, whatever the environment says.
+
+    Raises:
+        TypeError: `metric` is none, or has no labels.
+        ValueError: `limit` is less than 1.
     """
 
 def remove_methods() -> None:

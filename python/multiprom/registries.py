@@ -116,19 +116,17 @@ def content_of(registry: Any) -> Content | None:
     if _has_stock_collect(registry, CollectorRegistry):
         first = [registry._target_info_metric()] if registry._target_info else []  # noqa: SLF001
         return Content(first, list(registry._collector_to_names))  # noqa: SLF001
-    if not _has_stock_collect(registry, RestrictedRegistry):
+    inner = getattr(registry, "_registry", None)
+    if not all(map(_has_stock_collect, (registry, inner), (RestrictedRegistry, CollectorRegistry))):
         return None
     names: AbstractSet[str] = registry._name_set  # noqa: SLF001
-    inner = registry._registry  # noqa: SLF001
-    if not _has_stock_collect(inner, CollectorRegistry):
-        return None
     is_wanted = "target_info" in names and inner._target_info  # noqa: SLF001
     # Built step by step as prometheus_client does: the order of a set depends on it.
     collectors = set(getattr(inner, "_collectors_without_names", ()))
     by_name = inner._names_to_collectors  # noqa: SLF001
-    for name in names:
-        if name != "target_info" and name in by_name:
-            collectors.add(by_name[name])
+    collectors.update(by_name[name] for name in names if name != "target_info" and name in by_name)
+    # What shared files hold has any name; prometheus_client finds it only if the registry says so.
+    collectors.update(filter(reads_directory, inner._collector_to_names))  # noqa: SLF001
     return Content([inner._target_info_metric()] if is_wanted else [], collectors, names)  # noqa: SLF001
 
 

@@ -38,6 +38,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(notices::hold_back, module)?)?;
     module.add_function(wrap_pyfunction!(notices::warn_later, module)?)?;
     module.add_function(wrap_pyfunction!(native::install_methods, module)?)?;
+    module.add_function(wrap_pyfunction!(native::limit_series, module)?)?;
     module.add_function(wrap_pyfunction!(native::remove_methods, module)?)?;
     module.add_function(wrap_pyfunction!(presence::announce, module)?)?;
     module.add_function(wrap_pyfunction!(presence::hold_slot, module)?)?;

@@ -1,4 +1,5 @@
-//! What the environment says of compaction that nobody has asked for.
+//! What the environment says: of compaction that nobody has asked for, and of how many series there
+//! may be.
 
 use std::collections::BTreeSet;
 
@@ -31,12 +32,9 @@ pub(super) fn drops_all(py: Python<'_>) -> PyResult<bool> {
 
 /// Whether a variable of `os.environ` is on, off, or neither: then it is `default`.
 ///
-/// A value that is not understood is neither, with one warning. Not `std::env`, which would read the
-/// environment while another thread's Python code changes it.
+/// A value that is not understood is neither, with one warning.
 fn is_on(py: Python<'_>, variable: &'static str, default: bool) -> PyResult<bool> {
-    let environ = py.import(intern!(py, "os"))?.getattr(intern!(py, "environ"))?;
-    let value = environ.call_method1(intern!(py, "get"), (variable, ""))?;
-    let value = value.cast::<PyString>()?.to_string_lossy().into_owned();
+    let value = value_of(py, variable)?;
     let word = value.trim().to_lowercase();
     if ON.contains(&&*word) {
         return Ok(true);
@@ -54,4 +52,26 @@ fn is_on(py: Python<'_>, variable: &'static str, default: bool) -> PyResult<bool
         log(py, &message, true)?;
     }
     Ok(default)
+}
+
+/// How many label sets a metric may have in a process, by `MULTIPROM_SERIES_LIMIT`; 0 for any number.
+pub(super) fn series_limit(py: Python<'_>) -> PyResult<usize> {
+    const VARIABLE: &str = "MULTIPROM_SERIES_LIMIT";
+    let value = value_of(py, VARIABLE)?;
+    let word = value.trim();
+    let limit = if word.is_empty() { Ok(0) } else { word.parse() };
+    if limit.is_err() && WARNED.lock().insert((VARIABLE, value.clone())) {
+        let message = format!("{VARIABLE} is {value:?}, which is no number: there is no limit");
+        log(py, &message, true)?;
+    }
+    Ok(limit.unwrap_or_default())
+}
+
+/// What `os.environ` says of a variable: nothing if it is not set.
+///
+/// Not `std::env`, which would read the environment while another thread's Python code changes it.
+fn value_of(py: Python<'_>, variable: &str) -> PyResult<String> {
+    let environ = py.import(intern!(py, "os"))?.getattr(intern!(py, "environ"))?;
+    let value = environ.call_method1(intern!(py, "get"), (variable, ""))?;
+    Ok(value.cast::<PyString>()?.to_string_lossy().into_owned())
 }

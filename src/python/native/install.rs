@@ -7,7 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyString, PyTuple, PyType};
 
 use super::counting::{CounterInc, GaugeDec, GaugeInc, GaugeSet, HistogramObserve, SummaryObserve};
+use super::function::GaugeSetFunction;
 use super::labels::Labels;
+use super::limit;
 use super::method::Method;
 use super::stock::Stock;
 use super::timing::{TimerEnter, TimerExit, TrackerEnter, TrackerExit};
@@ -17,12 +19,14 @@ use super::timing::{TimerEnter, TimerExit, TrackerEnter, TrackerExit};
 #[pyfunction]
 #[pyo3(signature = (*, counting))]
 pub(crate) fn install_methods(py: Python<'_>, counting: bool) -> PyResult<()> {
+    limit::read_environment(py)?;
     put::<Labels>(py)?;
     if counting {
         put::<CounterInc>(py)?;
         put::<GaugeInc>(py)?;
         put::<GaugeDec>(py)?;
         put::<GaugeSet>(py)?;
+        put::<GaugeSetFunction>(py)?;
         put::<SummaryObserve>(py)?;
         put::<HistogramObserve>(py)?;
         put::<TimerEnter>(py)?;
@@ -45,6 +49,7 @@ pub(crate) fn remove_methods(py: Python<'_>) -> PyResult<()> {
     take_away::<GaugeInc>(py)?;
     take_away::<GaugeDec>(py)?;
     take_away::<GaugeSet>(py)?;
+    take_away::<GaugeSetFunction>(py)?;
     take_away::<SummaryObserve>(py)?;
     take_away::<HistogramObserve>(py)
 }

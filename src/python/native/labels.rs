@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyNone, PyString, PyTuple};
 
 use super::descriptor::Call;
+use super::limit;
 use super::method::{Known, Method, Outcome};
 
 /// More labels than a metric has. The arguments that were used are remembered as bits.
@@ -14,7 +15,7 @@ const MAX_LABELS: usize = u64::BITS as usize;
 /// `MetricWrapperBase.labels(*labelvalues, **labelkwargs)`.
 ///
 /// A child that is in `_metrics` was made with the same labels, so that they need no check.
-/// `prometheus_client`'s function makes children, and raises the errors.
+/// `prometheus_client`'s function makes children within the metric's limit, and raises the errors.
 pub(super) struct Labels;
 
 impl Method for Labels {
@@ -34,7 +35,8 @@ impl Method for Labels {
             Some(names) if call.positional.is_empty() => in_order(call, names)?,
             Some(_) => None,
         };
-        labels.map_or(Ok(None), |labels| children.get_item(labels))
+        let child = labels.map_or(Ok(None), |labels| children.get_item(labels))?;
+        child.map_or_else(|| limit::beyond::<Self>(call, children), |child| Ok(Some(child)))
     }
 
     fn known() -> &'static Known {

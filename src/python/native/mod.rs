@@ -10,12 +10,15 @@
 
 mod counting;
 mod descriptor;
+mod function;
 mod install;
 mod labels;
+mod limit;
 mod method;
 mod shortcut;
 mod stock;
 mod timing;
 
 pub(super) use install::{install_methods, remove_methods};
+pub(super) use limit::limit_series;
 pub(super) use shortcut::Shortcut;
