@@ -116,7 +116,7 @@ def content_of(registry: Any) -> Content | None:
     if _has_stock_collect(registry, CollectorRegistry):
         first = [registry._target_info_metric()] if registry._target_info else []  # noqa: SLF001
         return Content(first, list(registry._collector_to_names))  # noqa: SLF001
-    inner = getattr(registry, "_registry", None)
+    inner: Any = getattr(registry, "_registry", None)
     if not all(map(_has_stock_collect, (registry, inner), (RestrictedRegistry, CollectorRegistry))):
         return None
     names: AbstractSet[str] = registry._name_set  # noqa: SLF001

@@ -84,15 +84,12 @@ pub(super) fn beyond<'py, M: Method>(
     if let Some(child) = children.get_item(&labels)? {
         return Ok(Some(child));
     }
-    let child = match found {
-        Some(child) => child,
-        None => {
-            let Some(stock) = M::known().stocks.of(metric) else { return Ok(None) };
-            let arguments = [metric.clone()].into_iter().chain(overflow.iter());
-            let arguments = PyTuple::new(py, arguments.collect::<Vec<_>>())?;
-            stock.function.bind(py).call1(arguments)?
-        }
+    let Some(stock) = M::known().stocks.of(metric) else { return Ok(None) };
+    let make = || {
+        let arguments = [metric.clone()].into_iter().chain(overflow.iter());
+        stock.function.bind(py).call1(PyTuple::new(py, arguments.collect::<Vec<_>>())?)
     };
+    let child = found.map_or_else(make, Ok)?;
     count_overflow::<M>(metric, children, limit)?;
     Ok(Some(child))
 }
@@ -124,40 +121,48 @@ fn labels<'py>(
     PyTuple::new(py, texts).map(Some)
 }
 
-/// Counts that a label set went into the overflow, and warns of the first.
-fn count_overflow<M: Method>(
-    metric: &Bound<'_, PyAny>,
-    children: &Bound<'_, PyDict>,
+/// Counts that a label set went into the overflow.
+fn count_overflow<'py, M: Method>(
+    metric: &Bound<'py, PyAny>,
+    children: &Bound<'py, PyDict>,
     limit: usize,
 ) -> PyResult<()> {
     let py = metric.py();
     let known = metric.getattr_opt(intern!(py, OVERFLOWS))?.filter(|known| !known.is_none());
     let counter = match known {
-        Some(counter) => counter,
-        None => {
-            let Some(stock) = M::known().stocks.of(metric) else { return Ok(()) };
-            let Some(class) = stock.globals.bind(py).get_item(intern!(py, "Counter"))? else {
-                return Ok(());
-            };
-            let keywords = PyDict::new(py);
-            keywords.set_item("registry", py.None())?;
-            let help = "Label sets of a metric beyond its limit, counted as __overflow__.";
-            let arguments = ("multiprom_series_overflow", help, ["metric"]);
-            let counter = class.call(arguments, Some(&keywords))?;
-            // Whatever the limit of other metrics is.
-            counter.setattr(OWN_LIMIT, 0)?;
-            let name = metric.getattr(intern!(py, "_name"))?;
-            let counter = counter.call_method1(intern!(py, "labels"), (name,))?;
-            metric.setattr(intern!(py, OVERFLOWS), &counter)?;
-            let cause = format!(
-                "has {limit} label sets in this process, which is its limit: all others are counted \
-                 as {OVERFLOW}"
-            );
-            warn(metric, children, &cause)?;
-            counter
-        }
+        None => first_overflow::<M>(metric, children, limit)?,
+        known => known,
     };
-    counter.call_method0(intern!(py, "inc")).map(drop)
+    counter.map_or(Ok(()), |counter| counter.call_method0(intern!(py, "inc")).map(drop))
+}
+
+/// Makes what counts the overflows of a metric, and warns of the first.
+fn first_overflow<'py, M: Method>(
+    metric: &Bound<'py, PyAny>,
+    children: &Bound<'py, PyDict>,
+    limit: usize,
+) -> Outcome<'py> {
+    let py = metric.py();
+    let Some(stock) = M::known().stocks.of(metric) else { return Ok(None) };
+    let Some(class) = stock.globals.bind(py).get_item(intern!(py, "Counter"))? else {
+        return Ok(None);
+    };
+    let keywords = PyDict::new(py);
+    keywords.set_item("registry", py.None())?;
+    let help = "Label sets of a metric beyond its limit, counted as __overflow__.";
+    let arguments = ("multiprom_series_overflow", help, ["metric"]);
+    let counter = class.call(arguments, Some(&keywords))?;
+    // Whatever the limit of other metrics is.
+    counter.setattr(OWN_LIMIT, 0)?;
+    let name = metric.getattr(intern!(py, "_name"))?;
+    let counter = counter.call_method1(intern!(py, "labels"), (name,))?;
+    metric.setattr(intern!(py, OVERFLOWS), &counter)?;
+    let cause = format!(
+        "has {limit} label sets in this process, which is its limit: all others are counted as \
+         {OVERFLOW}"
+    );
+    warn(metric, children, &cause)?;
+    Ok(Some(counter))
 }
 
 /// Warns of a metric, and says which of its labels make its label sets many.
