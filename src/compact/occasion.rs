@@ -2,13 +2,14 @@
 //! call waits.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use crate::compact::reason::Concern;
 use crate::compact::run::{self, Compaction, LeftAlone, Locks, Request};
+use crate::compact::worth::SMALL_ARCHIVE;
 use crate::error::Result;
 use crate::sys::{Identity, ProcessLocal, process};
 
@@ -35,8 +36,8 @@ pub enum Occasion {
         /// How long to wait for another compaction of the directory.
         wait: Duration,
     },
-    /// A server has reaped this process: its files, and those of earlier ones that could not be
-    /// folded when they died.
+    /// A server has reaped this process: its files, and those of earlier ones that were not folded
+    /// when they died.
     Death(OsString),
     /// A process scrapes: all files of the dead, if the last sweep is long enough ago.
     Scrape,
@@ -96,7 +97,12 @@ impl Occasion {
 
     fn request(&self) -> Request {
         let all = Request::default();
-        let unasked = Request { locks: Locks::Checked, max_files: FILES_AT_ONCE, ..all.clone() };
+        let unasked = Request {
+            locks: Locks::Checked,
+            max_files: FILES_AT_ONCE,
+            small_archive: SMALL_ARCHIVE,
+            ..all.clone()
+        };
         let sweep = Request { skips_known: true, ..unasked.clone() };
         match self {
             Self::Asked { pids, wait } => Request { pids: pids.clone(), wait: *wait, ..all },
@@ -114,7 +120,7 @@ impl Occasion {
 }
 
 /// Folds the files of a process that has just been reaped, and of those that died before it and
-/// could not be folded then.
+/// were not folded then.
 fn fold_dead(path: &Path, pid: &OsString, mut request: Request) -> Result<Compaction> {
     let number = pid.to_str().and_then(|pid| pid.parse().ok()).filter(|number| *number > 0);
     let earlier = memory().map(|mut memory| memory.add_death(number)).unwrap_or_default();
@@ -125,7 +131,10 @@ fn fold_dead(path: &Path, pid: &OsString, mut request: Request) -> Result<Compac
     let failed = |left: &LeftAlone| left.reason.concern() == Concern::Passing;
     let is_complete = !done.busy && !done.is_cut_short && !done.left_alone.iter().any(failed);
     if is_complete && let Some(mut memory) = memory() {
-        memory.unfolded.retain(|pid| Some(*pid) != number && !earlier.contains(pid));
+        let is_postponed = |pid: i32| done.postponed.contains(OsStr::new(&pid.to_string()));
+        memory
+            .unfolded
+            .retain(|pid| Some(*pid) != number && !earlier.contains(pid) || is_postponed(*pid));
     }
     Ok(done)
 }

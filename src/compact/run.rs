@@ -43,6 +43,10 @@ pub struct Request {
     /// of `prometheus_client`'s writer are folded all the same: only this caller knows that their
     /// process is dead.
     pub max_bytes: u64,
+    /// Up to this size an archive is written anew for a single file of the dead. For a larger one
+    /// files wait until they hold half as much or are 16, see `compact/worth.rs`; but not files of
+    /// `prometheus_client`'s writer, for the same reason.
+    pub small_archive: u64,
     /// Whether the file system must be one on which the locks of all processes are seen.
     pub locks: Locks,
     /// Whether to pass over files that this process has found unfit to be folded before.
@@ -59,6 +63,7 @@ impl Default for Request {
             wait: Duration::ZERO,
             max_files: usize::MAX,
             max_bytes: u64::MAX,
+            small_archive: u64::MAX,
             locks: Locks::Trusted,
             skips_known: false,
         }
@@ -99,6 +104,8 @@ pub struct Compaction {
     pub files_deleted: usize,
     /// The size of all files that are gone.
     pub bytes_freed: u64,
+    /// The processes whose files are folded later, when it is worth to write an archive anew.
+    pub postponed: BTreeSet<OsString>,
     /// What had to be left alone.
     pub left_alone: Vec<LeftAlone>,
     /// Whether there were more files than the request allows.
@@ -114,6 +121,7 @@ impl Compaction {
         self.files_folded += other.files_folded;
         self.files_deleted += other.files_deleted;
         self.bytes_freed += other.bytes_freed;
+        self.postponed.extend(other.postponed);
         self.left_alone.extend(other.left_alone);
         self.is_cut_short |= other.is_cut_short;
         self.busy |= other.busy;

@@ -11,6 +11,8 @@ use crate::compact::kind::{Archived, Place};
 use crate::compact::reason::Reason;
 use crate::compact::run::{self, Call, Compaction, LeftAlone, left_alone};
 use crate::compact::steps::{Checkpoint, Disk, MODE_MASK, READABLE_BY_ALL};
+use crate::compact::worth;
+use crate::format::FileName;
 use crate::store::Archive;
 
 /// This many files go into an archive at once: all of them are held open and locked.
@@ -24,6 +26,9 @@ pub(crate) struct Selection {
 
 /// Selects the next dead files that have something to fold; deletes empty ones.
 ///
+/// If it is not worth yet to write the archive anew for them, none is selected, and their processes
+/// are among those that are postponed.
+///
 /// Where no file can be opened, not even one, no file of the kind is left in `files`.
 pub(crate) fn next_batch<C: Checkpoint>(
     call: &mut Call<'_, '_, C>,
@@ -33,6 +38,7 @@ pub(crate) fn next_batch<C: Checkpoint>(
     let mut done = Compaction::default();
     let mut batch = Vec::new();
     let mut paths = Vec::new();
+    let mut is_short_of_descriptors = false;
     while batch.len() < BATCH
         && let Some(path) = files.pop_front()
     {
@@ -55,6 +61,7 @@ pub(crate) fn next_batch<C: Checkpoint>(
             Err(_) => {
                 // The process has no descriptor left. Closing half of these files lets its other
                 // threads open files too.
+                is_short_of_descriptors = true;
                 let kept = batch.len().div_ceil(2);
                 call.budget.return_files(batch.len() - kept);
                 batch.truncate(kept);
@@ -74,7 +81,25 @@ pub(crate) fn next_batch<C: Checkpoint>(
             paths.push(path);
         }
     }
+    // More files than these could not be opened later either.
+    if !is_short_of_descriptors && !is_worth_it(call.request.small_archive, archived, &batch) {
+        call.budget.return_files(batch.len());
+        for dead in batch.drain(..) {
+            done.postponed.extend(FileName::of_path(&dead.path).map(|name| name.pid.to_owned()));
+        }
+    }
     Selection { batch, done }
+}
+
+/// Whether the archive shall be written anew now for these files; see [`worth`].
+fn is_worth_it(small_archive: u64, archived: &Archived, batch: &[Dead]) -> bool {
+    let Some(archive) = &archived.archive else { return true };
+    // The others are left alone, however many they are.
+    let fitting = batch.iter().filter(|dead| have_same_readers(&dead.metadata, archive.metadata()));
+    let (files, bytes) =
+        fitting.fold((0, 0), |(files, bytes), dead| (files + 1, bytes + dead.used()));
+    batch.iter().any(|dead| !dead.is_ours)
+        || worth::is_worth_it(small_archive, archive.used(), bytes, files)
 }
 
 /// Chooses which files of the batch can go into the archive now; the others are left alone.

@@ -12,6 +12,7 @@ import pytest
 from multiprom import _core
 from prometheus_client import CollectorRegistry
 from support import ours
+from support.deaths import fold
 from support.files import Entry, counter, write, write_ours
 from support.interpreters import run
 
@@ -105,6 +106,49 @@ def test_a_sweep_is_bounded(directory: Path) -> None:
     assert len(names(directory)) == 300 - 256 + 1
     assert collect(directory) == 150
     assert names(directory) == {"counter_compacted.db"}
+
+
+# Neither this nor a larger number is the pid of a process.
+NO_PID = 1 << 30
+# More than a small archive, and far more than the files beside it hold.
+LARGE = Entry("large", "large_total", help="x" * (200 << 10))
+
+
+def by_hook(directory: Path, pid: int) -> None:
+    assert fold(str(directory), pid).left_alone == ()
+
+
+def by_scrape(directory: Path, _pid: int) -> None:
+    collect(directory)
+
+
+def by_writer(_directory: Path, _pid: int) -> None:
+    with ours.value_class(lambda: "w") as made:
+        ours.value(made, "g", typ="gauge", mode="liveall").set(0)
+
+
+@pytest.mark.usefixtures("automatic")
+@pytest.mark.parametrize("look", [by_hook, by_scrape, by_writer])
+def test_files_wait_for_a_large_archive(directory: Path, look: Callable[[Path, int], None]) -> None:
+    """To fold one would write all of it anew. No total changes, and no live gauge waits."""
+    write_ours(directory / "counter_0.db", LARGE)
+    multiprom.compact()
+    for number in range(1, 33):
+        pid = NO_PID + number
+        write_ours(directory / f"counter_{pid}.db", counter(0.1))
+        write_ours(directory / f"gauge_livesum_{pid}.db", Entry("l", "l", value=1))
+        # Its archive is small, so that it does not wait.
+        write_ours(directory / f"gauge_max_{pid}.db", Entry("m", "m", value=1))
+        look(directory, pid)
+        assert len(list(directory.glob("counter_*.db"))) == 1 + number % 16
+        assert not list(directory.glob("gauge_livesum_*.db"))
+        assert [path.name for path in directory.glob("gauge_max*")] == ["gauge_max_compacted.db"]
+        found = multiprom.MultiProcessCollector.merge(sorted(directory.glob("counter_*.db")))
+        totals = {sample.name: sample.value for metric in found for sample in metric.samples}
+        assert totals["requests_total"] == math.fsum([0.1] * number)
+    write_ours(directory / f"counter_{NO_PID}.db", counter(0.1))
+    look(directory, NO_PID)
+    assert multiprom.compact().files_folded == 1
 
 
 @each_scrape

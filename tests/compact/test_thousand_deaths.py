@@ -24,10 +24,11 @@ KILLS = 50  # Compactions that are killed, at least: the applications wait for t
 SCRIPT = """
 import os, random, signal, struct, sys, time
 import multiprom
+from multiprom import _core
 multiprom.install()
 from prometheus_client import Counter, Gauge
 
-deaths, least_kills = map(int, sys.argv[1:])
+deaths, least_kills, has_hook = map(int, sys.argv[1:])
 counter = Counter("n", "Help")
 live = Gauge("live", "Help", multiprocess_mode="livesum")
 
@@ -67,6 +68,8 @@ def application(seed, report):
             os.kill(pid, signal.SIGKILL)
         os.close(said)
         os.waitpid(pid, 0)
+        if has_hook:
+            _core.fold_dead(directory, str(pid))
         os.write(report, amount)
 
 def scraper(until):
@@ -82,6 +85,10 @@ def compactor():
 
 directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
 done = os.path.join(directory, "done")
+if has_hook:
+    # An archive that is not written anew for each death.
+    os.waitpid(forked(lambda: Counter("large", "x" * (200 << 10)).inc()), 0)
+    multiprom.compact()
 read, write = os.pipe()
 may_die, let_die = os.pipe()
 applications = [forked(application, seed, write) for seed in range(2)]
@@ -131,8 +138,16 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.timeout(240)
-def test_no_total_falls_or_is_counted_twice(place: str) -> None:
-    printed = run(SCRIPT, str(DEATHS), str(KILLS), seconds=200, PROMETHEUS_MULTIPROC_DIR=place)
+@pytest.mark.parametrize("automatic", ["off", "on"])
+def test_no_total_falls_or_is_counted_twice(place: str, automatic: str) -> None:
+    """Also with all that folds by itself, and with files that wait for a large archive."""
+    printed = run(
+        SCRIPT,
+        *(str(DEATHS), str(KILLS), str(int(automatic == "on"))),
+        seconds=200,
+        PROMETHEUS_MULTIPROC_DIR=place,
+        MULTIPROM_COMPACTION=automatic,
+    )
     first, second = printed.splitlines()
     total, files, kills = first.split()
     amounts = [float(amount) for amount in second.split()]

@@ -16,9 +16,11 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use crate::compact::run::{Compaction, Request, compact_on};
+use crate::compact::run::{Compaction, Request, compact, compact_on};
 use crate::compact::steps::{Checkpoint, Step};
-use crate::compact::tests::support::{Watch, Worker, key, names, sweep, totals};
+use crate::compact::tests::support::{
+    LOCK, Watch, Worker, dead, key, large_archive, names, patient, sweep, totals,
+};
 use crate::format::testing::{entry, file};
 use crate::store::TICK;
 
@@ -144,6 +146,46 @@ fn every_step_fails_once() {
         scene.assert_clean();
     }
     assert!(seen.contains(&Step::RemoveTemporary));
+}
+
+/// Files wait for a large archive until they are worth it. Each compaction that looks is killed, one
+/// death after the other, until one goes through.
+#[test]
+fn killed_before_every_step_while_files_wait() {
+    let directory = TempDir::new().unwrap();
+    large_archive(directory.path());
+    (1..=16).for_each(|number| dead(directory.path(), &format!("counter_{number}.db"), 1.0));
+    let mut whole = Watch { waits: false, ..Watch::new(|_| false) };
+    compact_on(&mut whole, directory.path(), &patient()).unwrap();
+    assert!(whole.seen.contains(&Step::Commit));
+    for step in 0..=whole.seen.len() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path();
+        large_archive(path);
+        let mut total = 0.0;
+        let mut is_right = |added: f64| {
+            total += added;
+            let totals = totals(path);
+            assert_eq!((totals["c"], totals["a99"]), (total, 1.0), "killed before step {step}");
+        };
+        for number in 1..=18 {
+            dead(path, &format!("counter_{number}.db"), 1.0);
+            let mut killed = Watch { waits: false, ..Watch::new(killed_at(step)) };
+            let _ = compact_on(&mut killed, path, &patient());
+            is_right(1.0);
+        }
+        // It goes on in a file that waits, or makes a new one in the place of one that is spent.
+        let worker = Worker::open(path, "counter_3.db", &key("c"), 1.0);
+        is_right(1.0);
+        compact(path, &patient(), &[]).unwrap();
+        is_right(0.0);
+        assert_eq!(worker.path.file_name().unwrap(), "counter_3.db");
+        drop(worker);
+        assert!(names(path).len() < 2 + 16);
+        sweep(path);
+        is_right(0.0);
+        assert_eq!(names(path), [LOCK, "counter_compacted.db"]);
+    }
 }
 
 /// Where file times are coarse, a new file with the inode of a spent one could be taken for it.

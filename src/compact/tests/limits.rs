@@ -2,7 +2,9 @@
 
 #![allow(clippy::float_cmp)] // Exactness is what is tested.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,8 +15,9 @@ use crate::compact::reason::{Concern, Reason};
 use crate::compact::run::{Locks, Request, compact, compact_on};
 use crate::compact::steps::{Checkpoint, Step};
 use crate::compact::tests::support::{
-    LOCK, Worker, dead, key, names, naming, reasons, stock, sweep, totals,
+    LOCK, Worker, dead, key, large_archive, names, naming, patient, reasons, stock, sweep, totals,
 };
+use crate::compact::worth::FILES;
 use crate::format::testing::{entry, file};
 use crate::sys::Directory;
 
@@ -53,6 +56,104 @@ fn a_large_archive_is_left_to_others() {
             .files_folded,
         1
     );
+}
+
+/// One after the other dies, as in a server that recycles its workers.
+#[test]
+fn files_wait_until_a_large_archive_is_worth_writing_anew() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    large_archive(path);
+    for number in 1..=100 {
+        dead(path, &format!("counter_{number}.db"), 1.0);
+        let waiting = number % FILES;
+        let done = compact(path, &patient(), &[]).unwrap();
+        let folded = if waiting == 0 { FILES } else { 0 };
+        assert_eq!((done.files_folded, done.postponed.len()), (folded, waiting));
+        assert_eq!((done.files_deleted, done.left_alone, done.is_cut_short), (0, vec![], false));
+        assert_eq!(names(path).len(), 2 + waiting);
+        assert_eq!(totals(path)["c"], f64::from(u32::try_from(number).unwrap()));
+    }
+    assert_eq!(sweep(path).files_folded, 100 % FILES, "who asks for it waits for nothing");
+    assert_eq!(names(path), [LOCK, "counter_compacted.db"]);
+    assert_eq!(totals(path)["c"], 100.0);
+    dead(path, "counter_1.db", 1.0);
+    let eager = Request { small_archive: 1 << 20, ..patient() };
+    assert_eq!(compact(path, &eager, &[]).unwrap().files_folded, 1, "nor for a small archive");
+}
+
+/// Half as much as the archive, in however few files.
+#[test]
+fn what_holds_much_does_not_wait() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    large_archive(path);
+    dead(path, "counter_1.db", 1.0);
+    assert_eq!(compact(path, &patient(), &[]).unwrap().postponed.len(), 1);
+    let series: Vec<_> = (0..50).map(|number| (key(&format!("a{number}")), 1.0)).collect();
+    drop(Worker::start(path, "counter_2.db", &series));
+    let done = compact(path, &patient(), &[]).unwrap();
+    assert_eq!((done.files_folded, done.postponed.len()), (2, 0));
+}
+
+/// More have died at once, such as at a reload, than go into an archive at once.
+#[test]
+fn of_many_files_the_last_wait() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    large_archive(path);
+    for number in 1..=70 {
+        dead(path, &format!("counter_{number}.db"), 1.0);
+    }
+    let done = compact(path, &patient(), &[]).unwrap();
+    assert_eq!((done.files_folded, done.postponed.len()), (64, 6));
+    assert_eq!(totals(path)["c"], 70.0);
+}
+
+/// Only the caller knows that such a process is dead.
+#[test]
+fn files_of_prometheus_client_do_not_wait() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    large_archive(path);
+    dead(path, "counter_1.db", 1.0);
+    stock(path, "counter_2.db", 1.0);
+    let request = Request { small_archive: 0, ..naming(&["2"]) };
+    let done = compact(path, &request, &[]).unwrap();
+    assert_eq!((done.files_folded, done.postponed.len()), (2, 0));
+}
+
+/// Nor does what waits take the place of what must not: live gauges, and small archives.
+#[test]
+fn what_waits_takes_no_turns() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    large_archive(path);
+    for number in 1..=5 {
+        dead(path, &format!("counter_{number}.db"), 1.0);
+        drop(Worker::start(path, &format!("gauge_max_{number}.db"), &[(key("m"), 1.0)]));
+    }
+    drop(Worker::start(path, "gauge_livesum_1.db", &[(key("g"), 1.0)]));
+    let request = Request { max_files: 6, max_bytes: 5 * 48, ..patient() };
+    let done = compact(path, &request, &[]).unwrap();
+    assert_eq!((done.files_folded, done.files_deleted, done.postponed.len()), (5, 1, 5));
+    assert!(!done.is_cut_short);
+}
+
+/// They are never folded, so they are none of the sixteen.
+#[test]
+fn files_for_other_readers_make_nothing_worth_while() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    large_archive(path);
+    for number in 1..=20 {
+        let name = format!("counter_{number}.db");
+        dead(path, &name, 1.0);
+        fs::set_permissions(path.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    dead(path, "counter_21.db", 1.0);
+    let done = compact(path, &patient(), &[]).unwrap();
+    assert_eq!((done.files_folded, done.postponed.len()), (0, 21));
 }
 
 /// All of a call, not only each file.
@@ -140,15 +241,20 @@ impl Checkpoint for FewDescriptors {
 fn with_few_descriptors_all_is_folded_in_small_steps() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
-    for number in 0..50 {
+    large_archive(path);
+    for number in 1..=50 {
         dead(path, &format!("counter_{number}.db"), 1.0);
     }
     let mut checkpoint = FewDescriptors { limit: 0, open: 0 };
     let done = compact_on(&mut checkpoint, path, &Request::default()).unwrap();
     assert_eq!((done.files_folded, done.left_alone.len()), (0, 1));
     checkpoint.limit = 10;
+    // So few files are not worth it to write a large archive anew, but more can never be opened.
+    let done = compact_on(&mut checkpoint, path, &patient()).unwrap();
+    assert_eq!((done.files_folded, done.postponed.len(), done.left_alone), (40, 10, vec![]));
+    checkpoint.open = 0;
     let done = compact_on(&mut checkpoint, path, &Request::default()).unwrap();
-    assert_eq!((done.files_folded, done.left_alone), (50, vec![]));
+    assert_eq!((done.files_folded, done.left_alone), (10, vec![]));
     assert_eq!(names(path), [LOCK, "counter_compacted.db"]);
     assert_eq!(totals(path)["c"], 50.0);
 }

@@ -15,7 +15,8 @@ use tempfile::TempDir;
 use crate::compact::run::{Compaction, Request, compact_on};
 use crate::compact::steps::{Checkpoint, Step};
 use crate::compact::tests::support::{
-    LOCK, Watch, Worker, dead, key, names, naming, stock, sweep, text, totals,
+    LOCK, Watch, Worker, dead, key, large_archive, names, naming, patient, stock, sweep, text,
+    totals,
 };
 use crate::format::MAGIC_WRITER;
 use crate::format::testing::{entry, file_of};
@@ -95,6 +96,44 @@ fn a_worker_opens_its_file_between_any_two_steps() {
         sweep(path);
         assert_eq!(total(), 3.0);
         assert_eq!(names(path).len(), 3, "the lock and two archives");
+    }
+}
+
+/// The same while its file waits for a large archive: the worker goes on in it, or beside it.
+#[test]
+fn a_worker_opens_a_file_that_waits_between_any_two_steps() {
+    let scene = |files| {
+        let directory = TempDir::new().unwrap();
+        large_archive(directory.path());
+        (1..=files).for_each(|number| dead(directory.path(), &format!("counter_{number}.db"), 1.0));
+        directory
+    };
+    let compact = |path: &Path, before: &mut dyn FnMut(usize) -> bool| {
+        let mut checkpoint = Watch { waits: false, ..Watch::new(before) };
+        compact_on(&mut checkpoint, path, &patient()).unwrap();
+        checkpoint.seen.len()
+    };
+    // Not worth it yet, and just worth it.
+    for files in [3, 16] {
+        let truth = f64::from(files) + 1.0;
+        for step in 0..compact(scene(files).path(), &mut |_| false) {
+            let directory = scene(files);
+            let path = directory.path();
+            let mut worker = None;
+            compact(path, &mut |number| {
+                if number == step {
+                    worker = Some(Worker::open(path, "counter_2.db", &key("c"), 1.0));
+                    assert_eq!(totals(path)["c"], truth, "before step {step}");
+                }
+                false
+            });
+            assert_eq!(totals(path)["c"], truth, "after a worker came before step {step}");
+            drop(worker.unwrap());
+            compact(path, &mut |_| false);
+            assert_eq!(totals(path)["c"], truth);
+            sweep(path);
+            assert_eq!((totals(path)["c"], names(path).len()), (truth, 2));
+        }
     }
 }
 
@@ -201,6 +240,7 @@ fn compaction_between_two_readings_and_names_used_again() {
 fn scrapes_beside_compactions_and_new_files() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
+    large_archive(path);
     let (begun, done, stop) = (AtomicU32::new(0), AtomicU32::new(0), AtomicBool::new(false));
     let deadline = Instant::now() + Duration::from_secs(4);
     thread::scope(|scope| {
@@ -212,7 +252,7 @@ fn scrapes_beside_compactions_and_new_files() {
                     break;
                 }
                 fs::write(&hidden, &content).unwrap();
-                let name = path.join(format!("counter_{}.db", number % 5));
+                let name = path.join(format!("counter_{}.db", 1 + number % 20));
                 while name.exists() && !stop.load(Ordering::SeqCst) {
                     thread::yield_now();
                 }
@@ -227,11 +267,12 @@ fn scrapes_beside_compactions_and_new_files() {
         scope.spawn(|| {
             let mut killed_at = 0;
             while !stop.load(Ordering::SeqCst) {
-                // Every other one is killed, each time at another step.
-                killed_at = (killed_at + 1) % 40;
+                // Every other one is killed, each time at another step; many let files wait.
+                killed_at = (killed_at + 1) % 120;
+                let request = if killed_at % 3 == 0 { Request::default() } else { patient() };
                 let is_killed = |number| killed_at % 2 == 0 && number >= killed_at;
                 let mut checkpoint = Watch::new(is_killed);
-                let _ = compact_on(&mut checkpoint, path, &Request::default());
+                let _ = compact_on(&mut checkpoint, path, &request);
             }
             sweep(path);
         });

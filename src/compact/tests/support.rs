@@ -176,6 +176,19 @@ pub(crate) fn naming(pids: &[&str]) -> Request {
     Request { pids: pids.iter().map(OsString::from).collect(), ..Request::default() }
 }
 
+/// Makes an archive of a hundred series: for what fifteen processes of [`dead`] hold it is not worth to
+/// write it anew, unless it counts as small.
+pub(crate) fn large_archive(directory: &Path) {
+    let series: Vec<_> = (0..100).map(|number| (key(&format!("a{number}")), 1.0)).collect();
+    drop(Worker::start(directory, "counter_0.db", &series));
+    sweep(directory);
+}
+
+/// The request that lets files wait, for which no archive is small.
+pub(crate) fn patient() -> Request {
+    Request { small_archive: 0, ..Request::default() }
+}
+
 pub(crate) fn reasons(done: &Compaction) -> Vec<(&str, &Reason)> {
     let left_alone = done.left_alone.iter();
     left_alone
