@@ -30,7 +30,8 @@ impl<'a> PlainKey<'a> {
     }
 }
 
-/// The labels of a plain key as they stand between its braces: `"a": "1", "b": "2"`.
+/// The labels of a plain key as they stand between its braces: `"a": "1", "b": "2"`. Or the last of
+/// them, with the comma before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PlainLabels<'a> {
     text: &'a str,
@@ -44,6 +45,34 @@ impl<'a> PlainLabels<'a> {
         rest.text.is_empty().then_some(Self { text })
     }
 
+    /// Whether `text` is plain labels that begin as those of a key that was parsed (`begins`): then
+    /// the value of the label at `place`, with the quote behind it.
+    pub(crate) fn is_like(text: &'a str, begins: &[&str], place: Option<usize>) -> Option<&'a str> {
+        Rest::of(text)?;
+        let (mut rest, mut wanted) = (Self { text }, "");
+        for (begin, number) in begins.iter().zip(0..) {
+            let (value, behind) = rest.after(begin)?;
+            if place == Some(number) {
+                wanted = value;
+            }
+            rest = behind;
+        }
+        rest.is_empty().then_some(wanted)
+    }
+
+    /// How each of the labels begins.
+    pub(crate) fn begins(self) -> Vec<&'a str> {
+        let mut rest = self;
+        let mut begins = Vec::new();
+        while let Some((_, begin)) = rest.begin()
+            && let Some((_, behind)) = rest.after(begin)
+        {
+            begins.push(begin);
+            rest = behind;
+        }
+        begins
+    }
+
     /// The text that [`Self::parse`] took before.
     pub(crate) fn of_parsed(text: &'a str) -> Self {
         Self { text }
@@ -52,6 +81,34 @@ impl<'a> PlainLabels<'a> {
     /// The labels as they stand.
     pub(crate) fn text(self) -> &'a str {
         self.text
+    }
+
+    /// How the first of the labels begins: its name, and what stands around it up to the value. None
+    /// if there is no label.
+    pub(crate) fn begin(self) -> Option<(&'a str, &'a str)> {
+        let mut rest = Rest { text: self.text.strip_prefix(", ").unwrap_or(self.text) };
+        let (name, value) = rest.label()?;
+        let behind = rest.text.len() + value.len() + "\"".len();
+        Some((name, &self.text[..self.text.len() - behind]))
+    }
+
+    /// If the first of the labels begins so, its value with the quote behind it, and the other labels,
+    /// which [`Self::begin`] takes.
+    ///
+    /// The labels of most keys have the names of those before: to compare a beginning is faster than
+    /// to look for the end of a name.
+    #[inline]
+    pub(crate) fn after(self, begin: &str) -> Option<(&'a str, Self)> {
+        let text = self.text.strip_prefix(begin)?;
+        let end = memchr::memchr2(b'"', b'\\', text.as_bytes())?;
+        let (value, text) = text.split_at_checked(end + 1)?;
+        value.ends_with('"').then_some((value, Self { text }))
+    }
+
+    /// Whether no label is left.
+    #[inline]
+    pub(crate) fn is_empty(self) -> bool {
+        self.text.is_empty()
     }
 }
 
@@ -152,6 +209,17 @@ mod tests {
         assert_eq!(key.labels.into_iter().collect::<Vec<_>>(), [("a", "}, "), ("b", "")]);
         let none = PlainKey::parse(r#"["f", "s", {}, "h"]"#).unwrap().labels;
         assert_eq!((none.text(), none.into_iter().count()), ("", 0));
+    }
+
+    #[test]
+    fn labels_that_begin_as_expected() {
+        let labels = PlainLabels::parse(r#""a": "1", "b": """#).unwrap();
+        assert_eq!(labels.begin(), Some(("a", r#""a": ""#)));
+        let (value, rest) = labels.after(r#""a": ""#).unwrap();
+        assert_eq!((value, rest.begin()), ("1\"", Some(("b", r#", "b": ""#))));
+        assert_eq!(rest.after(r#", "c": ""#), None);
+        let (value, rest) = rest.after(r#", "b": ""#).unwrap();
+        assert_eq!((value, rest.is_empty(), rest.begin()), ("\"", true, None));
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub(crate) struct Head<'a> {
     pub(crate) has_bound: bool,
     /// The bytes before and behind the labels of plain keys.
     frame: Option<(&'a [u8], &'a [u8])>,
+    /// How the labels of the last key that was looked at begin.
+    begins: Vec<&'a str>,
+    /// Which of these labels is `le`.
+    bound_place: Option<usize>,
 }
 
 impl<'a> Head<'a> {
@@ -89,9 +93,16 @@ impl<'a> Heads<'a> {
             let number = self.recent[place];
             let head = self.all.get(number as usize);
             if let Some(labels) = head.and_then(|head| head.matches(key))
-                && let Some(labels) = str::from_utf8(labels).ok().and_then(PlainLabels::parse)
+                && let Ok(text) = str::from_utf8(labels)
             {
-                self.check(number, labels)?;
+                let head = &self.all[number as usize];
+                if let Some(bound) = PlainLabels::is_like(text, &head.begins, head.bound_place) {
+                    self.check_bound(bound.strip_suffix('"'))?;
+                } else if let Some(labels) = PlainLabels::parse(text) {
+                    self.check(number, labels)?;
+                } else {
+                    continue;
+                }
                 self.recent.swap(0, place);
                 return Ok(number);
             }
@@ -126,16 +137,23 @@ impl<'a> Heads<'a> {
 
     /// Notes what matters of the labels of a plain key.
     fn check(&mut self, number: u32, labels: PlainLabels<'a>) -> Result<(), Damage> {
-        for (name, value) in labels {
-            if name == PID_LABEL {
-                self.all[number as usize].has_pid = true;
-            } else if name == BOUND_LABEL {
-                self.all[number as usize].has_bound = true;
-                if self.metric_type == MetricType::Histogram && value != self.sound_bound {
-                    parse_bound(value)?;
-                    self.sound_bound = value;
-                }
-            }
+        let head = &mut self.all[number as usize];
+        head.has_pid |= labels.into_iter().any(|(name, _)| name == PID_LABEL);
+        head.begins = labels.begins();
+        head.bound_place = labels.into_iter().position(|(name, _)| name == BOUND_LABEL);
+        head.has_bound |= head.bound_place.is_some();
+        let bound = labels.into_iter().find(|(name, _)| *name == BOUND_LABEL);
+        self.check_bound(bound.map(|(_, bound)| bound))
+    }
+
+    /// Whether the label `le` is a number, as a histogram's bound must be.
+    fn check_bound(&mut self, bound: Option<&'a str>) -> Result<(), Damage> {
+        if let Some(bound) = bound
+            && self.metric_type == MetricType::Histogram
+            && bound != self.sound_bound
+        {
+            parse_bound(bound)?;
+            self.sound_bound = bound;
         }
         Ok(())
     }
@@ -157,6 +175,8 @@ impl<'a> Heads<'a> {
             has_pid: false,
             has_bound: false,
             frame: None,
+            begins: Vec::new(),
+            bound_place: None,
         });
         number
     }

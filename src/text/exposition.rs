@@ -2,12 +2,14 @@
 //!
 //! Byte for byte what `prometheus_client` writes, its oddities included.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::count;
 use crate::error::Result;
 use crate::float::write_float;
+use crate::format::PlainLabels;
 use crate::kind::MetricType;
 use crate::scrape::{ExponentStyle, Family, Labels, Merge, MergeOptions, Sample};
 use crate::store::LeftOut;
@@ -18,6 +20,12 @@ use crate::text::escaping::{self, Charset, Escaping};
 const OPENMETRICS_SUFFIXES: [&str; 3] = ["_created", "_gcount", "_gsum"];
 /// A guess at the size of a sample's line, to spare the output from growing often.
 const LINE_SIZE: usize = 128;
+
+/// So many names of samples are kept as they are written: those of one family, and more.
+const NAMES_KEPT: usize = 8;
+
+/// How a name that needs no quotes is written.
+type Escape = fn(Escaping, &str) -> Cow<'_, str>;
 
 /// A text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +66,8 @@ pub fn text(
     exponents: ExponentStyle,
 ) -> String {
     let lines: usize = families.iter().map(|family| family.samples.len() + 2).sum();
-    let mut writer = Writer { out: String::with_capacity(lines * LINE_SIZE), escaping, exponents };
+    let out = String::with_capacity(lines * LINE_SIZE);
+    let mut writer = Writer { out, escaping, exponents, names: Vec::new(), begins: Vec::new() };
     for family in families {
         match format {
             Format::Prometheus => writer.prometheus(family),
@@ -72,6 +81,10 @@ struct Writer {
     out: String,
     escaping: Escaping,
     exponents: ExponentStyle,
+    /// Names of samples, and how they are written; none for a name in quotes.
+    names: Vec<(String, Option<String>)>,
+    /// How the labels of the last sample begin in its key, and how they are written.
+    begins: Vec<(String, String)>,
 }
 
 impl Writer {
@@ -92,19 +105,20 @@ impl Writer {
             suffix.is_some_and(|suffix| OPENMETRICS_SUFFIXES.contains(&suffix))
         };
         let mut has_others = false;
-        for sample in family.samples.iter() {
+        // Not `for`: several iterators in one another are faster from within.
+        family.samples.iter().for_each(|sample| {
             if is_openmetrics_only(&sample) {
                 has_others = true;
             } else {
-                self.prometheus_sample(&sample);
+                self.sample(&sample, Escaping::metric_name);
             }
-        }
+        });
         for suffix in OPENMETRICS_SUFFIXES.iter().filter(|_| has_others) {
             let name = format!("{}{suffix}", family.name);
             let mut samples = family.samples.iter().filter(|sample| sample.name == name).peekable();
             if samples.peek().is_some() {
                 self.header(&name, &help, "gauge");
-                samples.for_each(|sample| self.prometheus_sample(&sample));
+                samples.for_each(|sample| self.sample(&sample, Escaping::metric_name));
             }
         }
     }
@@ -112,15 +126,9 @@ impl Writer {
     fn openmetrics(&mut self, family: &Family<'_>) {
         let help = escaping::quoted(&family.help);
         self.header(&family.name, &help, family.metric_type.name());
-        for sample in family.samples.iter() {
-            if self.is_quoted(&sample.name) {
-                self.quoted_sample(&sample);
-            } else {
-                // prometheus_client escapes sample names by the rules for labels here.
-                let name = self.escaping.characters(&sample.name, Charset::Label);
-                self.sample(&name, &sample);
-            }
-        }
+        // prometheus_client escapes sample names by the rules for labels here.
+        let escape: Escape = |escaping, name| escaping.characters(name, Charset::Label);
+        family.samples.iter().for_each(|sample| self.sample(&sample, escape));
     }
 
     fn header(&mut self, name: &str, help: &str, type_name: &str) {
@@ -130,20 +138,11 @@ impl Writer {
         }
     }
 
-    fn prometheus_sample(&mut self, sample: &Sample<'_>) {
-        if self.is_quoted(&sample.name) {
-            self.quoted_sample(sample);
-        } else {
-            let name = self.escaping.metric_name(&sample.name);
-            self.sample(&name, sample);
-        }
-    }
-
-    fn is_quoted(&self, name: &str) -> bool {
-        self.escaping == Escaping::AllowUtf8 && !escaping::is_legacy_metric_name(name)
-    }
-
-    fn sample(&mut self, name: &str, sample: &Sample<'_>) {
+    /// A sample, whose name is escaped so if it needs no quotes.
+    fn sample(&mut self, sample: &Sample<'_>, escape: Escape) {
+        let known = self.names.iter().position(|(name, _)| *name == *sample.name);
+        let place = known.unwrap_or_else(|| self.learn(&sample.name, escape));
+        let (_, Some(name)) = &self.names[place] else { return self.quoted_sample(sample) };
         self.out.push_str(name);
         let brace = self.out.len();
         self.labels(&sample.labels, "{");
@@ -151,6 +150,18 @@ impl Writer {
             self.out.push('}');
         }
         self.value(sample.value);
+    }
+
+    /// Keeps how a sample's name is written; gives its place.
+    fn learn(&mut self, name: &str, escape: Escape) -> usize {
+        if self.names.len() == NAMES_KEPT {
+            self.names.clear();
+        }
+        let is_quoted =
+            self.escaping == Escaping::AllowUtf8 && !escaping::is_legacy_metric_name(name);
+        let written = (!is_quoted).then(|| escape(self.escaping, name).into_owned());
+        self.names.push((name.to_owned(), written));
+        self.names.len() - 1
     }
 
     /// A sample whose name stands in quotes among the labels.
@@ -166,15 +177,7 @@ impl Writer {
     /// The labels; `separator` before the first, if there is one.
     fn labels(&mut self, labels: &Labels<'_>, mut separator: &str) {
         if let Some(labels) = labels.as_plain() {
-            for (name, value) in labels {
-                // No character of a plain label needs a backslash.
-                let name = self.escaping.label_name(name);
-                for part in [separator, &name, "=\"", value, "\""] {
-                    self.out.push_str(part);
-                }
-                separator = ",";
-            }
-            return;
+            return self.plain_labels(labels, separator);
         }
         for (name, value) in labels.sorted() {
             let name = self.escaping.label_name(name);
@@ -182,6 +185,26 @@ impl Writer {
                 self.out.push_str(part);
             }
             separator = ",";
+        }
+    }
+
+    /// Labels in which no character needs a backslash.
+    fn plain_labels(&mut self, mut labels: PlainLabels<'_>, mut separator: &str) {
+        let mut place = 0;
+        while !labels.is_empty() {
+            let known = self.begins.get(place).and_then(|(begin, _)| labels.after(begin));
+            let label = known.or_else(|| {
+                let (name, begin) = labels.begin()?;
+                let written = format!("{}=\"", self.escaping.label_name(name));
+                self.begins.truncate(place);
+                self.begins.push((begin.to_owned(), written));
+                labels.after(begin)
+            });
+            let Some((value, rest)) = label else { return };
+            for part in [separator, &self.begins[place].1, value] {
+                self.out.push_str(part);
+            }
+            (labels, separator, place) = (rest, ",", place + 1);
         }
     }
 
