@@ -11,6 +11,7 @@ use crate::count::files::{Files, Naming};
 use crate::count::kind::Kind;
 use crate::count::notice::Notice;
 use crate::count::series::Series;
+use crate::count::writer::Writer;
 use crate::error::{Error, Result, message};
 use crate::format::kind_of_prefix;
 use crate::kind::Rule;
@@ -81,14 +82,41 @@ impl ClassState {
         })
     }
 
-    /// Whether a series with this head finds its place in the open file of the kind.
-    pub(crate) fn has_room(&self, files: &mut Files, kind: usize, head: &[u8]) -> bool {
+    /// The writer of the open file of the kind, if all series with these heads find their place there.
+    pub(crate) fn writer_with_room<'a>(
+        &self,
+        files: &'a mut Files,
+        kind: usize,
+        heads: &[Box<[u8]>],
+    ) -> Option<&'a mut Writer> {
         let kind = &self.kinds[kind];
-        kind.retry_at.is_none()
-            && kind.open_path().and_then(|path| files.writer(path)).is_some_and(|writer| {
-                writer.has_room(head)
-                    && (writer.is_in_place() || kind.is_live() && self.is_marked_dead)
-            })
+        let shared = kind.open_path().and_then(|path| files.shared(path))?;
+        let may_be_gone = kind.is_live() && self.is_marked_dead;
+        let has_room = kind.retry_at.is_none()
+            && shared.writer.has_room(heads)
+            && (may_be_gone || shared.was_in_place_lately());
+        has_room.then_some(&mut shared.writer)
+    }
+
+    /// As [`ClassState::series`] for each of these heads, for which the writer of the kind has room.
+    pub(crate) fn series_in_place(
+        &mut self,
+        writer: &mut Writer,
+        kind: usize,
+        heads: Vec<Box<[u8]>>,
+        numbers: &mut u64,
+    ) -> Option<Vec<Arc<Series>>> {
+        let kind = &mut self.kinds[kind];
+        let made = heads.into_iter().map(|head| {
+            *numbers += 1;
+            let series = kind.series(head, *numbers)?;
+            if !series.attachment.is_attached() {
+                series.unwritten().is_dormant = false;
+                kind.attach_to(writer, &series).ok()?;
+            }
+            Some(series)
+        });
+        made.collect()
     }
 
     /// The series with this head, for one more value. It is made, and written, if need be.

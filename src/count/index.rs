@@ -41,7 +41,11 @@ impl Index {
 
     /// Where the entry with this head begins in the file that is mapped.
     pub(crate) fn find(&self, mapping: &Mapping, head: &[u8]) -> Option<usize> {
-        let hash = self.hash(head);
+        self.find_hashed(mapping, head, self.hash(head))
+    }
+
+    /// As [`Index::find`], for a head with this hash.
+    pub(crate) fn find_hashed(&self, mapping: &Mapping, head: &[u8], hash: u32) -> Option<usize> {
         let place = self.places.find(Place::spread(hash), |place| {
             place.hash == hash && mapping.has(place.offset as usize, head)
         })?;
@@ -52,21 +56,26 @@ impl Index {
     pub(crate) fn insert(&mut self, mapping: &Mapping, head: &[u8], offset: usize) {
         let hash = self.hash(head);
         // If a key is in the file twice, the last entry counts, as in prometheus_client.
-        let known = self.places.find_mut(Place::spread(hash), |place| {
+        let known = self.places.find_entry(Place::spread(hash), |place| {
             place.hash == hash && mapping.has(place.offset as usize, head)
         });
+        if let Ok(known) = known {
+            known.remove();
+        }
+        self.insert_new(hash, offset);
+    }
+
+    /// Notes that an entry which the index has not, with this hash, begins at `offset`.
+    pub(crate) fn insert_new(&mut self, hash: u32, offset: usize) {
         // CAST: below `used`, which fits into an i32.
         #[allow(clippy::cast_possible_truncation)]
         let place = Place { hash, offset: offset as u32 };
-        if let Some(known) = known {
-            *known = place;
-        } else {
-            let spread = |place: &Place| Place::spread(place.hash);
-            self.places.insert_unique(Place::spread(hash), place, spread);
-        }
+        let spread = |place: &Place| Place::spread(place.hash);
+        self.places.insert_unique(Place::spread(hash), place, spread);
     }
 
-    fn hash(&self, head: &[u8]) -> u32 {
+    /// The hash of a head.
+    pub(crate) fn hash(&self, head: &[u8]) -> u32 {
         // CAST: half of the hash is as good a hash.
         #[allow(clippy::cast_possible_truncation)]
         let hash = self.hasher.hash_one(head) as u32;

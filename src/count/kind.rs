@@ -9,6 +9,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::count::files::{Files, Naming};
 use crate::count::series::Series;
+use crate::count::writer::Writer;
 use crate::error::Result;
 use crate::format::{kind_of_prefix, metrics_file_name};
 use crate::kind::Rule;
@@ -140,7 +141,11 @@ impl Kind {
     ) -> Result<()> {
         // Not there if it was removed, and another class could not replace it: the next attempt
         // opens it again.
-        let Some(writer) = files.writer(path) else { return Ok(()) };
+        files.writer(path).map_or(Ok(()), |writer| self.attach_to(writer, series))
+    }
+
+    /// Attaches a series to its cell in the file that is written here.
+    pub(crate) fn attach_to(&mut self, writer: &mut Writer, series: &Arc<Series>) -> Result<()> {
         self.blocked = Arc::downgrade(series);
         let (mapping, offset) = writer.place(&series.head)?;
         self.blocked = Weak::new();

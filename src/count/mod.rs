@@ -27,7 +27,7 @@ pub use state::{
     write_unwritten,
 };
 pub use unwritten_files::unwritten;
-pub use value::{Caller, Operation, Value, ValueClass};
+pub use value::{Caller, Head, Operation, Value, ValueClass, head_of};
 
 #[cfg(test)]
 pub(crate) use {

@@ -45,6 +45,8 @@ static HAS_DROPPED_CLASSES: AtomicBool = AtomicBool::new(false);
 
 /// More than making a value takes, in bytes, but for tables and keys of unusual size.
 const MAKING_SIZE: usize = 1 << 15;
+/// More than each of many values takes.
+const VALUE_SIZE: usize = 1 << 10;
 
 thread_local! {
     /// The lock, while this thread forks.
@@ -248,11 +250,11 @@ extern "C" fn after_fork_in_child() {
     });
 }
 
-/// Says that there is memory for what it takes to make one more value: several small allocations,
-/// and Rust ends the process if one of them fails.
-pub fn ensure_memory() -> Result<()> {
+/// Says that there is memory for what it takes to make so many values: small allocations, and Rust
+/// ends the process if one of them fails.
+pub fn ensure_memory(values: usize) -> Result<()> {
     let mut room = Vec::<u8>::new();
-    room.try_reserve_exact(MAKING_SIZE).map_err(|_| Error::NoMemory)?;
+    room.try_reserve_exact(MAKING_SIZE.max(values * VALUE_SIZE)).map_err(|_| Error::NoMemory)?;
     // The compiler sees that nothing is done with the memory, and would leave the allocation out.
     hint::black_box(&room);
     Ok(())

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::compact::tests::support::{names, sweep, totals};
 use crate::compact::{Checkpoint, Request, Step, compact_on};
 use crate::count::state::Locked;
-use crate::count::{Caller, Operation, Value, ValueClass, write_unwritten};
+use crate::count::{Caller, Operation, Value, ValueClass, head_of, write_unwritten};
 use crate::store::{Outcome, Reader, list_directory};
 
 /// The values of one identifier in one directory.
@@ -35,7 +35,7 @@ impl Counting {
 
     fn value(&self, prefix: &str, name: &str) -> Value {
         let key = format!(r#"["{name}", "{name}", {{}}, ""]"#);
-        self.class.value(prefix, key.as_bytes(), &self.caller).unwrap()
+        self.class.values(prefix, vec![head_of([&key]).unwrap()], &self.caller).unwrap().remove(0)
     }
 
     fn add(&self, value: &Value, amount: f64) {

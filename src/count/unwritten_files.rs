@@ -40,7 +40,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::count::{Caller, Operation, ValueClass, write_unwritten};
+    use crate::count::{Caller, Operation, ValueClass, head_of, write_unwritten};
     use crate::format::MAGIC_WRITER;
     use crate::format::testing::{entry, file_of};
 
@@ -53,9 +53,12 @@ mod tests {
             identifier: Some("unwritten".into()),
         };
         let class = Arc::new(ValueClass::new(&caller).unwrap());
-        let counter = class.value("counter", b"counted", &caller).unwrap();
+        let value = |prefix, key| {
+            class.values(prefix, vec![head_of([key]).unwrap()], &caller).unwrap().remove(0)
+        };
+        let counter = value("counter", "counted");
         counter.operate(Operation::Add(3.0), &caller);
-        let gauge = class.value("gauge_mostrecent", b"set", &caller).unwrap();
+        let gauge = value("gauge_mostrecent", "set");
         gauge.operate(Operation::Set(4.0, 5.0), &caller);
         write_unwritten(false);
         assert_eq!(unwritten(parent.path()).files, [], "of another directory");

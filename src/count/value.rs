@@ -4,6 +4,7 @@
 //! system call or an allocation. All else goes through the lock of the [`state`].
 
 use std::ffi::{OsStr, OsString};
+use std::mem;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,9 @@ pub struct ValueClass {
     /// Whether this was dropped, with all of its values: the state forgets the class then.
     is_dropped: Arc<AtomicBool>,
 }
+
+/// What stands before the value of an entry: the key, with its length and padding.
+pub type Head = Box<[u8]>;
 
 /// A value of one series.
 #[derive(Debug)]
@@ -74,16 +78,15 @@ impl ValueClass {
         Ok(Self { id: state.add(made), is_dropped })
     }
 
-    /// As [`ValueClass::value`], if that takes no system call but one: None if a file has to be
-    /// opened, made larger or replaced, or another thread has the lock.
+    /// As [`ValueClass::values`], if that takes no system call but one: None if a file has to be
+    /// opened, made larger or replaced, or another thread has the lock. Else it takes the heads.
     #[must_use]
-    pub fn try_value(
+    pub fn try_values(
         self: &Arc<Self>,
         prefix: &str,
-        key: &[u8],
+        heads: &mut Vec<Head>,
         identifier: Option<&OsStr>,
-    ) -> Option<Value> {
-        let head = format::entry_head(key)?;
+    ) -> Option<Result<Vec<Value>>> {
         let mut state = Locked::try_new()?;
         let State { files, classes, generation, series_made, .. } = &mut *state;
         let class = classes.get_mut(&self.id)?;
@@ -93,25 +96,36 @@ impl ValueClass {
             return None;
         }
         let kind = class.kind(prefix);
-        if !class.has_room(files, kind, &head) {
-            return None;
-        }
-        *series_made += 1;
-        let series = class.series(files, kind, head, *series_made)?;
-        Some(Value { class: Arc::clone(self), kind, series })
+        let writer = class.writer_with_room(files, kind, heads)?;
+        let heads = mem::take(heads);
+        let made = class.series_in_place(writer, kind, heads, series_made);
+        Some(made.map(|made| self.values_of(kind, made)).ok_or(Error::NoMemory))
     }
 
-    /// A value of the series with `key` in the files that begin with `prefix`, such as
+    /// A value of each series with one of these heads, in the files that begin with `prefix`, such as
     /// `gauge_livesum`.
-    pub fn value(self: &Arc<Self>, prefix: &str, key: &[u8], caller: &Caller) -> Result<Value> {
-        let head = format::entry_head(key).ok_or(Error::KeyLength { length: key.len() })?;
+    pub fn values(
+        self: &Arc<Self>,
+        prefix: &str,
+        heads: Vec<Head>,
+        caller: &Caller,
+    ) -> Result<Vec<Value>> {
         Locked::new().replace_removed();
-        let made = self.with_state(caller, |class, files, number| {
+        let made = self.with_state(caller, |class, files, numbers| {
             let kind = class.kind(prefix);
-            Some((kind, class.series(files, kind, head, number)?))
+            let made = heads.into_iter().map(|head| {
+                *numbers += 1;
+                class.series(files, kind, head, *numbers)
+            });
+            Some((kind, made.collect::<Option<Vec<_>>>()?))
         });
-        let (kind, series) = made.flatten().ok_or(Error::NoMemory)?;
-        Ok(Value { class: Arc::clone(self), kind, series })
+        let (kind, made) = made.flatten().ok_or(Error::NoMemory)?;
+        Ok(self.values_of(kind, made))
+    }
+
+    fn values_of(self: &Arc<Self>, kind: usize, made: Vec<Arc<Series>>) -> Vec<Value> {
+        let value = |series| Value { class: Arc::clone(self), kind, series };
+        made.into_iter().map(value).collect()
     }
 
     /// Closes the files, but keeps their locks: nobody folds or continues them while the class
@@ -141,11 +155,11 @@ impl ValueClass {
     }
 
     /// Calls `act` with what the state knows of the class, in this process and for the identifier
-    /// and directory of the caller.
+    /// and directory of the caller, and with the number of the series that was made last.
     fn with_state<R>(
         &self,
         caller: &Caller,
-        act: impl FnOnce(&mut ClassState, &mut Files, u64) -> R,
+        act: impl FnOnce(&mut ClassState, &mut Files, &mut u64) -> R,
     ) -> Option<R> {
         let mut state = Locked::new();
         let State { files, classes, generation, series_made, .. } = &mut *state;
@@ -161,9 +175,14 @@ impl ValueClass {
         if class.generation != *generation || class.naming.identifier != identifier {
             class.begin(files, identifier, *generation);
         }
-        *series_made += 1;
-        Some(act(class, files, *series_made))
+        Some(act(class, files, series_made))
     }
+}
+
+/// What stands before the value of the entry of a key, which may stand in parts.
+pub fn head_of<const N: usize>(key: [&str; N]) -> Result<Head> {
+    let length = key.iter().map(|part| part.len()).sum();
+    format::head_of_parts(key.map(str::as_bytes)).ok_or(Error::KeyLength { length })
 }
 
 impl Drop for ValueClass {

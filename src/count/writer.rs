@@ -96,18 +96,19 @@ impl Writer {
 
     /// The mapping and the offset of the value of the entry with this head, which is made if need be.
     pub(crate) fn place(&mut self, head: &[u8]) -> Result<(&Arc<Mapping>, usize)> {
-        let offset = match self.index.find(&self.mapping, head) {
-            Some(offset) => offset,
-            None => {
-                self.append(head).map_err(|source| Error::Io { path: self.path.clone(), source })?
-            }
-        };
+        let hash = self.index.hash(head);
+        let known = self.index.find_hashed(&self.mapping, head, hash);
+        let offset = known
+            .map_or_else(|| self.append(head, hash), Ok)
+            .map_err(|source| Error::Io { path: self.path.clone(), source })?;
         Ok((&self.mapping, offset + head.len()))
     }
 
-    /// Whether an entry with this head is there, or fits into the file as it is.
-    pub(crate) fn has_room(&self, head: &[u8]) -> bool {
-        self.end_of_new(head) <= self.reserved || self.index.find(&self.mapping, head).is_some()
+    /// Whether entries with these heads fit into the file as it is, or are all there.
+    pub(crate) fn has_room(&self, heads: &[Box<[u8]>]) -> bool {
+        let size: usize = heads.iter().map(|head| size_of_entry(head)).sum();
+        self.used + size <= self.reserved
+            || heads.iter().all(|head| self.index.find(&self.mapping, head).is_some())
     }
 
     /// Takes all entries of the file that `other` writes: all of them, or none and an error.
@@ -167,9 +168,9 @@ impl Writer {
         }
     }
 
-    fn append(&mut self, head: &[u8]) -> io::Result<usize> {
+    fn append(&mut self, head: &[u8], hash: u32) -> io::Result<usize> {
         let offset = self.used;
-        let end = self.end_of_new(head);
+        let end = offset + size_of_entry(head);
         self.index.try_reserve().ok_or(io::ErrorKind::OutOfMemory)?;
         self.grow(end)?;
         // A writer that was killed before it published `used` may have left bytes behind it.
@@ -177,13 +178,8 @@ impl Writer {
         self.mapping.write(end - format::VALUE_SIZE - format::TIMESTAMP_SIZE, &[0; 16]);
         self.used = end;
         self.publish()?;
-        self.index.insert(&self.mapping, head, offset);
+        self.index.insert_new(hash, offset);
         Ok(offset)
-    }
-
-    /// Where an entry with this head would end behind all others.
-    fn end_of_new(&self, head: &[u8]) -> usize {
-        self.used + head.len() + format::VALUE_SIZE + format::TIMESTAMP_SIZE
     }
 
     /// Makes sure that the file has blocks up to `end`.
@@ -244,6 +240,11 @@ impl Writer {
         self.mapping.publish(0, header(self.used)?);
         Ok(())
     }
+}
+
+/// The size of an entry with this head.
+fn size_of_entry(head: &[u8]) -> usize {
+    head.len() + format::VALUE_SIZE + format::TIMESTAMP_SIZE
 }
 
 /// The header as a word.

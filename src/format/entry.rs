@@ -84,12 +84,20 @@ pub(crate) fn parse_magic(bytes: &[u8]) -> Option<[u8; HEADER_PADDING_SIZE]> {
 /// it is empty or too long.
 #[must_use]
 pub(crate) fn entry_head(key: &[u8]) -> Option<Box<[u8]>> {
-    let length =
-        i32::try_from(key.len()).ok().filter(|_| matches!(key.len(), 1..=KEY_LENGTH_MAX))?;
-    let mut head = Vec::with_capacity(value_offset(key.len()));
+    head_of_parts([key])
+}
+
+/// As [`entry_head`], for a key that stands in parts.
+#[must_use]
+pub(crate) fn head_of_parts<const N: usize>(parts: [&[u8]; N]) -> Option<Box<[u8]>> {
+    let size = parts.iter().map(|part| part.len()).sum();
+    let length = i32::try_from(size).ok().filter(|_| matches!(size, 1..=KEY_LENGTH_MAX))?;
+    let mut head = Vec::with_capacity(value_offset(size));
     head.extend_from_slice(&length.to_ne_bytes());
-    head.extend_from_slice(key);
-    head.resize(value_offset(key.len()), b' ');
+    for part in parts {
+        head.extend_from_slice(part);
+    }
+    head.resize(value_offset(size), b' ');
     Some(head.into())
 }
 

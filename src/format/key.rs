@@ -123,6 +123,18 @@ pub(crate) fn parse_bound(le: &str) -> Result<f64, Damage> {
 /// `labels` in any order; of a name that stands twice the last value counts.
 #[cfg_attr(not(feature = "python"), allow(dead_code))] // The binding calls it.
 pub(crate) fn write(family: &str, sample: &str, labels: &mut [(&str, &str)], help: &str) -> String {
+    write_noting_bound(family, sample, labels, help).0
+}
+
+/// As [`write`], and says where in the key the value of the label `le` begins; 0 if it has none.
+///
+/// The keys of a histogram's buckets differ in that value only.
+pub(crate) fn write_noting_bound(
+    family: &str,
+    sample: &str,
+    labels: &mut [(&str, &str)],
+    help: &str,
+) -> (String, usize) {
     let texts = labels.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>();
     let mut key = String::with_capacity(family.len() + sample.len() + help.len() + texts + 16);
     key.push('[');
@@ -134,17 +146,21 @@ pub(crate) fn write(family: &str, sample: &str, labels: &mut [(&str, &str)], hel
     labels.sort_by_key(|(name, _)| *name);
     let last = |index: usize| labels.get(index + 1).is_none_or(|next| next.0 != labels[index].0);
     let mut separator = "";
+    let mut place = 0;
     for (_, (name, value)) in labels.iter().enumerate().filter(|(index, _)| last(*index)) {
         key.push_str(separator);
         write_string(&mut key, name);
         key.push_str(": ");
+        if *name == BOUND_LABEL {
+            place = key.len() + '"'.len_utf8();
+        }
         write_string(&mut key, value);
         separator = ", ";
     }
     key.push_str("}, ");
     write_string(&mut key, help);
     key.push(']');
-    key
+    (key, place)
 }
 
 /// Writes a JSON string in ASCII, as Python's json does.

@@ -14,15 +14,15 @@ pub(crate) use damage::{Damage, Damaged};
 pub(crate) use entry::testing;
 pub(crate) use entry::{
     Entry, HEADER_SIZE, INITIAL_SIZE, MAGIC_ARCHIVE, MAGIC_STOCK, MAGIC_WRITER, Parsed,
-    TIMESTAMP_SIZE, VALUE_SIZE, entry_head, entry_size, header_word, parse_entry, parse_magic,
-    parse_used,
+    TIMESTAMP_SIZE, VALUE_SIZE, entry_head, entry_size, head_of_parts, header_word, parse_entry,
+    parse_magic, parse_used,
 };
 pub(crate) use file_name::{
     ARCHIVE_PID, FileName, archive as archive_name, file as metrics_file_name,
     gauge_file as gauge_file_name, kind_of as kind_of_prefix, number_of as number_of_file,
     temporary as temporary_name,
 };
-#[cfg(feature = "python")]
-pub(crate) use key::write as write_key;
 pub(crate) use key::{BOUND_LABEL, Key, Label, PID_LABEL, parse_bound};
+#[cfg(feature = "python")]
+pub(crate) use key::{write as write_key, write_noting_bound as write_key_noting_bound};
 pub(crate) use plain_key::{Iter as PlainLabelsIter, PlainKey, PlainLabels};

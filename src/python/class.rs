@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::notices::tell;
-use crate::count::{self, Caller};
+use super::notices::{HoldingBack, tell};
+use crate::count::{self, Caller, Head};
 use crate::format::write_key;
 
 /// The environment's name for the directory.
@@ -166,6 +166,43 @@ impl ValueClass {
         registered
     }
 
+    /// The values of series with these heads, of a metric of type `typ`, and of this mode if it is a
+    /// gauge.
+    pub(super) fn make(
+        slf: &Bound<'_, Self>,
+        typ: &str,
+        multiprocess_mode: &str,
+        mut heads: Vec<Head>,
+    ) -> PyResult<Vec<count::Value>> {
+        let py = slf.py();
+        // The caller has locked the metric, if these are the values of a labelled child.
+        let _holding_back = HoldingBack::new();
+        let shared = slf.get();
+        let gauge_prefix;
+        let prefix = if typ == "gauge" {
+            gauge_prefix = format!("{typ}_{multiprocess_mode}");
+            &gauge_prefix
+        } else {
+            typ
+        };
+        let identifier = shared.identifier(py)?;
+        count::ensure_memory(heads.len())?;
+        if let Some(made) = shared.class.try_values(prefix, &mut heads, identifier.as_deref()) {
+            return Ok(made?);
+        }
+        shared.adopt_old_variable(py)?;
+        let caller = Caller { directory: shared.directory(py)?, identifier };
+        let made = py.detach(|| shared.class.values(prefix, heads, &caller));
+        Self::register(slf)?;
+        Ok(made?)
+    }
+
+    /// Whether keys are written as `prometheus_client` does, which `format` knows.
+    pub(super) fn has_stock_keys(&self, py: Python<'_>) -> PyResult<bool> {
+        let make_key = self.values.bind(py).getattr(intern!(py, "mmap_key"))?;
+        Ok(self.stock_key.as_ref().is_some_and(|stock_key| make_key.is(stock_key)))
+    }
+
     /// The key of a series.
     pub(super) fn key(
         &self,
@@ -174,12 +211,12 @@ impl ValueClass {
         labels: [&Bound<'_, PyAny>; 2],
         help_text: &Bound<'_, PyAny>,
     ) -> PyResult<String> {
-        let make_key = self.values.bind(py).getattr(intern!(py, "mmap_key"))?;
-        if self.stock_key.as_ref().is_some_and(|stock_key| make_key.is(stock_key))
+        if self.has_stock_keys(py)?
             && let Some(key) = plain_key(names, labels, help_text)
         {
             return Ok(key);
         }
+        let make_key = self.values.bind(py).getattr(intern!(py, "mmap_key"))?;
         make_key.call1((names[0], names[1], labels[0], labels[1], help_text))?.extract()
     }
 }
@@ -195,18 +232,34 @@ fn plain_key(
     labels: [&Bound<'_, PyAny>; 2],
     help_text: &Bound<'_, PyAny>,
 ) -> Option<String> {
-    let [label_names, label_values] = labels.map(|texts| texts.cast::<PyTuple>());
-    let (label_names, label_values) = (label_names.ok()?, label_values.ok()?);
-    let mut pairs = Vec::with_capacity(label_names.len());
-    for (name, value) in label_names.iter().zip(label_values.iter()) {
-        pairs.push((name.cast_into::<PyString>().ok()?, value.cast_into::<PyString>().ok()?));
-    }
-    let mut labels = Vec::with_capacity(pairs.len());
-    for (name, value) in &pairs {
-        labels.push((name.to_str().ok()?, value.to_str().ok()?));
-    }
+    let pairs = label_pairs(labels[0].cast().ok()?, labels[1].cast().ok()?)?;
+    let mut labels = texts_of(&pairs)?;
     let [family, sample] = names.map(|name| name.cast::<PyString>());
     let (family, sample) = (family.ok()?.to_str().ok()?, sample.ok()?.to_str().ok()?);
     let help_text = help_text.cast::<PyString>().ok()?.to_str().ok()?;
     Some(write_key(family, sample, &mut labels, help_text))
+}
+
+/// Names and values of labels; none if they are not all strings.
+pub(super) fn label_pairs<'py>(
+    names: &Bound<'py, PyTuple>,
+    values: &Bound<'py, PyTuple>,
+) -> Option<Vec<[Bound<'py, PyString>; 2]>> {
+    let mut pairs = Vec::with_capacity(names.len());
+    for (name, value) in names.iter().zip(values.iter()) {
+        pairs.push([name.cast_into().ok()?, value.cast_into().ok()?]);
+    }
+    Some(pairs)
+}
+
+/// The texts of names and values of labels; none if a string has no UTF-8.
+pub(super) fn texts_of<'a>(
+    pairs: &'a [[Bound<'_, PyString>; 2]],
+) -> Option<Vec<(&'a str, &'a str)>> {
+    // With room for one more, the upper bound of a bucket.
+    let mut texts = Vec::with_capacity(pairs.len() + 1);
+    for [name, value] in pairs {
+        texts.push((name.to_str().ok()?, value.to_str().ok()?));
+    }
+    Some(texts)
 }

@@ -1,10 +1,13 @@
 //! The values that `prometheus_client`'s metrics count in.
 
 use std::ffi::OsString;
+use std::sync::{Mutex, PoisonError};
+use std::vec;
 
+use pyo3::exceptions::PySystemError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::class::ValueClass;
@@ -48,26 +51,19 @@ impl Value {
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let py = cls.py();
-        // The caller has locked the metric, if this is the value of a labelled child.
+        if let Ok(made) = metric_name.cast_exact::<MadeValues>() {
+            return made.get().next(py);
+        }
         let _holding_back = HoldingBack::new();
-        count::ensure_memory()?;
         let class = cls.getattr(intern!(py, "_value_class"))?.cast_into::<ValueClass>()?;
         let shared = class.get();
         let key = shared.key(py, [metric_name, name], [labelnames, labelvalues], help_text)?;
-        let prefix =
-            if typ == "gauge" { format!("{typ}_{multiprocess_mode}") } else { typ.to_owned() };
-        let identifier = shared.identifier(py)?;
         let asks = shared.asks();
-        let shortcut = Shortcut::new(cls, asks, multiprocess_mode)?;
-        let bytes = key.as_bytes();
-        if let Some(counted) = shared.class.try_value(&prefix, bytes, identifier.as_deref()) {
-            return Ok(Self { counted, class: class.unbind(), asks, shortcut });
-        }
-        shared.adopt_old_variable(py)?;
-        let caller = Caller { directory: shared.directory(py)?, identifier };
-        let counted = py.detach(|| shared.class.value(&prefix, bytes, &caller));
-        ValueClass::register(&class)?;
-        Ok(Self { counted: counted?, class: class.unbind(), asks, shortcut })
+        let shortcut = Shortcut::new(is_ours(cls)? && !asks, multiprocess_mode);
+        let counted =
+            ValueClass::make(&class, typ, multiprocess_mode, vec![count::head_of([&key])?])?;
+        let [counted] = <[_; 1]>::try_from(counted).map_err(|_| missing_value())?;
+        Ok(Self { counted, class: class.unbind(), asks, shortcut })
     }
 
     /// Takes what the constructor took: subclasses may call it.
@@ -162,6 +158,58 @@ impl Value {
         ValueClass::register(self.class.bind(py))?;
         Ok(value)
     }
+}
+
+/// Whether this is a class that `MultiProcessValue` has made, and not a subclass, which may have
+/// methods of its own.
+pub(super) fn is_ours(class: &Bound<'_, PyType>) -> PyResult<bool> {
+    let py = class.py();
+    Ok(class.getattr(intern!(py, "__base__"))?.is(py.get_type::<Value>()))
+}
+
+/// Values that a native method has made, of which no Python object exists yet. The constructor of
+/// their class takes it in the place of a name, and gives the next of them.
+#[pyclass(frozen, module = "multiprom._core")]
+pub(super) struct MadeValues {
+    class: Py<ValueClass>,
+    multiprocess_mode: String,
+    rest: Mutex<vec::IntoIter<count::Value>>,
+}
+
+impl MadeValues {
+    fn next(&self, py: Python<'_>) -> PyResult<Value> {
+        let next = self.rest.lock().unwrap_or_else(PoisonError::into_inner).next();
+        Ok(Value {
+            counted: next.ok_or_else(missing_value)?,
+            class: self.class.clone_ref(py),
+            asks: false,
+            shortcut: Shortcut::new(true, &self.multiprocess_mode),
+        })
+    }
+}
+
+/// Gives the Python objects of values of `python_class`, which [`is_ours`], as `class` has made them.
+pub(super) fn objects_of<'py>(
+    python_class: &Bound<'py, PyType>,
+    class: &Bound<'py, ValueClass>,
+    typ: &Bound<'py, PyString>,
+    multiprocess_mode: &str,
+    made: Vec<count::Value>,
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let py = python_class.py();
+    let count = made.len();
+    let made = MadeValues {
+        class: class.clone().unbind(),
+        multiprocess_mode: multiprocess_mode.to_owned(),
+        rest: Mutex::new(made.into_iter()),
+    };
+    let none = py.None();
+    let arguments = (typ, Bound::new(py, made)?, &none, &none, &none, &none).into_pyobject(py)?;
+    (0..count).map(|_| python_class.call1(&arguments)).collect()
+}
+
+fn missing_value() -> PyErr {
+    PySystemError::new_err("fewer values were made than were asked for")
 }
 
 /// Makes sure that what this process has counted is in the files.

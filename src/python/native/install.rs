@@ -6,10 +6,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyString, PyTuple, PyType};
 
+use super::children;
 use super::counting::{CounterInc, GaugeDec, GaugeInc, GaugeSet, HistogramObserve, SummaryObserve};
 use super::function::GaugeSetFunction;
 use super::labels::Labels;
 use super::limit;
+use super::making::{CounterInit, GaugeInit, HistogramInit, SummaryInit};
 use super::method::Method;
 use super::stock::Stock;
 use super::timing::{TimerEnter, TimerExit, TrackerEnter, TrackerExit};
@@ -20,8 +22,14 @@ use super::timing::{TimerEnter, TimerExit, TrackerEnter, TrackerExit};
 #[pyo3(signature = (*, counting))]
 pub(crate) fn install_methods(py: Python<'_>, counting: bool) -> PyResult<()> {
     limit::read_environment(py)?;
+    // Before `labels` itself is replaced.
+    children::NEEDED.iter().try_for_each(|watch| watch(py))?;
     put::<Labels>(py)?;
     if counting {
+        put::<CounterInit>(py)?;
+        put::<GaugeInit>(py)?;
+        put::<SummaryInit>(py)?;
+        put::<HistogramInit>(py)?;
         put::<CounterInc>(py)?;
         put::<GaugeInc>(py)?;
         put::<GaugeDec>(py)?;
@@ -41,6 +49,10 @@ pub(crate) fn install_methods(py: Python<'_>, counting: bool) -> PyResult<()> {
 #[pyfunction]
 pub(crate) fn remove_methods(py: Python<'_>) -> PyResult<()> {
     take_away::<Labels>(py)?;
+    take_away::<CounterInit>(py)?;
+    take_away::<GaugeInit>(py)?;
+    take_away::<SummaryInit>(py)?;
+    take_away::<HistogramInit>(py)?;
     take_away::<TimerEnter>(py)?;
     take_away::<TimerExit>(py)?;
     take_away::<TrackerEnter>(py)?;
@@ -54,12 +66,24 @@ pub(crate) fn remove_methods(py: Python<'_>) -> PyResult<()> {
     take_away::<HistogramObserve>(py)
 }
 
+/// Puts the native method `M` in the place of `prometheus_client`'s function.
 fn put<M: Method>(py: Python<'_>) -> PyResult<()> {
+    let Some((class, function)) = watch::<M>(py)? else { return Ok(()) };
+    let (name, text) = (CString::new(M::NAME)?, text_of::<M>(&function)?);
+    let descriptor = M::known().definition.descriptor::<M>(&class, name, text)?;
+    class.setattr(M::NAME, descriptor)
+}
+
+/// Notes `prometheus_client`'s function in the place of `M`, and gives it and its class; none if
+/// another function is there.
+pub(super) fn watch<M: Method>(
+    py: Python<'_>,
+) -> PyResult<Option<(Bound<'_, PyType>, Bound<'_, PyAny>)>> {
     let module = py.import(M::MODULE)?;
     let class = module.getattr(M::CLASS)?.cast_into::<PyType>()?;
-    let Some(function) = own_attribute::<M>(&class)? else { return Ok(()) };
+    let Some(function) = own_attribute::<M>(&class)? else { return Ok(None) };
     if !is_stock::<M>(&function, &module)? {
-        return Ok(());
+        return Ok(None);
     }
     let stocks = &M::known().stocks;
     if stocks.of_class(&class).is_none() {
@@ -70,9 +94,7 @@ fn put<M: Method>(py: Python<'_>) -> PyResult<()> {
             globals,
         });
     }
-    let (name, text) = (CString::new(M::NAME)?, text_of::<M>(&function)?);
-    let descriptor = M::known().definition.descriptor::<M>(&class, name, text)?;
-    class.setattr(M::NAME, descriptor)
+    Ok(Some((class, function)))
 }
 
 fn take_away<M: Method>(py: Python<'_>) -> PyResult<()> {
@@ -117,6 +139,15 @@ fn is_stock<M: Method>(
         name.split_once('=').map_or(name, |(name, _)| name)
     });
     let is_starred = |parameter: &&&str| parameter.starts_with('*');
+    if !M::NAMES.is_empty() {
+        let mut used: Vec<String> = code.getattr(intern!(py, "co_names"))?.extract()?;
+        let mut known = M::NAMES.to_vec();
+        used.sort_unstable();
+        known.sort_unstable();
+        if used != known {
+            return Ok(false);
+        }
+    }
     Ok(by_position == M::PARAMETERS.iter().filter(|parameter| !is_starred(parameter)).count()
         && names.len() >= M::PARAMETERS.len()
         && names

@@ -1,10 +1,11 @@
-//! `labels`, where the child exists.
+//! `labels`: finds the child of some labels, or has it made.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyNone, PyString, PyTuple};
 
+use super::children;
 use super::descriptor::Call;
 use super::limit;
 use super::method::{Known, Method, Outcome};
@@ -15,7 +16,8 @@ const MAX_LABELS: usize = u64::BITS as usize;
 /// `MetricWrapperBase.labels(*labelvalues, **labelkwargs)`.
 ///
 /// A child that is in `_metrics` was made with the same labels, so that they need no check.
-/// `prometheus_client`'s function makes children within the metric's limit, and raises the errors.
+/// `prometheus_client`'s function raises the errors, and makes the children that [`children`] does
+/// not; all of them within the metric's limit.
 pub(super) struct Labels;
 
 impl Method for Labels {
@@ -26,17 +28,23 @@ impl Method for Labels {
 
     #[inline]
     fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
-        let Some(children) = call.receiver.getattr_opt(intern!(call.py(), "_metrics"))? else {
+        let Some(known) = call.receiver.getattr_opt(intern!(call.py(), "_metrics"))? else {
             return Ok(None);
         };
-        let Ok(children) = children.cast_exact::<PyDict>() else { return Ok(None) };
+        let Ok(known) = known.cast_exact::<PyDict>() else { return Ok(None) };
         let labels = match call.names {
             None => texts(call.py(), call.positional.iter().map(Some))?,
             Some(names) if call.positional.is_empty() => in_order(call, names)?,
             Some(_) => None,
         };
-        let child = labels.map_or(Ok(None), |labels| children.get_item(labels))?;
-        child.map_or_else(|| limit::beyond::<Self>(call, children), |child| Ok(Some(child)))
+        let Some(labels) = labels else { return limit::beyond::<Self>(call, known) };
+        if let Some(child) = known.get_item(&labels)? {
+            return Ok(Some(child));
+        }
+        match limit::beyond::<Self>(call, known)? {
+            None => children::make(call.receiver, known, &labels),
+            child => Ok(child),
+        }
     }
 
     fn known() -> &'static Known {

@@ -20,8 +20,15 @@ pub(super) trait Method {
     /// The parameters of `prometheus_client`'s function, without annotations.
     const PARAMETERS: &'static [&'static str];
 
+    /// All names that `prometheus_client`'s function uses, but for its own variables: where a version
+    /// uses others, its function stays. Empty if the parameters say enough.
+    const NAMES: &'static [&'static str] = &[];
+
     /// Does what the method does, or nothing.
-    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py>;
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        let _ = call;
+        Ok(None)
+    }
 
     /// What is known of the method, in a `static` of its own.
     fn known() -> &'static Known;

@@ -8,12 +8,14 @@
 //! heeded. No lock is held, and a signal handler, a callback of the garbage collector or another
 //! thread may come in at each call of Python.
 
+mod children;
 mod counting;
 mod descriptor;
 mod function;
 mod install;
 mod labels;
 mod limit;
+mod making;
 mod method;
 mod shortcut;
 mod stock;

@@ -3,9 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::python::value::Value;
@@ -33,19 +31,12 @@ pub(super) struct Buckets {
 const BLOCK: usize = 16;
 
 impl Shortcut {
-    pub(in crate::python) fn new(
-        class: &Bound<'_, PyType>,
-        asks: bool,
-        multiprocess_mode: &str,
-    ) -> PyResult<Self> {
-        let py = class.py();
-        // A subclass of the class that `MultiProcessValue` has made may have methods of its own.
-        let is_ours = class.getattr(intern!(py, "__base__"))?.is(py.get_type::<Value>());
-        Ok(Self {
-            is_open: AtomicBool::new(is_ours && !asks),
+    pub(in crate::python) fn new(is_open: bool, multiprocess_mode: &str) -> Self {
+        Self {
+            is_open: AtomicBool::new(is_open),
             is_most_recent: multiprocess_mode.ends_with("mostrecent"),
             buckets: OnceLock::new(),
-        })
+        }
     }
 
     /// Has the methods of the value called from now on.

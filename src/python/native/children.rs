@@ -1,0 +1,295 @@
+//! New children of labelled metrics of `prometheus_client`'s own classes.
+//!
+//! A child is what the constructor makes of it, but what it has in common with its metric is taken
+//! from there, where it was checked. No lock is held: of two threads that make the same child the
+//! first to put it into `_metrics` wins, and both count in it.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+
+use super::descriptor::{call_method, call_with};
+use super::install::watch;
+use super::making::{CounterInit, SummaryInit};
+use super::method::{Known, Method, Outcome};
+
+/// What must be `prometheus_client`'s own, as it is known here, so that children can be made.
+pub(super) const NEEDED: [fn(Python<'_>) -> PyResult<()>; 4] = [
+    |py| watch::<MakingLabels>(py).map(drop),
+    |py| watch::<BaseConstructor>(py).map(drop),
+    |py| watch::<GaugeConstructor>(py).map(drop),
+    |py| watch::<HistogramConstructor>(py).map(drop),
+];
+
+/// `MetricWrapperBase.labels`, as far as it makes children.
+struct MakingLabels;
+
+impl Method for MakingLabels {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "MetricWrapperBase";
+    const NAME: &'static str = "labels";
+    const PARAMETERS: &'static [&'static str] = &["self", "*labelvalues", "**labelkwargs"];
+    const NAMES: &'static [&'static str] = &[
+        "_labelnames",
+        "ValueError",
+        "_labelvalues",
+        "format",
+        "dict",
+        "zip",
+        "sorted",
+        "tuple",
+        "len",
+        "_lock",
+        "_metrics",
+        "getattr",
+        "_name",
+        "_kwargs",
+        "pop",
+        "__class__",
+        "_documentation",
+    ];
+
+    fn known() -> &'static Known {
+        static KNOWN: Known = Known::new();
+        &KNOWN
+    }
+}
+
+/// The parameters of all constructors.
+const COMMON: [&str; 9] = [
+    "self",
+    "name",
+    "documentation",
+    "labelnames",
+    "namespace",
+    "subsystem",
+    "unit",
+    "registry",
+    "_labelvalues",
+];
+
+/// `MetricWrapperBase.__init__`.
+struct BaseConstructor;
+
+impl Method for BaseConstructor {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "MetricWrapperBase";
+    const NAME: &'static str = "__init__";
+    const PARAMETERS: &'static [&'static str] = &COMMON;
+    const NAMES: &'static [&'static str] = &[
+        "_original_name",
+        "_namespace",
+        "_subsystem",
+        "_build_full_name",
+        "_type",
+        "_name",
+        "_validate_labelnames",
+        "_labelnames",
+        "tuple",
+        "_labelvalues",
+        "_kwargs",
+        "_documentation",
+        "_unit",
+        "_validate_metric_name",
+        "_is_parent",
+        "Lock",
+        "_lock",
+        "_metrics",
+        "_is_observable",
+        "_metric_init",
+        "register",
+    ];
+
+    fn known() -> &'static Known {
+        static KNOWN: Known = Known::new();
+        &KNOWN
+    }
+}
+
+/// `Gauge.__init__`.
+struct GaugeConstructor;
+
+impl Method for GaugeConstructor {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "Gauge";
+    const NAME: &'static str = "__init__";
+    const PARAMETERS: &'static [&'static str] = &[
+        "self",
+        "name",
+        "documentation",
+        "labelnames",
+        "namespace",
+        "subsystem",
+        "unit",
+        "registry",
+        "_labelvalues",
+        "multiprocess_mode",
+    ];
+    const NAMES: &'static [&'static str] = &[
+        "_multiprocess_mode",
+        "_MULTIPROC_MODES",
+        "ValueError",
+        "super",
+        "__init__",
+        "_kwargs",
+        "_MOST_RECENT_MODES",
+        "_is_most_recent",
+    ];
+
+    fn known() -> &'static Known {
+        static KNOWN: Known = Known::new();
+        &KNOWN
+    }
+}
+
+/// `Histogram.__init__`.
+struct HistogramConstructor;
+
+impl Method for HistogramConstructor {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "Histogram";
+    const NAME: &'static str = "__init__";
+    const PARAMETERS: &'static [&'static str] = &[
+        "self",
+        "name",
+        "documentation",
+        "labelnames",
+        "namespace",
+        "subsystem",
+        "unit",
+        "registry",
+        "_labelvalues",
+        "buckets",
+    ];
+    const NAMES: &'static [&'static str] = &["_prepare_buckets", "super", "__init__", "_kwargs"];
+
+    fn known() -> &'static Known {
+        static KNOWN: Known = Known::new();
+        &KNOWN
+    }
+}
+
+/// What the constructor of a class gives its children besides what all have.
+struct Extra<'py> {
+    /// The only entry of `_kwargs`.
+    keyword: Option<&'py Bound<'py, PyString>>,
+    /// Attributes that a child has of its metric.
+    before: Option<&'py Bound<'py, PyString>>,
+    after: Option<&'py Bound<'py, PyString>>,
+}
+
+/// Makes the child of `metric` that has these labels, and puts it among the children that are known;
+/// none if the metric is not as `prometheus_client` makes it.
+pub(super) fn make<'py>(
+    metric: &Bound<'py, PyAny>,
+    known: &Bound<'py, PyDict>,
+    labels: &Bound<'py, PyTuple>,
+) -> Outcome<'py> {
+    let py = metric.py();
+    let class = metric.get_type();
+    let Some(extra) = extra_of(&class)? else { return Ok(None) };
+    let child = call_with(&class.getattr(intern!(py, "__new__"))?, [class.as_any()])?;
+    let take_over = |name: &Bound<'py, PyString>| -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(found) = metric.getattr_opt(name)? else { return Ok(None) };
+        child.setattr(name, &found)?;
+        Ok(Some(found))
+    };
+    // In the order of the constructor: so all instances share one table of their attributes' names.
+    if let Some(name) = extra.before
+        && take_over(name)?.is_none()
+    {
+        return Ok(None);
+    }
+    for name in [
+        intern!(py, "_original_name"),
+        intern!(py, "_namespace"),
+        intern!(py, "_subsystem"),
+        intern!(py, "_name"),
+    ] {
+        if take_over(name)?.is_none() {
+            return Ok(None);
+        }
+    }
+    let Some(names) = take_over(intern!(py, "_labelnames"))? else { return Ok(None) };
+    let has_as_many = names
+        .cast_exact()
+        .is_ok_and(|names: &Bound<'_, PyTuple>| !names.is_empty() && names.len() == labels.len());
+    if !has_as_many || metric.getattr(intern!(py, "_labelvalues"))?.is_truthy()? {
+        return Ok(None);
+    }
+    child.setattr(intern!(py, "_labelvalues"), labels)?;
+    let Some(keywords) = keywords_of(metric, extra.keyword)? else { return Ok(None) };
+    child.setattr(intern!(py, "_kwargs"), keywords)?;
+    for name in [intern!(py, "_documentation"), intern!(py, "_unit")] {
+        if take_over(name)?.is_none() {
+            return Ok(None);
+        }
+    }
+    call_method(&child, intern!(py, "_metric_init"), None)?;
+    if let Some(name) = extra.after
+        && take_over(name)?.is_none()
+    {
+        return Ok(None);
+    }
+    known.call_method1(intern!(py, "setdefault"), (labels, child)).map(Some)
+}
+
+/// None if the class is not one whose constructor is known.
+fn extra_of<'py>(class: &Bound<'py, PyType>) -> PyResult<Option<Extra<'py>>> {
+    let py = class.py();
+    let base = class.getattr(intern!(py, "__base__"))?;
+    let Ok(base) = base.cast_into::<PyType>() else { return Ok(None) };
+    let init = intern!(py, "__init__");
+    let is_init_of = |class: &Bound<'py, PyType>, known: &'static Known| -> PyResult<bool> {
+        let stock = known.stocks.of_class(class);
+        let Some(stock) = stock else { return Ok(false) };
+        Ok(class.getattr(init)?.is(&stock.function))
+    };
+    if MakingLabels::known().stocks.of_class(&base).is_none()
+        || !is_init_of(&base, BaseConstructor::known())?
+    {
+        return Ok(None);
+    }
+    let has_no_init = CounterInit::known().stocks.of_class(class).is_some()
+        || SummaryInit::known().stocks.of_class(class).is_some();
+    if has_no_init {
+        let is_inherited = class.getattr(init)?.is(&base.getattr(init)?);
+        return Ok(is_inherited.then_some(Extra { keyword: None, before: None, after: None }));
+    }
+    if is_init_of(class, GaugeConstructor::known())? {
+        let mode = intern!(py, "_multiprocess_mode");
+        return Ok(Some(Extra {
+            keyword: Some(intern!(py, "multiprocess_mode")),
+            before: Some(mode),
+            after: Some(intern!(py, "_is_most_recent")),
+        }));
+    }
+    if is_init_of(class, HistogramConstructor::known())? {
+        return Ok(Some(Extra {
+            keyword: Some(intern!(py, "buckets")),
+            before: Some(intern!(py, "_upper_bounds")),
+            after: None,
+        }));
+    }
+    Ok(None)
+}
+
+/// A copy of the keyword arguments with which the metric was made; none if there are others than its
+/// class has.
+fn keywords_of<'py>(
+    metric: &Bound<'py, PyAny>,
+    keyword: Option<&Bound<'py, PyString>>,
+) -> PyResult<Option<Bound<'py, PyDict>>> {
+    let py = metric.py();
+    let Some(found) = metric.getattr_opt(intern!(py, "_kwargs"))? else { return Ok(None) };
+    let Ok(found) = found.cast_exact::<PyDict>() else { return Ok(None) };
+    if found.len() != usize::from(keyword.is_some()) {
+        return Ok(None);
+    }
+    let keywords = PyDict::new(py);
+    if let Some(keyword) = keyword {
+        let Some(given) = found.get_item(keyword)? else { return Ok(None) };
+        keywords.set_item(keyword, given)?;
+    }
+    Ok(Some(keywords))
+}
