@@ -130,8 +130,10 @@ test-oldest: .venv-oldest/.group-oldest develop.venv-oldest
 
 .PHONY: test-upstream
 test-upstream: .venv-upstream/.group-upstream develop.venv-upstream $(UPSTREAM_TESTS)
-	cd $(UPSTREAM) && PYTHONPATH=$(abspath tests/upstream) \
-	  $(abspath .venv-upstream)/bin/pytest -p install_multiprom -c /dev/null --rootdir . $(abspath $(UPSTREAM_TESTS))
+	for values in '' --in-files; do \
+	  (cd $(UPSTREAM) && PYTHONPATH=$(abspath tests/upstream) \
+	    $(abspath .venv-upstream)/bin/pytest -p install_multiprom -c /dev/null --rootdir . $$values $(abspath $(UPSTREAM_TESTS))) || exit 1; \
+	done
 
 # Only the tests, so that they cannot import a prometheus_client beside them.
 $(UPSTREAM_TESTS): tests/upstream/requirements.txt | .venv-upstream/.made
