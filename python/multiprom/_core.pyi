@@ -38,6 +38,7 @@ __all__ = [
     "reset_compaction",
     "slots",
     "warn_later",
+    "watch",
     "write_unwritten",
 ]
 
@@ -239,6 +240,19 @@ def inspect(path: str) -> str:
 
     Raises:
         OSError: The directory could not be listed.
+    """
+
+def watch(path: str) -> str:
+    """Look at what moves in the directory `path`, and change nothing there.
+
+    Returns:
+        A JSON object: `processes`, as `inspect` gives those that hold or held a slot; and `counts`,
+        an object for each process with files: its `identifier` (null for the archives), and
+        `counts`, how far each metric has been counted, by its name. Labels are added up; a
+        histogram or summary counts its observations.
+
+    Raises:
+        OSError: The directory could not be listed, or reading failed for a reason that will pass.
     """
 
 def install_methods(*, counting: bool) -> None:

@@ -9,6 +9,7 @@ use crate::inspect::family::FamilySize;
 use crate::inspect::file::FileSeen;
 use crate::inspect::process::ProcessSeen;
 use crate::inspect::usage::Usage;
+use crate::inspect::watch::{ProcessCounts, Watch};
 use crate::store::LeftOut;
 
 impl Inspection {
@@ -24,6 +25,22 @@ impl Inspection {
             "processes": self.processes.iter().map(process).collect::<Vec<_>>(),
             "files": self.files.iter().map(file).collect::<Vec<_>>(),
             "families": self.families.iter().map(family).collect::<Vec<_>>(),
+        })
+        .to_string()
+    }
+}
+
+impl Watch {
+    /// The same as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let counts = self.counts.iter();
+        let counts = counts.map(|ProcessCounts { identifier, counts }| {
+            json!({ "identifier": identifier, "counts": counts })
+        });
+        json!({
+            "processes": self.processes.iter().map(process).collect::<Vec<_>>(),
+            "counts": counts.collect::<Vec<_>>(),
         })
         .to_string()
     }

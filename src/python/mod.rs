@@ -35,6 +35,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(compact::reset_compaction, module)?)?;
     module.add_function(wrap_pyfunction!(dead::remove_live_files, module)?)?;
     module.add_function(wrap_pyfunction!(inspect::inspect, module)?)?;
+    module.add_function(wrap_pyfunction!(inspect::watch, module)?)?;
     module.add_function(wrap_pyfunction!(notices::hold_back, module)?)?;
     module.add_function(wrap_pyfunction!(notices::warn_later, module)?)?;
     module.add_function(wrap_pyfunction!(native::install_methods, module)?)?;

@@ -13,7 +13,9 @@ from support.files import counter, write
 from support.interpreters import environment
 from support.interpreters import run as run_script
 
-COMMANDS = ("export", "compact", "serve")
+COMMANDS = ("status", "top", "export", "compact", "doctor", "serve")
+# The doctor says what is wrong with a directory that cannot be read.
+READING = ("status", "top", "export", "compact", "serve")
 
 
 def test_help_names_every_command_and_exit_code() -> None:
@@ -27,7 +29,7 @@ def test_help_names_every_command_and_exit_code() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_examples(command: str) -> None:
     text = run(command, "--help").stdout
-    assert f"examples:\n  multiprom {command} " in text
+    assert f"examples:\n  multiprom {command}" in text
     assert "PROMETHEUS_MULTIPROC_DIR" in text
 
 
@@ -52,7 +54,7 @@ def test_no_directory_is_named(command: str) -> None:
     assert said == "multiprom: which directory? Name it, or set PROMETHEUS_MULTIPROC_DIR\n"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", READING)
 def test_a_directory_that_is_none(command: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for name, reason in (("missing", "No such file or directory"), ("file", "Not a directory")):
@@ -61,7 +63,7 @@ def test_a_directory_that_is_none(command: str, tmp_path: Path) -> None:
         assert said == f"multiprom: cannot read the directory {path!r}: {reason}\n"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", READING)
 def test_a_directory_that_may_not_be_read(command: str, directory: Path) -> None:
     directory.chmod(0o000)
     try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 from typing import TYPE_CHECKING
 
 from support.command_line import run, run_json
 from support.files import counter, write, write_ours
+from support.service import leave_all, leave_dead
+from support.terminal import Terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +31,7 @@ def test_json(directory: Path) -> None:
         "schema": 1,
         "command": "compact",
         "directory": str(directory),
+        "dry_run": False,
         "processes": 1,
         "files_folded": 1,
         "files_deleted": 0,
@@ -70,3 +74,50 @@ def test_an_empty_directory(directory: Path) -> None:
 def test_a_wrong_time(directory: Path) -> None:
     for seconds in ("-1", "nan", "x"):
         assert "--timeout" in run("compact", directory, f"--timeout={seconds}", code=2).stderr
+
+
+def test_a_dry_run_says_what_would_be_done(directory: Path) -> None:
+    leave_all(directory)
+    options = ("--pid", "stock")
+    planned = run_json("compact", directory, *options, "--dry-run")
+    assert planned["files"] == [
+        {"name": "counter_dead-1.db", "action": "fold"},
+        {"name": "counter_dead-2.db", "action": "fold"},
+        {"name": "counter_stock.db", "action": "fold"},
+        {"name": "gauge_livesum_dead-1.db", "action": "delete"},
+        {"name": "gauge_livesum_dead-2.db", "action": "delete"},
+    ]
+    text = run("compact", directory, *options, "--dry-run").stdout
+    assert text.startswith("would have folded 3 files of 3 processes, deleted 2 files besides")
+    done = run_json("compact", directory, *options, code=1)
+    counted = ("processes", "files_folded", "files_deleted", "bytes_freed")
+    assert [done[name] for name in counted] == [planned[name] for name in counted]
+
+
+def test_a_dry_run_that_drops_gauges(directory: Path) -> None:
+    leave_all(directory)
+    planned = run_json("compact", directory, "--drop-all", "--dry-run")
+    done = run_json("compact", directory, "--drop-all", code=1)
+    assert planned["files_deleted"] == done["files_deleted"] == 3
+
+
+def test_progress_is_shown_in_a_terminal(directory: Path) -> None:
+    leave_dead(directory, *range(300))
+    with (directory / ".multiprom.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        terminal = Terminal("compact", directory)
+        terminal.read(until="[..............................] 0 of 600 files")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert terminal.finish() == 0
+    assert "folded 300 files of 300 processes, deleted 300 files besides" in terminal.text
+
+
+def test_ctrl_c_ends_it_at_once(directory: Path) -> None:
+    leave_dead(directory, 1)
+    with (directory / ".multiprom.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        terminal = Terminal("compact", directory)
+        terminal.read(until="0 of 2 files")
+        terminal.press("\x03")
+        assert terminal.finish() == 130
+    assert "folded 1 file" in run("compact", directory).stdout

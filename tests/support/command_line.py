@@ -40,9 +40,9 @@ def run(
     return done
 
 
-def run_json(*arguments: str | Path, code: int = 0) -> dict[str, Any]:
+def run_json(*arguments: str | Path, code: int = 0, **variables: Any) -> dict[str, Any]:
     """Run the command with --json and return what it printed."""
-    done = run(*arguments, "--json", code=code)
+    done = run(*arguments, "--json", code=code, **variables)
     document: dict[str, Any] = json.loads(done.stdout)
     assert (document["schema"], document["command"]) == (1, arguments[0])
     return document

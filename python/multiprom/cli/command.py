@@ -10,13 +10,20 @@ import sys
 from typing import TYPE_CHECKING
 
 import multiprom
-from multiprom.cli import compact, export, serve
+from multiprom.cli import compact, doctor, export, serve, status, top
 from multiprom.cli.failure import INTERRUPTED, NOBODY_READS, UNUSABLE, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = {"export": export, "compact": compact, "serve": serve}
+_COMMANDS = {
+    "status": status,
+    "top": top,
+    "export": export,
+    "compact": compact,
+    "doctor": doctor,
+    "serve": serve,
+}
 
 _CODES = """\
 exit codes:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import multiprom
-from multiprom.cli import directory, output
+from multiprom.cli import directory, output, seen
 from multiprom.cli.failure import ATTENTION, DONE
 from multiprom.cli.output import Table, count_of, size
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Sequence
 
 HELP = "fold the files of dead processes"
 EXAMPLES = """\
@@ -21,6 +25,10 @@ examples:
 Processes that wrote with prometheus_client's own code do not tell whether they live: name those
 that are dead with --pid.
 """
+# Work that takes no longer shows no progress.
+_QUICK_SECONDS = 0.3
+_BAR_SECONDS = 0.1
+_BAR_WIDTH = 30
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +44,9 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         help="delete the files of dead processes' `all` gauges, too",
     )
     parser.add_argument(
+        "--dry-run", action="store_true", help="only say what would be folded and deleted"
+    )
+    parser.add_argument(
         "--timeout",
         type=_seconds,
         default=10.0,
@@ -45,31 +56,122 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     output.add_json_to(parser)
 
 
+class Step(NamedTuple):
+    """What becomes of a file."""
+
+    file: dict[str, Any]
+    action: str
+    """`fold` or `delete`."""
+
+
 def run(options: argparse.Namespace) -> int:
     """Fold the files."""
     path = directory.readable(options)
-    done = multiprom.compact(path, options.pid, drop_all=options.drop_all, timeout=options.timeout)
+    done = _planned(_plan(path, options)) if options.dry_run else _result(path, options)
     if options.json:
-        left_alone = [left._asdict() for left in done.left_alone]
-        output.print_json(
-            "compact", {"directory": path, **done._asdict(), "left_alone": left_alone}
-        )
+        output.print_json("compact", {"directory": path, "dry_run": options.dry_run, **done})
     else:
-        _print(done)
-    return ATTENTION if done.busy or done.left_alone else DONE
+        _print(done, is_planned=options.dry_run)
+    return ATTENTION if done["busy"] or done["left_alone"] else DONE
 
 
-def _print(done: multiprom.Compaction) -> None:
-    if done.busy:
+def _plan(path: str, options: argparse.Namespace) -> list[Step]:
+    """Say what compaction would do."""
+    variable = os.environ.get("MULTIPROM_DROP_ALL", "").strip().lower()
+    drops_all = bool(options.drop_all) or variable in ("on", "1", "true", "yes")
+    steps = []
+    for file in seen.look(path).files:
+        is_named = file["identifier"] in options.pid and file["state"] == "unknown"
+        if not (is_named or file["state"] == "dead") or file["problems"]:
+            continue
+        if seen.is_of_one_process(file) and not drops_all:
+            continue
+        is_deleted = seen.is_live_gauge(file) or seen.is_of_one_process(file) or not file["entries"]
+        steps.append(Step(file, "delete" if is_deleted else "fold"))
+    return steps
+
+
+def _planned(steps: Sequence[Step]) -> dict[str, Any]:
+    folded = [step.file for step in steps if step.action == "fold"]
+    return {
+        "processes": len({file["identifier"] for file in folded}),
+        "files_folded": len(folded),
+        "files_deleted": len(steps) - len(folded),
+        "bytes_freed": sum(step.file["size"] for step in steps),
+        "left_alone": [],
+        "busy": False,
+        "files": [{"name": step.file["name"], "action": step.action} for step in steps],
+    }
+
+
+def _result(path: str, options: argparse.Namespace) -> dict[str, Any]:
+    def work() -> multiprom.Compaction:
+        drop_all, timeout = options.drop_all, options.timeout
+        return multiprom.compact(path, options.pid, drop_all=drop_all, timeout=timeout)
+
+    files: list[str] = []
+    if sys.stderr.isatty():
+        steps = _plan(path, options)
+        files = [os.path.join(path, step.file["name"]) for step in steps]  # noqa: PTH118
+    done = _with_progress(work, files)
+    return {**done._asdict(), "left_alone": [left._asdict() for left in done.left_alone]}
+
+
+def _with_progress(
+    work: Callable[[], multiprom.Compaction], files: Sequence[str]
+) -> multiprom.Compaction:
+    """Do the work, and show meanwhile how many of the files are gone."""
+    # In a thread, so that Ctrl-C ends the command at once: what is done by then is whole.
+    results: list[multiprom.Compaction] = []
+    errors: list[BaseException] = []
+
+    def work_in_thread() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+
+    thread = threading.Thread(target=work_in_thread, daemon=True)
+    thread.start()
+    thread.join(_QUICK_SECONDS)
+    shown = False
+    while thread.is_alive():
+        if files:
+            gone = sum(not os.path.lexists(file) for file in files)
+            sys.stderr.write("\r" + _bar(gone, len(files)))
+            sys.stderr.flush()
+            shown = True
+        thread.join(_BAR_SECONDS)
+    if shown:
+        sys.stderr.write("\r\x1b[K")
+    for error in errors:
+        raise error
+    return results[0]
+
+
+def _bar(gone: int, count: int) -> str:
+    filled = _BAR_WIDTH * gone // count
+    return f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {gone:,} of {count_of(count, 'file')}"
+
+
+def _print(done: dict[str, Any], *, is_planned: bool) -> None:
+    if done["busy"]:
         output.print_text("nothing was done: another compaction of the directory is at work")
         return
-    folded = count_of(done.files_folded, "file")
-    processes = count_of(done.processes, "process", "processes")
-    deleted = count_of(done.files_deleted, "file")
-    freed = size(done.bytes_freed)
-    output.print_text(f"folded {folded} of {processes}, deleted {deleted} besides, freed {freed}")
-    if done.left_alone:
-        output.print_tables([Table("Left alone", ("file", "reason"), done.left_alone)])
+    folded = count_of(done["files_folded"], "file")
+    processes = count_of(done["processes"], "process", "processes")
+    deleted = count_of(done["files_deleted"], "file")
+    freed = size(done["bytes_freed"])
+    would = "would have " if is_planned else ""
+    output.print_text(
+        f"{would}folded {folded} of {processes}, deleted {deleted} besides, freed {freed}"
+    )
+    if is_planned and done["files"]:
+        rows = [(file["name"], file["action"]) for file in done["files"]]
+        output.print_tables([Table("Files", ("file", "what becomes of it"), rows)])
+    if done["left_alone"]:
+        rows = [(left["path"], left["reason"]) for left in done["left_alone"]]
+        output.print_tables([Table("Left alone", ("file", "reason"), rows)])
 
 
 def _seconds(text: str) -> float:

@@ -57,6 +57,16 @@ def print_json(command: str, content: dict[str, Any], *, on_one_line: bool = Fal
     print_text(json.dumps(document, indent=indent, allow_nan=False))
 
 
+def print_styled(label: str, style: str, text: str) -> None:
+    """Print a text for people with a label before it, which has a colour in a terminal."""
+    if is_rich():
+        rich_text = importlib.import_module("rich.text").Text
+        console = importlib.import_module("rich.console").Console(highlight=False, soft_wrap=True)
+        console.print(rich_text.assemble((label, style), text))
+    else:
+        print_text(label + text)
+
+
 def number(value: float) -> float | str:
     """Give a number as JSON can have it: what is not finite as the text `NaN`, `+Inf` or `-Inf`."""
     if math.isfinite(value):
@@ -84,7 +94,9 @@ def plain(table: Table) -> str:
     """Give a table as lines of text."""
     lines = [table.title]
     if table.rows:
-        rows = [list(table.headings), *([cell(value) for value in row] for row in table.rows)]
+        rows = [[cell(value) for value in row] for row in table.rows]
+        if any(table.headings):
+            rows.insert(0, list(table.headings))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         numeric = _numeric(table)
         for row in rows:
@@ -108,6 +120,7 @@ def rich_table(table: Table) -> Any:
         caption=text(table.note) if table.note else None,
         title_justify="left",
         caption_justify="left",
+        show_header=any(table.headings),
         box=importlib.import_module("rich.box").SIMPLE_HEAD,
         pad_edge=False,
     )

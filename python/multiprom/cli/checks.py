@@ -1,0 +1,340 @@
+"""What `multiprom doctor` looks at: each check gives findings, worst and best."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import multiprom
+from multiprom import environment
+from multiprom.cli import seen
+from multiprom.cli.failure import reason
+from multiprom.cli.output import count_of, size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from multiprom.cli.seen import Seen
+
+_SLOW_SECONDS = 1.0
+_FEW_BYTES = 64 << 20
+_FEW_INODES = 1000
+# So many values are more than a label should have.
+_MANY_VALUES = 1000
+_NAMES_SHOWN = 3
+_COMPACTION = "MULTIPROM_COMPACTION"
+_WORDS = ("on", "1", "true", "yes", "off", "0", "false", "no")
+
+
+class Finding(NamedTuple):
+    """What a check has found."""
+
+    check: str
+    """What was looked at."""
+    level: str
+    """`ok`, `note`, `warning` or `problem`."""
+    text: str
+    """What is so."""
+    advice: str = ""
+    """What to do."""
+
+
+def all_findings(path: str) -> list[Finding]:
+    """Look at everything."""
+    found = [*_versions(), *_variables(path), *_directory(path)]
+    if any(finding.level == "problem" and finding.check == "directory" for finding in found):
+        return found
+    found += _space(path)
+    look = seen.look(path)
+    checks: Iterable[Callable[[Seen], Iterator[Finding]]] = (
+        _locks,
+        _processes,
+        _hook,
+        _dead,
+        _strays,
+        _damage,
+        _scrape,
+        _labels,
+    )
+    for check in checks:
+        found += check(look)
+    return found
+
+
+def _versions() -> Iterator[Finding]:
+    client = importlib.metadata.version("prometheus_client")
+    text = (
+        f"multiprom {multiprom.__version__}, prometheus_client {client}, "
+        f"Python {platform.python_version()}"
+    )
+    release = tuple(int(part) for part in re.findall(r"\d+", client)[:2])
+    if release < (0, 20):
+        advice = "Install prometheus_client 0.20 or later."
+        yield Finding("versions", "problem", text, advice)
+    else:
+        yield Finding("versions", "ok", text)
+    if importlib.util.find_spec("prometheus_client_python_speedups") is not None:
+        yield Finding(
+            "versions",
+            "warning",
+            "prometheus-client-python-speedups is installed, too: both replace the same code",
+            "Uninstall it.",
+        )
+
+
+def _variables(path: str) -> Iterator[Finding]:
+    new, old = (os.environ.get(name) for name in (environment.VARIABLE, environment.OLD_VARIABLE))
+    if not new and old:
+        yield Finding(
+            "variable",
+            "warning",
+            f"only {environment.OLD_VARIABLE} is set, which is deprecated",
+            f"Set {environment.VARIABLE} instead.",
+        )
+    elif not new:
+        yield Finding(
+            "variable",
+            "note",
+            f"{environment.VARIABLE} is not set here: nothing tells whether the service has it",
+            "Run the doctor with the environment of the service, such as in its container.",
+        )
+    elif Path(new).absolute() != Path(path).absolute():
+        text = f"{environment.VARIABLE} is {new!r}, which is another directory than this one"
+        yield Finding("variable", "note", text)
+    else:
+        yield Finding("variable", "ok", f"{environment.VARIABLE} names the directory")
+    if new and not Path(new).is_absolute():
+        yield Finding(
+            "variable",
+            "warning",
+            f"{environment.VARIABLE} is {new!r}, which depends on each process's working directory",
+            "Name the directory with its whole path.",
+        )
+    value = os.environ.get(_COMPACTION, "").strip().lower()
+    if value and value not in _WORDS:
+        text = f"{_COMPACTION} is {value!r}, which is not understood, and stays on"
+        yield Finding("variable", "warning", text, "Set it to on or to off.")
+
+
+def _directory(path: str) -> Iterator[Finding]:
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+        os.scandir(path).close()
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            advice = "Make it before the service starts, and give it to the service's user."
+        elif isinstance(error, NotADirectoryError):
+            advice = f"Let {environment.VARIABLE} name a directory."
+        else:
+            advice = "Run the doctor as the user of the service."
+        yield Finding("directory", "problem", f"{path}: {reason(error)}", advice)
+        return
+    if not os.access(path, os.W_OK | os.X_OK):
+        yield Finding(
+            "directory",
+            "warning",
+            f"{path} is not writable for this user (uid {os.geteuid()})",
+            "If the service runs as this user, give it the directory: until then it counts in "
+            "memory, and no other process sees that.",
+        )
+    elif mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        yield Finding(
+            "directory",
+            "warning",
+            f"{path} is writable for every user of the machine, who may delete or forge metrics",
+            "Take the right away: chmod o-w.",
+        )
+    else:
+        yield Finding("directory", "ok", f"{path} can be read and written")
+
+
+def _space(path: str) -> Iterator[Finding]:
+    found = os.statvfs(path)
+    free, inodes = found.f_bavail * found.f_frsize, found.f_favail
+    kind = file_system(path)
+    text = f"the file system ({kind}) has {size(free)} free"
+    advice = (
+        "Make room: what finds none is counted in memory, and no other process sees that. Each "
+        "process needs some 100 KiB for a hundred metrics."
+    )
+    if free == 0:
+        yield Finding("space", "problem", text, advice)
+    elif free < _FEW_BYTES:
+        yield Finding("space", "warning", text, advice)
+    else:
+        yield Finding("space", "ok", text)
+    if found.f_files and inodes < _FEW_INODES:
+        text = f"the file system has room for {count_of(inodes, 'more file')}"
+        yield Finding("space", "warning", text, "Remove files there, or give it more inodes.")
+
+
+def file_system(path: str) -> str:
+    """Give the type of the file system; `unknown` where the system does not tell."""
+    place = str(Path(path).resolve())
+    best = ("", "unknown")
+    try:
+        mounts = Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return best[1]
+    for line in mounts:
+        _, mounted, kind, *_ = line.split(" ")
+        # Spaces are escaped.
+        mounted = re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), mounted)
+        is_above = mounted in ("/", place) or place.startswith(f"{mounted}/")
+        if is_above and len(mounted) >= len(best[0]):
+            best = (mounted, kind)
+    return best[1]
+
+
+def _locks(found: Seen) -> Iterator[Finding]:
+    name = found.document["without_common_locks"]
+    if name is not None:
+        yield Finding(
+            "locks",
+            "warning",
+            f"the directory is on {name}, where locks of other hosts or mounts may not be seen: "
+            "nothing is folded without being asked for, and dead workers' live gauges may stay",
+            "Use a directory on a local disk or in memory, such as an emptyDir or /dev/shm.",
+        )
+
+
+def _processes(found: Seen) -> Iterator[Finding]:
+    alive = [process for process in found.processes if process["life"] == "alive"]
+    masters = [process for process in alive if process["role"] == "master"]
+    unknown = [process for process in found.processes if process["life"] == "unknown"]
+    if len(masters) > 1:
+        yield Finding(
+            "processes",
+            "warning",
+            f"{len(masters)} servers use the directory: {_pids(masters)}",
+            "Unless an upgrade (USR2) is under way, give each server a directory of its own: their "
+            "metrics are added up, and one that restarts may leave them to the other.",
+        )
+    silent = [p for p in alive if p["role"] == "worker" and not p["files"]]
+    if silent:
+        yield Finding(
+            "processes",
+            "warning",
+            f"{count_of(len(silent), 'worker')} without any file: {_pids(silent)}",
+            "They have made no metric yet, or made them before the variable was set: call "
+            "multiprom.install() when the process starts.",
+        )
+    if unknown:
+        yield Finding(
+            "processes",
+            "note",
+            f"{count_of(len(unknown), 'process', 'processes')} wrote with prometheus_client's own "
+            f"code, so that nothing tells whether they live: {_pids(unknown)}",
+            "Call multiprom.install() in the service, or fold the dead: multiprom compact --pid.",
+        )
+    if alive:
+        text = f"{count_of(len(alive), 'process', 'processes')} of the service alive"
+        yield Finding("processes", "ok", text)
+    elif not unknown:
+        yield Finding("processes", "note", "no living process uses the directory")
+
+
+def _hook(found: Seen) -> Iterator[Finding]:
+    roles = {process["role"] for process in found.processes if process["life"] == "alive"}
+    if "master" in roles:
+        yield Finding("hook", "ok", "the server has multiprom's hooks, and tells which worker died")
+    elif "worker" in roles:
+        yield Finding(
+            "hook",
+            "note",
+            "no server with multiprom's hooks uses the directory: only the next scrape, or the "
+            "next process that starts to count, notices that a worker died",
+            "With gunicorn, add -c python:multiprom.gunicorn; other servers have no such hook.",
+        )
+
+
+def _pids(processes: list[dict[str, object]]) -> str:
+    names = [str(process["pid"] or process["identifier"]) for process in processes]
+    return _some(names)
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    more = len(names) - _NAMES_SHOWN
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def _dead(found: Seen) -> Iterator[Finding]:
+    saved = found.folding()
+    lives = sum(process["life"] == "alive" for process in found.processes)
+    if not saved["files"]:
+        yield Finding("dead", "ok", "no file of a dead process waits to be folded")
+        return
+    waiting = f"{count_of(saved['files'], 'file')} of dead processes wait to be folded"
+    if saved["files"] <= max(20, 10 * lives):
+        yield Finding("dead", "note", waiting, "The next death or scrape folds them.")
+        return
+    yield Finding(
+        "dead",
+        "warning",
+        f"{waiting}, {size(saved['allocated'])}",
+        "Nothing folds them: is MULTIPROM_COMPACTION off, or does neither gunicorn's hook "
+        "(-c python:multiprom.gunicorn) run nor anybody scrape? Run multiprom compact now.",
+    )
+
+
+def _strays(found: Seen) -> Iterator[Finding]:
+    strays = [file["name"] for file in found.files if file["state"] == "foreign"]
+    if strays:
+        yield Finding(
+            "files",
+            "note",
+            f"{count_of(len(strays), 'file')} of other programs: {_some(strays)}",
+            "They are not read; they should be elsewhere.",
+        )
+
+
+def _damage(found: Seen) -> Iterator[Finding]:
+    for file in found.damaged[:_NAMES_SHOWN]:
+        problem = file["problems"][0]
+        place = "" if problem["offset"] is None else f" at byte {problem['offset']}"
+        yield Finding(
+            "damage",
+            "problem",
+            f"{file['name']}{place}: {problem['reason']}",
+            "What is readable counts. When its process has ended, remove the file; if it was "
+            "prometheus_client's own writer, two processes may have shared its name.",
+        )
+    if len(found.damaged) > _NAMES_SHOWN:
+        text = f"{count_of(len(found.damaged), 'file')} are damaged"
+        yield Finding("damage", "problem", text, "multiprom status lists them.")
+
+
+def _scrape(found: Seen) -> Iterator[Finding]:
+    if found.scrape_seconds is None:
+        text = f"a scrape is not possible: {found.document['scrape_error']}"
+        yield Finding("scrape", "problem", text, "Scrape as a user who may read the files.")
+        return
+    text = (
+        f"a scrape gives {count_of(found.series, 'series', 'series')} in "
+        f"{found.scrape_seconds * 1000:,.1f} ms"
+    )
+    if found.scrape_seconds > _SLOW_SECONDS:
+        advice = "multiprom status tells which metrics have most series, and what folding saves."
+        yield Finding("scrape", "warning", text, advice)
+    else:
+        yield Finding("scrape", "ok", text)
+
+
+def _labels(found: Seen) -> Iterator[Finding]:
+    for family in found.families[:_NAMES_SHOWN]:
+        for name, values in family["labels"].items():
+            if values > _MANY_VALUES and name != "pid":
+                yield Finding(
+                    "labels",
+                    "warning",
+                    f"label {name!r} of {family['name']!r} has {values:,} values",
+                    "A label should have few: leave out what users choose, such as whole paths, "
+                    "identifiers and addresses.",
+                )
