@@ -16,23 +16,25 @@ use crate::store::read_at;
 use crate::sys::ProcessLocal;
 use crate::sys::lock::Locked;
 
-/// A dead process's file. It is locked until this is dropped, so that nobody counts in it.
+/// The file of a dead process. The file stays locked until this is dropped, so that no new process
+/// counts in it.
 #[derive(Debug)]
 pub(crate) struct Dead {
-    /// Where it is.
+    /// The path of the file.
     pub(crate) path: PathBuf,
-    /// The file.
+    /// The open and locked file.
     pub(crate) file: Locked,
-    /// Its metadata, from after it was locked.
+    /// The metadata of the file, read after it was locked.
     pub(crate) metadata: Metadata,
-    /// Whether multiprom wrote it: then any process can tell by the lock that its writer is dead.
+    /// Whether multiprom wrote the file: then the lock tells every process that the writer is dead.
     pub(crate) is_ours: bool,
-    /// What its header says of how many bytes are in use.
+    /// How many bytes are in use, as the header says.
     used: i32,
 }
 
 impl Dead {
-    /// Whether somebody has written to it although it is locked.
+    /// Whether a process has written to the file since it was locked: `prometheus_client`'s own writer
+    /// takes no lock.
     #[must_use]
     pub(crate) fn has_changed(&self) -> bool {
         let mut header = [0; HEADER_SIZE];
@@ -46,7 +48,7 @@ impl Dead {
         u64::try_from(self.used).unwrap_or_default().min(self.metadata.len())
     }
 
-    /// Whether nothing was ever counted in it.
+    /// Whether no process has ever counted in the file.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         let has_header = self.metadata.len() >= HEADER_SIZE as u64;
@@ -57,12 +59,12 @@ impl Dead {
 
 /// What tells a file in one state from the same file after any change, also of its permissions:
 /// device, inode and `ctime`.
-type State = (u64, u64, i64, i64);
-/// Files that could not be folded as they are. Most are damaged for good: to read all of them in each
-/// sweep would take longer and longer.
-static UNFIT: ProcessLocal<BTreeSet<State>> =
+type FileState = (u64, u64, i64, i64);
+/// The files that could not be folded as they are. Most are damaged for good, so each sweep would take
+/// longer than the last if it read all of them again.
+static UNFIT: ProcessLocal<BTreeSet<FileState>> =
     ProcessLocal::new(|earlier| earlier.cloned().unwrap_or_default());
-/// How many of them are remembered; then all are forgotten, and tried once more.
+/// The most entries of `UNFIT`. Beyond that all are removed, and the files are read once more.
 const UNFIT_MAX: usize = 10_000;
 /// How long a writer may take from the creation of its file to the header.
 const HEADER_WAIT: Duration = Duration::from_secs(60);
@@ -82,16 +84,16 @@ pub(crate) fn is_remembered(metadata: &Metadata) -> bool {
     unfit().is_some_and(|unfit| unfit.contains(&state(metadata)))
 }
 
-/// None if another thread has it.
-fn unfit() -> Option<MutexGuard<'static, BTreeSet<State>>> {
+/// The files that could not be folded; none while another thread uses the set.
+fn unfit() -> Option<MutexGuard<'static, BTreeSet<FileState>>> {
     UNFIT.try_lock()
 }
 
-fn state(metadata: &Metadata) -> State {
+fn state(metadata: &Metadata) -> FileState {
     (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
 }
 
-/// Whether nobody can be about to write the header of an empty file any more.
+/// Whether an empty file is so old that its writer must have died before it wrote the header.
 fn is_old(metadata: &Metadata) -> bool {
     let changed = metadata.modified().ok();
     let age = changed.and_then(|changed| changed.elapsed().ok());
@@ -101,13 +103,14 @@ fn is_old(metadata: &Metadata) -> bool {
 /// What became of the selection of a file.
 #[derive(Debug)]
 pub(crate) enum Selected {
-    /// It is a dead process's, and locked now.
+    /// A dead process wrote the file, which is locked now.
     Dead(Dead),
-    /// It is a living process's, or no caller has named its process, or it is an archive.
+    /// A living process holds the file, or the caller would have to name its process, or the file is an
+    /// archive.
     Other,
-    /// The call has had as many files as the request allows.
+    /// The call has taken as many files as the request allows.
     BeyondBudget,
-    /// It looks like a dead process's but must be left alone.
+    /// A dead process wrote the file, but the file must be left alone.
     LeftAlone(Reason),
 }
 
@@ -116,7 +119,7 @@ pub(crate) enum Selected {
 /// The lock of a file of multiprom's tells whether its process lives. Nobody locks the files of
 /// `prometheus_client`: of these the request must name the process.
 ///
-/// The error is that no file can be opened just now, neither this one nor another.
+/// An error says that this process has no descriptor left, so that it can open no file at all.
 pub(crate) fn select<C: Checkpoint>(
     disk: &mut Disk<'_, C>,
     path: &Path,
@@ -166,8 +169,8 @@ fn take<C: Checkpoint>(
     let Some(file) = disk.lock(Step::LockDead, file, path)? else {
         return Ok(if is_named { Selected::LeftAlone(Reason::Held) } else { Selected::Other });
     };
-    // Read again now that the lock keeps it as it is: before, its writer may have died, or have
-    // handed the file over to `prometheus_client`.
+    // The metadata and the header are read once more under the lock, which keeps them as they are. Before
+    // it, the writer may have counted and died, or have handed the file over to `prometheus_client`.
     let metadata = file.metadata()?;
     read_at(&file, &mut header, 0)?;
     if let Some(refused) = refusal(&header, &metadata, is_named) {
@@ -178,11 +181,12 @@ fn take<C: Checkpoint>(
     Ok(Selected::Dead(Dead { path: path.to_owned(), file, metadata, is_ours, used }))
 }
 
-/// Why a file with this header is not taken; none if it is.
+/// The reason not to take a file with this header, if there is one.
 fn refusal(header: &[u8], metadata: &Metadata, is_named: bool) -> Option<Selected> {
     match format::parse_magic(header) {
         Some(MAGIC_WRITER) => None,
-        // Without entries its writer was killed before it could write a header, or is about to.
+        // A new file has this header until its writer writes one. An old one shows that the writer was
+        // killed before that.
         Some(MAGIC_STOCK) if is_named || has_no_entries(header) && is_old(metadata) => None,
         Some(MAGIC_STOCK) => Some(Selected::Other),
         _ => Some(Selected::LeftAlone(Reason::UnknownMagic)),

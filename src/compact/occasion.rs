@@ -17,11 +17,11 @@ use crate::sys::{Identity, ProcessLocal, process};
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// A call that nobody has asked for folds or deletes at most this many files: it must not take long.
 const FILES_AT_ONCE: usize = 256;
-/// To fold a file, all of the archive is read and written, which takes 5 ms for a MiB. gunicorn's
-/// master and a process that begins to count leave what is more than this to a scrape.
+/// gunicorn's master and a process that begins to count read at most this many bytes of archives and
+/// files, which takes 5 ms for a MiB. They leave larger archives to a scrape.
 const BYTES_AT_ONCE: u64 = 16 << 20;
-/// How long a hook waits for another compaction of the directory. gunicorn before 24 calls it in a
-/// signal handler.
+/// How long the hook waits for another compaction of the directory. gunicorn before 24 calls the hook in
+/// a signal handler, so this must be short.
 const HOOK_WAIT: Duration = Duration::from_millis(50);
 /// How many dead processes are remembered whose files are not folded yet.
 const UNFOLDED_MAX: usize = 1024;
@@ -39,9 +39,9 @@ pub enum Occasion {
     /// A server has reaped this process: its files, and those of earlier ones that were not folded
     /// when they died.
     Death(OsString),
-    /// A process scrapes: all files of the dead, if the last sweep is long enough ago.
+    /// A process scrapes: all files of the dead, unless this process has done so in the last seconds.
     Scrape,
-    /// A process has opened a file: the same, but what takes long is left to a scrape.
+    /// A process has opened a file: the same, but large archives are left to a scrape.
     Opening,
 }
 
@@ -49,20 +49,21 @@ pub enum Occasion {
 #[derive(Clone)]
 struct Memory {
     sweep_every: Duration,
-    /// When each directory was last swept, and whether by a scrape. A scrape does what the others
-    /// leave to it, so their sweeps do not put it off.
+    /// When a scrape last swept each directory (true), and when a process that opened a file did (false).
+    /// The times are separate, since a scrape folds the large archives that the other leaves.
     swept: BTreeMap<(PathBuf, bool), Instant>,
-    /// Dead processes whose files are not folded yet, the oldest first. Only the hook knows that a
-    /// process is dead that wrote with `prometheus_client`'s own code.
+    /// Dead processes whose files are not folded yet, the oldest first: the next death names them again.
+    /// Nobody but the hook knows of a process that wrote with `prometheus_client`'s own code that it is
+    /// dead.
     unfolded: VecDeque<i32>,
-    /// The directories and reasons of which [`news`] has told.
+    /// The directories and reasons that were logged.
     told: BTreeSet<(PathBuf, String)>,
 }
 
 static MEMORY: ProcessLocal<Memory> =
     ProcessLocal::new(|earlier| earlier.cloned().unwrap_or(Memory::NEW));
 
-/// None if another thread has it.
+/// The memory; none while another thread uses it.
 fn memory() -> Option<MutexGuard<'static, Memory>> {
     MEMORY.try_lock()
 }
@@ -124,7 +125,7 @@ impl Occasion {
 fn fold_dead(path: &Path, pid: &OsString, mut request: Request) -> Result<Compaction> {
     let number = pid.to_str().and_then(|pid| pid.parse().ok()).filter(|number| *number > 0);
     let earlier = memory().map(|mut memory| memory.add_death(number)).unwrap_or_default();
-    // A living process that has got the pid of a dead one may go on in its files.
+    // A process that lives now may have the pid of a dead one and count in the same files.
     let earlier: Vec<i32> = earlier.into_iter().filter(|pid| !process::exists(*pid)).collect();
     request.pids.extend(earlier.iter().map(|pid| OsString::from(pid.to_string())));
     let done = run::compact(path, &request, &[])?;
@@ -139,16 +140,16 @@ fn fold_dead(path: &Path, pid: &OsString, mut request: Request) -> Result<Compac
     Ok(done)
 }
 
-/// Whether this is the first time that somebody is told of this in this process.
+/// Whether this process logs this text for the directory for the first time.
 fn is_new(path: &Path, text: String) -> bool {
     memory().is_some_and(|mut memory| memory.told.insert((path.to_owned(), text)))
 }
 
-/// What of a compaction that nobody has asked for somebody should hear of: files that stay until
-/// somebody does something, for each reason once in this process.
+/// The files of which the log should tell after a compaction that nobody has asked for: those that stay
+/// until somebody does something. Each reason is given once in this process.
 ///
-/// After a death that is also what the process may not do: other processes have perhaps less rights
-/// than gunicorn's master, which folds for them.
+/// After a death these are also the files that the process has no right to fold. On the other occasions
+/// they are not: gunicorn's master may have rights that the other processes lack, and folds for them.
 #[must_use]
 pub fn news(path: &Path, occasion: &Occasion, done: &Compaction) -> Vec<LeftAlone> {
     let Some(mut memory) = memory() else { return Vec::new() };
@@ -188,7 +189,7 @@ impl Memory {
         is_due
     }
 
-    /// Notes that a process has died, and gives those that are not folded yet and died before.
+    /// Remembers that a process has died, and gives those that died before and are not folded yet.
     fn add_death(&mut self, number: Option<i32>) -> Vec<i32> {
         self.unfolded.retain(|pid| Some(*pid) != number);
         let earlier = self.unfolded.iter().copied().collect();

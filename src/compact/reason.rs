@@ -9,39 +9,41 @@ use crate::format::Damaged;
 /// somebody should act, what to do.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Reason {
-    /// A damaged file is not folded: what of it counts, and the report on it, would go with it.
+    /// The file is damaged. It counts with its valid part, and each scrape reports it; folding would
+    /// keep the counts and end the reports.
     #[error("{0}")]
     Damaged(Damaged),
     /// The process was named as dead, but somebody holds its file.
-    #[error("a living process holds it")]
+    #[error("a living process holds the file")]
     Held,
     /// This process has found out before that the archive is damaged.
-    #[error("the archive is damaged, as was found before: remove it if its counts may go")]
+    #[error("the archive is damaged, as was found before: remove the archive if its counts may go")]
     KnownDamage,
     /// The header says neither multiprom nor `prometheus_client`.
     #[error(
-        "it is named like a metrics file, but neither prometheus_client nor this version of multiprom \
-         has written it: move it out of the directory"
+        "the file is named like a metrics file, but neither prometheus_client nor this version of \
+         multiprom has written it: move the file out of the directory"
     )]
     UnknownMagic,
     /// The name of an archive, but no archive.
     #[error(
-        "it is named like the archive that multiprom makes, but is none: move it out of the directory"
+        "the file is named like an archive of multiprom, but is none: move the file out of the directory"
     )]
     NotAnArchive,
-    /// With the archive its content would be for other users to read.
+    /// Other users may read the archive than may read the file.
     #[error(
-        "its owner, group or permissions differ from the archive's, which others could read: run all \
-         processes as one user and with one umask, or let everybody read the files"
+        "the file's owner, group or permissions differ from those of the archive, where other users could \
+         read what the file holds: run all processes as one user and with one umask, or let everybody \
+         read the files"
     )]
     OtherReaders,
-    /// It is too much for a call that must be quick.
-    #[error("the archive or the file is large: a scrape will fold it")]
+    /// The call must be quick, and to read the archive and the file would take too long.
+    #[error("the archive or the file is large: a scrape will fold the file")]
     TooMuch,
     /// A sum together with that of the archive takes more than the 106 bits that an archive has.
     #[error(
-        "its sums are of a size or precision that the archive cannot hold: it counts as it is; remove \
-         it if its counts may go"
+        "the file has sums of a size or precision that the archive cannot hold: the file counts as it \
+         is; remove the file if its counts may go"
     )]
     TooPrecise,
     /// The archive would be larger than the format allows.
@@ -53,7 +55,7 @@ pub enum Reason {
     TooLarge,
     /// Processes may use the directory whose locks are not seen here.
     #[error(
-        "it is on {file_system}, where locks of other hosts or mounts may not be seen, so nobody can \
+        "the directory is on {file_system}, where locks of other hosts or mounts may not be seen, so nobody can \
          tell who is dead: put the directory on a disk of this host or a tmpfs, or call \
          multiprom.compact() if all processes that use it share one kernel and one mount"
     )]
@@ -75,23 +77,23 @@ pub enum Reason {
     },
 }
 
-/// What to do where this process may not do what it must.
+/// What to do where the system refuses this process a step of compaction.
 const REFUSAL_ADVICE: &str =
     ": let this process write to the directory, or run all processes as one user";
 
-/// What somebody who has not asked for it should hear of a file that is left alone.
+/// What the log should say of a file that a compaction has left alone which nobody asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Concern {
-    /// Nothing: it may go the next time.
+    /// Nothing: the next compaction may fold the file.
     Passing,
-    /// Nothing: every scrape reports it.
+    /// Nothing: every scrape reports the file.
     Reported,
-    /// That it stays until somebody does something about it.
+    /// That the file stays until somebody does something about it.
     Lasting,
 }
 
 impl Reason {
-    /// What somebody who has not asked for it should hear.
+    /// What the log should say, if nobody asked for the compaction.
     #[must_use]
     pub fn concern(&self) -> Concern {
         match self {
@@ -106,7 +108,7 @@ impl Reason {
         }
     }
 
-    /// Whether the system has refused this process what another may do.
+    /// Whether the system has refused this process a step that another process may do.
     #[must_use]
     pub(crate) fn is_refusal(&self) -> bool {
         let refusals = [libc::EACCES, libc::EPERM, libc::EROFS];

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::compact::kind::{Archived, Committed, Place};
+use crate::compact::archiving::{ArchivePlace, Archived, Committed};
 use crate::compact::reason::Reason;
 use crate::compact::run::{Compaction, LeftAlone, left_alone};
 use crate::compact::steps::{Checkpoint, Disk, Found, Step};
@@ -14,7 +14,7 @@ use crate::store::{Archive, Mark};
 /// Removes what a killed compaction has written, and deletes the files that it has absorbed.
 pub(crate) fn recover<C: Checkpoint>(
     disk: &mut Disk<'_, C>,
-    place: &Place<'_>,
+    place: &ArchivePlace<'_>,
 ) -> Result<(Archived, Compaction), LeftAlone> {
     disk.delete(Step::RemoveStray, &place.temporary)
         .map_err(|error| left_alone(&place.temporary, error))?;
@@ -55,7 +55,7 @@ pub(crate) fn recover<C: Checkpoint>(
 
 fn open_archive<C: Checkpoint>(
     disk: &mut Disk<'_, C>,
-    place: &Place<'_>,
+    place: &ArchivePlace<'_>,
 ) -> Result<Option<Archive>, LeftAlone> {
     let path = &place.archive;
     match disk.open_archive(path).map_err(|error| left_alone(path, error))? {
@@ -69,7 +69,7 @@ fn open_archive<C: Checkpoint>(
 /// none if somebody holds it.
 fn delete_spent<C: Checkpoint>(
     disk: &mut Disk<'_, C>,
-    place: &Place<'_>,
+    place: &ArchivePlace<'_>,
     mark: &Mark,
 ) -> io::Result<Option<u64>> {
     let path = place.directory.join(&mark.name);
@@ -92,7 +92,7 @@ fn delete_spent<C: Checkpoint>(
 /// The second result is what is archived now. Its error keeps the rest of the kind from being folded.
 pub(crate) fn finish<C: Checkpoint>(
     disk: &mut Disk<'_, C>,
-    place: &Place<'_>,
+    place: &ArchivePlace<'_>,
     mut spent: Vec<Mark>,
     Committed { file, files, marks, used }: Committed,
 ) -> (Compaction, Result<Archived, LeftAlone>) {

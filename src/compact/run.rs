@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::compact::archiving;
 use crate::compact::dead::{self, Dead, Selected};
-use crate::compact::kind;
 use crate::compact::reason::Reason;
 use crate::compact::steps::{Checkpoint, Disk, Step, Unchecked};
 use crate::error::{Error, Result};
@@ -208,7 +208,7 @@ pub(crate) fn compact_on<C: Checkpoint>(
     let mut done = Compaction::default();
     for (kind, files) in by_kind(&listing.files) {
         if kind.is_foldable() {
-            done.add(kind::compact(&mut call, kind, files));
+            done.add(archiving::compact_kind(&mut call, kind, files));
         } else if kind.is_live() || request.drop_all {
             done.add(delete_dead(&mut call, files));
         }

@@ -1,13 +1,14 @@
-//! Selects what goes into an archive at once: dead files of one kind that the same users may read.
+//! Selects the files that go into an archive together: dead processes' files of one kind, which the same
+//! users may read.
 
 use std::collections::VecDeque;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::compact::archiving::{ArchivePlace, Archived};
 use crate::compact::dead::{self, Dead, Selected};
 use crate::compact::fold::Fold;
-use crate::compact::kind::{Archived, Place};
 use crate::compact::reason::Reason;
 use crate::compact::run::{self, Call, Compaction, LeftAlone, left_alone};
 use crate::compact::steps::{Checkpoint, Disk, MODE_MASK, READABLE_BY_ALL};
@@ -15,10 +16,10 @@ use crate::compact::worth;
 use crate::format::FileName;
 use crate::store::Archive;
 
-/// This many files go into an archive at once: all of them are held open and locked.
+/// At most this many files go into an archive together: all of them are open and locked at once.
 const BATCH: usize = 64;
 
-/// Dead files that can be folded, and what became of the others.
+/// Files that can be folded, and what was done with the others.
 pub(crate) struct Selection {
     pub(crate) batch: Vec<Dead>,
     pub(crate) done: Compaction,
@@ -29,7 +30,7 @@ pub(crate) struct Selection {
 /// If it is not worth yet to write the archive anew for them, none is selected, and their processes
 /// are among those that are postponed.
 ///
-/// Where no file can be opened, not even one, no file of the kind is left in `files`.
+/// Where this process has not one descriptor left, `files` is empty afterwards.
 pub(crate) fn next_batch<C: Checkpoint>(
     call: &mut Call<'_, '_, C>,
     archived: &Archived,
@@ -72,7 +73,7 @@ pub(crate) fn next_batch<C: Checkpoint>(
         };
         let name = path.file_name().unwrap_or_default();
         if archived.spent.iter().any(|mark| mark.name == name && mark.is(&dead.metadata)) {
-            // Its counts are in the archive already, but it could not be deleted.
+            // The archive has the counts of this file already, but the file could not be deleted.
             call.budget.return_files(1);
         } else if dead.is_empty() {
             done.add(run::delete(call.disk, &dead));
@@ -108,7 +109,7 @@ fn is_worth_it(small_archive: u64, archived: &Archived, batch: &[Dead]) -> bool 
 /// into it.
 pub(crate) fn choose<C: Checkpoint>(
     call: &mut Call<'_, '_, C>,
-    place: &Place<'_>,
+    place: &ArchivePlace<'_>,
     archived: &Archived,
     batch: Vec<Dead>,
 ) -> (Option<Metadata>, Vec<Dead>, Vec<LeftAlone>) {
@@ -150,10 +151,10 @@ pub(crate) fn check<C: Checkpoint>(
     fold.check(disk.read(&dead.path, &dead.file)?)
 }
 
-/// Gives back a file that was selected, and notes that it is left alone.
+/// Leaves a file alone that was selected, and gives the note on that.
 ///
-/// What can never be folded as it is, is remembered. Any other file may be folded as soon as something
-/// else has changed, so it takes no other file's place in the budget.
+/// A file that can never be folded as it is, is remembered. Any other file may be folded later without
+/// being changed; it does not count as one of the files that the request allows.
 pub(crate) fn give_back<C>(call: &mut Call<'_, '_, C>, dead: &Dead, reason: Reason) -> LeftAlone {
     if matches!(reason, Reason::Damaged(_) | Reason::TooPrecise) {
         dead::remember(&dead.metadata);

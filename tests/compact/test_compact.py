@@ -121,9 +121,9 @@ def test_a_held_file_is_never_folded(directory: Path) -> None:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert multiprom.compact().files_folded == 0
         done = multiprom.compact(pids=[1])
-        assert done.left_alone == ((str(path), "a living process holds it"),)
+        assert done.left_alone == ((str(path), "a living process holds the file"),)
         removed = _core.remove_leftovers(str(directory), 0.0)
-        assert removed == (0, f"{path}: a living process holds it")
+        assert removed == (0, f"{path}: a living process holds the file")
     assert _core.remove_leftovers(str(directory), 0.0) == (1, None)
 
 

@@ -170,9 +170,9 @@ def test_each_reason_is_one_warning(directory: Path, caplog: pytest.LogCaptureFi
             multiprom.MultiProcessCollector(None, directory).collect()
         fold(str(directory), 2)
     expected = (
-        f"files of dead processes stay: '{directory}/counter_2.db': its owner, group or "
-        "permissions differ from the archive's, which others could read: run all processes as one "
-        "user and with one umask, or let everybody read the files"
+        f"files of dead processes stay: '{directory}/counter_2.db': the file's owner, group or "
+        "permissions differ from those of the archive, where other users could read what the file "
+        "holds: run all processes as one user and with one umask, or let everybody read the files"
     )
     assert [record.getMessage() for record in caplog.records] == [expected]
     assert caplog.records[0].levelno == logging.WARNING
@@ -181,7 +181,7 @@ def test_each_reason_is_one_warning(directory: Path, caplog: pytest.LogCaptureFi
 @pytest.mark.usefixtures("automatic")
 @pytest.mark.parametrize(
     ("name", "what_to_do"),
-    [("counter_5.db", "move it out"), ("counter_compacted.db", "move it out")],
+    [("counter_5.db", "move the file out"), ("counter_compacted.db", "move the file out")],
 )
 def test_the_hook_says_what_to_do(
     name: str, what_to_do: str, directory: Path, caplog: pytest.LogCaptureFixture

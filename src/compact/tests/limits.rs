@@ -305,7 +305,7 @@ fn nothing_is_done_unasked_where_locks_are_not_common() {
     let done = compact_on(&mut Network, path, &request).unwrap();
     let [left] = &done.left_alone[..] else { panic!("{done:?}") };
     assert_eq!((&*left.path, left.reason.concern()), (path, Concern::Lasting));
-    assert!(left.reason.to_string().contains("it is on NFS"), "{}", left.reason);
+    assert!(left.reason.to_string().contains("the directory is on NFS"), "{}", left.reason);
     assert_eq!(names(path), ["counter_1.db"], "nor is a lock file made");
     let kept = remove_on(&mut Network, path, Duration::ZERO, &[]).unwrap().kept;
     assert!(matches!(kept, Some(Kept::Held(held)) if held.reason == left.reason));

@@ -19,7 +19,7 @@ use crate::kind::Kind;
 use crate::store::{Archive, Mark, encode_journal};
 
 /// The directory and the archive of one kind in it.
-pub(crate) struct Place<'a> {
+pub(crate) struct ArchivePlace<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) kind: Kind<'a>,
     pub(crate) archive: PathBuf,
@@ -58,7 +58,7 @@ pub(crate) struct Committed {
 /// Finishes what a killed compaction left, then folds the files of the dead.
 ///
 /// `files` are those in the directory that are of this kind.
-pub(crate) fn compact<C: Checkpoint>(
+pub(crate) fn compact_kind<C: Checkpoint>(
     call: &mut Call<'_, '_, C>,
     kind: Kind<'_>,
     files: Vec<&Path>,
@@ -66,7 +66,7 @@ pub(crate) fn compact<C: Checkpoint>(
     let directory = call.directory;
     let (archive, temporary) = (archive_name(kind), temporary_name(kind));
     let (archive, temporary) = (directory.join(archive), directory.join(temporary));
-    let place = Place { directory, kind, archive, temporary };
+    let place = ArchivePlace { directory, kind, archive, temporary };
     let mut done = Compaction::default();
     if let Err(left_alone) = compact_at(call, &place, files.into(), &mut done) {
         done.left_alone.push(left_alone);
@@ -79,7 +79,7 @@ pub(crate) fn compact<C: Checkpoint>(
 /// The error is what keeps the rest of the kind from being folded.
 fn compact_at<C: Checkpoint>(
     call: &mut Call<'_, '_, C>,
-    place: &Place<'_>,
+    place: &ArchivePlace<'_>,
     mut files: VecDeque<&Path>,
     done: &mut Compaction,
 ) -> Result<(), LeftAlone> {
@@ -147,7 +147,7 @@ fn compact_at<C: Checkpoint>(
 /// left alone.
 fn fold<C: Checkpoint>(
     call: &mut Call<'_, '_, C>,
-    place: &Place<'_>,
+    place: &ArchivePlace<'_>,
     archived: &Archived,
     batch: Vec<Dead>,
     temporary: File,
@@ -182,7 +182,7 @@ fn fold<C: Checkpoint>(
 
 fn add_archive<C: Checkpoint>(
     disk: &mut Disk<'_, C>,
-    place: &Place<'_>,
+    place: &ArchivePlace<'_>,
     archived: &Archived,
     fold: &mut Fold,
 ) -> Result<(), LeftAlone> {
@@ -213,7 +213,7 @@ fn add<C: Checkpoint>(
 /// archive.
 fn commit<C: Checkpoint>(
     call: &mut Call<'_, '_, C>,
-    place: &Place<'_>,
+    place: &ArchivePlace<'_>,
     spent: &[Mark],
     fold: &Fold,
     files: Vec<Dead>,
