@@ -59,10 +59,10 @@ impl Dead {
 
 /// What tells a file in one state from the same file after any change, also of its permissions:
 /// device, inode and `ctime`.
-type FileState = (u64, u64, i64, i64);
+type Fingerprint = (u64, u64, i64, i64);
 /// The files that could not be folded as they are. Most are damaged for good, so each sweep would take
 /// longer than the last if it read all of them again.
-static UNFIT: ProcessLocal<BTreeSet<FileState>> =
+static UNFIT: ProcessLocal<BTreeSet<Fingerprint>> =
     ProcessLocal::new(|earlier| earlier.cloned().unwrap_or_default());
 /// The most entries of `UNFIT`. Beyond that all are removed, and the files are read once more.
 const UNFIT_MAX: usize = 10_000;
@@ -75,21 +75,21 @@ pub(crate) fn remember(metadata: &Metadata) {
         if unfit.len() >= UNFIT_MAX {
             unfit.clear();
         }
-        unfit.insert(state(metadata));
+        unfit.insert(fingerprint(metadata));
     }
 }
 
 /// Whether a file is as it was when it could not be folded.
 pub(crate) fn is_remembered(metadata: &Metadata) -> bool {
-    unfit().is_some_and(|unfit| unfit.contains(&state(metadata)))
+    unfit().is_some_and(|unfit| unfit.contains(&fingerprint(metadata)))
 }
 
 /// The files that could not be folded; none while another thread uses the set.
-fn unfit() -> Option<MutexGuard<'static, BTreeSet<FileState>>> {
+fn unfit() -> Option<MutexGuard<'static, BTreeSet<Fingerprint>>> {
     UNFIT.try_lock()
 }
 
-fn state(metadata: &Metadata) -> FileState {
+fn fingerprint(metadata: &Metadata) -> Fingerprint {
     (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
 }
 

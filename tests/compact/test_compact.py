@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
+import signal
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import multiprom
@@ -16,7 +20,7 @@ from support.files import Entry, counter, write, write_ours
 from support.interpreters import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 VALUES = (0.1, 0.2, 0.3, 1e-9, 12345.678)
@@ -199,3 +203,55 @@ def test_with_few_descriptors_all_is_folded_in_small_steps(tmp_path: Path) -> No
         write(tmp_path / f"counter_{pid}.db", [counter(1)])
     printed = run(FEW_DESCRIPTORS, tmp_path, str(DESCRIPTORS), str(DEAD))
     assert printed.split() == [str(DEAD), ".multiprom.lock", "counter_compacted.db"]
+
+
+@pytest.fixture
+def compacting(directory: Path) -> Iterator[Any]:
+    """Let somebody else compact the directory until the file is unlocked."""
+    write(directory / "counter_7.db", [counter(1)])
+    with (directory / ".multiprom.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
+
+
+def test_it_waits_for_another_compaction(compacting: Any) -> None:
+    """The other may be a sweep, which does not know who is named."""
+    # Far longer than a hook would wait.
+    timer = threading.Timer(0.5, fcntl.flock, (compacting, fcntl.LOCK_UN))
+    timer.start()
+    done = multiprom.compact(pids=[7])
+    assert (done.files_folded, done.busy) == (1, False)
+    timer.join()
+
+
+@pytest.mark.parametrize("timeout", [0, 0.0, 0.2])
+@pytest.mark.usefixtures("compacting")
+def test_it_gives_up_waiting_in_the_end(timeout: float, directory: Path) -> None:
+    begin = time.monotonic()
+    assert multiprom.compact(pids=[7], timeout=timeout).busy
+    assert time.monotonic() - begin >= timeout
+    assert (directory / "counter_7.db").exists()
+
+
+@pytest.mark.parametrize("timeout", [-1, -math.inf, math.nan])
+def test_what_is_no_time_to_wait(timeout: float, directory: Path) -> None:
+    path = write(directory / "counter_7.db", [counter(1)])
+    with pytest.raises(ValueError, match="timeout must not be negative or NaN: "):
+        multiprom.compact(pids=[7], timeout=timeout)
+    assert path.exists()
+    assert multiprom.compact(pids=[7], timeout=math.inf).files_folded == 1
+
+
+@pytest.mark.usefixtures("compacting")
+def test_signals_are_handled_while_it_waits() -> None:
+    def interrupt(*_: object) -> None:
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(InterruptedError):
+            multiprom.compact(timeout=60)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

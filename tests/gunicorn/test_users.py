@@ -1,7 +1,6 @@
 """Users: a server that gives its rights up, and one that never had any.
 
-The first needs root to try; without it the test tries that nothing changes for the server's own
-user.
+Both need root to try; without it the tests try that nothing changes for the server's own user.
 """
 
 from __future__ import annotations
@@ -19,6 +18,22 @@ if TYPE_CHECKING:
 
 USER = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 OPTIONS = [*CONFIGURATION, "--workers=2", f"--user={USER}"]
+
+
+def started_by_the_user(server: Server) -> Server:
+    """Let the user start the server, in a folder of its own.
+
+    The interpreter may be in the home of root, so the user may read whatever it wants. It writes
+    with its own rights only.
+    """
+    if os.geteuid() == 0:
+        user = pwd.getpwnam(USER)
+        for path in (server.folder, server.folder / "tmp"):
+            os.chown(path, user.pw_uid, user.pw_gid)
+        rights = [f"--{which}-caps=+dac_read_search" for which in ("inh", "ambient")]
+        names = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+        server.within = ("setpriv", *names, *rights)
+    return server
 
 
 def assert_it_counts(server: Server) -> None:
@@ -74,6 +89,54 @@ def test_workers_of_another_user_and_a_directory_that_is_made(
         assert metrics.owner() == USER
         assert_it_counts(server)
         assert server.stop() == 0
+
+
+@each_version
+@pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["", "preload"])
+def test_a_server_that_another_user_starts_and_a_private_directory(
+    version: str, preload: list[str], folder: Path
+) -> None:
+    options = [*CONFIGURATION, "--workers=2", *preload]
+    with started_by_the_user(Server(version, folder, *options)) as server:
+        [private] = server.private_directories
+        assert private.stat().st_mode & 0o777 == 0o700
+        assert_it_counts(server)
+        assert {path.owner() for path in (private, *private.iterdir())} == {USER}
+        assert "counter_compacted.db" in {path.name for path in private.glob("*.db")}
+        assert server.stop() == 0
+        assert server.private_directories == []
+
+
+@each_version
+@pytest.mark.parametrize("setting", ["variable", "raw_env"])
+def test_a_server_that_another_user_starts_and_a_directory_that_is_made(
+    version: str, setting: str, folder: Path
+) -> None:
+    """What an earlier run of that user has left goes at the next start."""
+    metrics = folder / "var" / "metrics"
+    named = {"PROMETHEUS_MULTIPROC_DIR": str(metrics)} if setting == "variable" else {}
+    options = [*CONFIGURATION, "--workers=2"]
+    options += [] if named else [f"--env=PROMETHEUS_MULTIPROC_DIR={metrics}"]
+    for _ in range(2):
+        with started_by_the_user(Server(version, folder, *options, environment=named)) as server:
+            assert metrics.owner() == USER
+            assert_it_counts(server)
+            assert {path.owner() for path in metrics.iterdir()} == {USER}
+            assert server.stop() == 0
+
+
+def test_a_user_who_may_not_make_the_directory_is_told(folder: Path) -> None:
+    closed = folder / "closed"
+    closed.mkdir(mode=0o555)
+    named = {"PROMETHEUS_MULTIPROC_DIR": str(closed / "metrics")}
+    server = started_by_the_user(Server("newest", folder, *CONFIGURATION, environment=named))
+    server.launch()
+    try:
+        assert server.process.wait(timeout=30) != 0
+    finally:
+        server.kill()
+    why = "cannot create the directory that PROMETHEUS_MULTIPROC_DIR names (Permission denied)"
+    assert f"{why}: {closed / 'metrics'}" in server.log
 
 
 CHANGING = """
