@@ -114,12 +114,15 @@ pub(crate) fn choose<C: Checkpoint>(
     batch: Vec<Dead>,
 ) -> (Option<Metadata>, Vec<Dead>, Vec<LeftAlone>) {
     let mut unread = archived.archive.as_ref().map_or(0, Archive::used);
+    // Else a large archive would be written anew at each death for a few of the files that wait.
+    let held: u64 = batch.iter().filter(|dead| dead.is_ours).map(Dead::used).sum();
+    let is_too_much = unread > call.request.small_archive && unread + held > call.budget.bytes;
     let mut like = archived.archive.as_ref().map(|archive| archive.metadata().clone());
     let mut chosen: Vec<Dead> = Vec::new();
     let mut left_out = Vec::new();
     for dead in batch {
         if dead.is_ours {
-            if !call.budget.take_bytes(unread + dead.used()) {
+            if is_too_much || !call.budget.take_bytes(unread + dead.used()) {
                 left_out.push(give_back(call, &dead, Reason::TooMuch));
                 continue;
             }

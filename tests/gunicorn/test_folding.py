@@ -180,6 +180,18 @@ def test_what_an_earlier_run_left(hooks: Any, server: Any, directory: Path) -> N
     assert len(messages(server.log)) == 1
 
 
+def test_what_waits_for_a_large_archive_is_left_by_an_earlier_run(
+    hook: Callable[[Any, Any], None], hooks: Any, server: Any, directory: Path
+) -> None:
+    write_ours(directory / "counter_1.db", Entry("c", "c_total", help="x" * (200 << 10)))
+    multiprom.compact()
+    path = write_ours(directory / f"counter_{FIRST}.db", counter(0.1))
+    hook(server, SimpleNamespace(pid=FIRST))
+    assert path.exists()
+    hooks.on_starting(server)
+    assert names(directory) == set()
+
+
 def test_a_preloaded_application_keeps_its_own(hooks: Any, server: Any, directory: Path) -> None:
     """The master holds files already, which are neither a sign of another's life nor left over."""
     write_ours(directory / "counter_1.db", counter(0.1))

@@ -18,6 +18,7 @@ use crate::compact::tests::support::{
     LOCK, Worker, dead, key, large_archive, names, naming, patient, reasons, stock, sweep, totals,
 };
 use crate::compact::worth::FILES;
+use crate::format::parse_used;
 use crate::format::testing::{entry, file};
 use crate::sys::Directory;
 
@@ -121,6 +122,27 @@ fn files_of_prometheus_client_do_not_wait() {
     let request = Request { small_archive: 0, ..naming(&["2"]) };
     let done = compact(path, &request, &[]).unwrap();
     assert_eq!((done.files_folded, done.postponed.len()), (2, 0));
+}
+
+/// Each death would write it anew for one file, as long as the files that wait are too much together.
+#[test]
+fn a_large_archive_is_not_written_anew_for_a_part_of_the_files() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    large_archive(path);
+    for number in 1..=16 {
+        dead(path, &format!("counter_{number}.db"), 1.0);
+    }
+    let used = |name: &str| {
+        let content = fs::read(path.join(name)).unwrap();
+        u64::try_from(parse_used(&content[..8]).unwrap()).unwrap()
+    };
+    let enough = used("counter_compacted.db") + 16 * used("counter_1.db");
+    let done = compact(path, &Request { max_bytes: enough - 1, ..patient() }, &[]).unwrap();
+    assert_eq!((done.files_folded, done.left_alone.len()), (0, 16));
+    assert!(reasons(&done).iter().all(|(_, reason)| **reason == Reason::TooMuch));
+    let done = compact(path, &Request { max_bytes: enough, ..patient() }, &[]).unwrap();
+    assert_eq!((done.files_folded, done.left_alone.len()), (16, 0));
 }
 
 /// Nor does what waits take the place of what must not: live gauges, and small archives.
