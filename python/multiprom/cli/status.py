@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ EXAMPLES = """\
 examples:
   multiprom status /run/metrics
   multiprom status --all
+  multiprom status --html /tmp/metrics.html
   multiprom status --json | jq '.processes[] | select(.life == "alive") | .pid'
 """
 _ROWS = 10
@@ -33,6 +35,9 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="list each process, file and metric, however many"
     )
+    parser.add_argument(
+        "--html", metavar="FILE", help="write a page with tables and plots, and print nothing"
+    )
     output.add_json_to(parser)
 
 
@@ -40,7 +45,9 @@ def run(options: argparse.Namespace) -> int:
     """Show it."""
     path = directory.readable(options)
     found = seen.look(path)
-    if options.json:
+    if options.html:
+        importlib.import_module("multiprom.cli.page").write(found, options.html)
+    elif options.json:
         output.print_json("status", found.to_json())
     else:
         output.print_tables(tables(found, rows=None if options.all else _ROWS))
