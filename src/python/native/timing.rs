@@ -76,13 +76,7 @@ impl Method for TrackerEnter {
 
     #[inline]
     fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
-        if call.count() != 0 {
-            return Ok(None);
-        }
-        let py = call.py();
-        let gauge = call.receiver.getattr(intern!(py, "_gauge"))?;
-        call_method(&gauge, intern!(py, "inc"), None)?;
-        Ok(Some(py.None().into_bound(py)))
+        track::<Self>(call, intern!(call.py(), "inc"))
     }
 
     fn known() -> &'static Known {
@@ -102,19 +96,25 @@ impl Method for TrackerExit {
 
     #[inline]
     fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
-        if call.positional.len() != 3 || call.names.is_some() {
-            return Ok(None);
-        }
-        let py = call.py();
-        let gauge = call.receiver.getattr(intern!(py, "_gauge"))?;
-        call_method(&gauge, intern!(py, "dec"), None)?;
-        Ok(Some(py.None().into_bound(py)))
+        track::<Self>(call, intern!(call.py(), "dec"))
     }
 
     fn known() -> &'static Known {
         static KNOWN: Known = Known::new();
         &KNOWN
     }
+}
+
+/// Calls a method of the gauge of a tracker, if all parameters are given by position.
+#[inline]
+fn track<'py, M: Method>(call: &Call<'_, 'py>, method: &Bound<'py, PyString>) -> Outcome<'py> {
+    if call.positional.len() + 1 != M::PARAMETERS.len() || call.names.is_some() {
+        return Ok(None);
+    }
+    let py = call.py();
+    let gauge = call.receiver.getattr(intern!(py, "_gauge"))?;
+    call_method(&gauge, method, None)?;
+    Ok(Some(py.None().into_bound(py)))
 }
 
 /// The clock of timers, which tests replace in `prometheus_client`'s module.
