@@ -47,6 +47,7 @@ help:
 	@echo 'make bench-space     the room on a disk that files take'
 	@echo 'make bench-rust      the benchmark of the Rust core alone'
 	@echo 'make soak            a service whose workers come and go: nothing grows (SOAK_MINUTES=3)'
+	@echo 'make operations      ten million random operations in threads, beside patches: no leak, no crash'
 	@echo 'make clean           removes what these targets made'
 
 # The tools that no target can install. One line each, and no traceback.
@@ -284,6 +285,7 @@ bench: develop.venv .venv/.group-bench
 	.venv/bin/python benches/request_table.py
 	@echo
 	.venv/bin/python benches/count_table.py
+	.venv/bin/python benches/install_table.py
 	@echo
 	.venv/bin/python benches/compaction_table.py
 	@echo
@@ -302,10 +304,16 @@ bench-compaction: develop.venv
 .PHONY: bench-count
 bench-count: develop.venv
 	.venv/bin/python benches/count_table.py
+	.venv/bin/python benches/install_table.py
 
 .PHONY: bench-rust
 bench-rust: | rust-is-there
 	cargo bench --no-default-features --bench scrape
+
+# As the test of `make test`, which does 200,000.
+.PHONY: operations
+operations: develop.venv .venv/.group-test
+	MULTIPROM_OPERATIONS=10000000 .venv/bin/python -m pytest tests/native/test_leaks.py
 
 # What grows in a service that runs for long. The picture is build/soak.png.
 .PHONY: soak

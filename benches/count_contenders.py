@@ -5,6 +5,7 @@ Nothing here imports prometheus_client before the library is chosen.
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import os
@@ -35,8 +36,9 @@ STATEMENTS = {
     "`with gauge.track_inprogress()`": "with gauge.track_inprogress(): pass",
 }
 NEW_SERIES = "a new series: `Counter.labels(…)`"
+NEW_HISTOGRAM = "a new child of a histogram, 15 buckets"
 AFTER_FORK = "first `inc()` after a fork, 10,000 series"
-OPERATIONS = (*STATEMENTS, NEW_SERIES, AFTER_FORK)
+OPERATIONS = (*STATEMENTS, NEW_SERIES, NEW_HISTOGRAM, AFTER_FORK)
 
 # How often an operation is done in one sample: some milliseconds for the slowest library.
 REPETITIONS = 5_000
@@ -69,8 +71,8 @@ def is_measured(library: str, operation: str) -> bool:
 
 def sampler(operation: str) -> Sample:
     """Return what times an operation, on metrics of its own."""
-    if operation == NEW_SERIES:
-        return _new_series
+    if operation in (NEW_SERIES, NEW_HISTOGRAM):
+        return functools.partial(_new_series, operation)
     if operation == AFTER_FORK:
         return _after_fork()
     timer = timeit.Timer(STATEMENTS[operation], globals=_metrics())
@@ -104,12 +106,13 @@ def _metrics() -> dict[str, object]:
 _families = itertools.count()
 
 
-def _new_series() -> float:
-    from prometheus_client import Counter
+def _new_series(operation: str) -> float:
+    from prometheus_client import Counter, Histogram
 
     # Ever new ones: the family before has been dropped, but stock keeps the values of all.
     name = f"shop_requests_{next(_families)}"
-    labels = Counter(name, "Requests answered.", ("method", "endpoint"), registry=None).labels
+    kind = Histogram if operation == NEW_HISTOGRAM else Counter
+    labels = kind(name, "Requests answered.", ("method", "endpoint"), registry=None).labels
     endpoints = [f"/api/v1/orders/{number}" for number in range(SERIES_PER_SAMPLE)]
     # What was dropped before is not to be collected in the time of these.
     gc.collect()
