@@ -119,6 +119,6 @@ NEIGHBOURS = [
         },
     ),
     order("the calls of LiteLLM", "litellm"),
-    order("the calls of vLLM", "vllm", does="", actions=(), can_kill=False),
+    order("the calls of vLLM", "vllm", does="TERM", actions=(), can_kill=False),
     order("the calls of SGLang", "sglang", does="recycling, SIGKILL"),
 ]

@@ -7,11 +7,10 @@ import json
 import os
 import re
 import shutil
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.program import Program
@@ -20,10 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # How often it scrapes. A reset that lasts for one scrape only must be met.
-INTERVAL = "250ms"
+INTERVAL_SECONDS = 0.25
 
 CONFIGURATION = """
-global: {{scrape_interval: {interval}, scrape_timeout: {interval}}}
+global: {{scrape_interval: {milliseconds}ms, scrape_timeout: {milliseconds}ms}}
 scrape_configs:
 - job_name: service
   static_configs:
@@ -43,7 +42,9 @@ class Prometheus(Program):
             pytest.fail("prometheus is not installed: `make e2e` installs it", pytrace=False)
         folder.mkdir()
         configuration = folder / "prometheus.yml"
-        configuration.write_text(CONFIGURATION.format(interval=INTERVAL, target=target))
+        configuration.write_text(
+            CONFIGURATION.format(milliseconds=round(INTERVAL_SECONDS * 1000), target=target)
+        )
         command = [
             program,
             f"--config.file={configuration}",
@@ -55,14 +56,22 @@ class Prometheus(Program):
 
     def query(self, promql: str) -> dict[str, float]:
         """Return the values of an instant query, by the labels that tell them apart."""
+        return {
+            json.dumps(result["metric"], sort_keys=True): float(result["value"][1])
+            for result in self._ask(promql)
+        }
+
+    def series(self, selector: str) -> list[float]:
+        """Return all values of the only series of a range vector, such as `up[5m]`."""
+        (result,) = self._ask(selector)
+        return [float(value) for _, value in result["values"]]
+
+    def _ask(self, promql: str) -> Any:
         query = urllib.parse.urlencode({"query": promql})
         with _OPENER.open(f"http://{self._address}/api/v1/query?{query}", timeout=30) as answer:
             found = json.load(answer)
         assert found["status"] == "success", found
-        return {
-            json.dumps(result["metric"], sort_keys=True): float(result["value"][1])
-            for result in found["data"]["result"]
-        }
+        return found["data"]["result"]
 
     def value(self, promql: str) -> float:
         """Return the only value of an instant query; 0 if there is none."""
@@ -71,10 +80,8 @@ class Prometheus(Program):
         return values[0] if values else 0.0
 
     def wait_for(self, promql: str, value: float) -> None:
-        """Wait until a query has this value, at most for 20 seconds: then a test tells."""
-        deadline = time.monotonic() + 20
-        while self.value(promql) != value and time.monotonic() < deadline:
-            time.sleep(0.1)
+        """Wait until a query has this value."""
+        self.until(lambda: self.value(promql) == value, f"show {value} for {promql}", seconds=20)
 
     def wait_until_ready(self) -> None:
         """Wait until the server listens and has scraped."""

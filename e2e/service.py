@@ -74,7 +74,9 @@ class Case:
     def version(self) -> str:
         """The version of the package that runs."""
         if self.package == "python":
-            return platform.python_version()
+            return f"Python {platform.python_version()}"
+        if self.package == "prometheus_client":
+            return f"prometheus_client {importlib.metadata.version(self.package)}"
         if self.package == "mlflow":
             return next((ROOT / "build" / "mlflow").glob("mlflow-*.dist-info")).name[7:-10]
         old = self.package == "gunicorn" and self.gunicorn == "23"

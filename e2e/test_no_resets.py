@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from drill import Load, kill
-from prometheus_server import Prometheus
+from prometheus_server import INTERVAL_SECONDS, Prometheus
 from servers import GUNICORN, QUIET_NEWEST, SERVERS
 from service import Case, Service
 
@@ -45,6 +45,7 @@ def run(service: Service, load: Load, prometheus: Prometheus) -> None:
     """Send requests and kill workers, and let Prometheus see what was counted in the end."""
     load.run(SECONDS)
     time.sleep(1)
+    prometheus.wait_for("up", 1)
     assert prometheus.value(f"count_over_time({TOTAL}[5m])") >= SCRAPES_AT_LEAST
     assert len(load.pids.keys() - service.living()) > 5
 
@@ -65,11 +66,17 @@ def test_no_counter_falls(case: Case, tmp_path: Path) -> None:
             assert load.answered <= prometheus.value(TOTAL) - first <= load.sent
             # What lies before its first and behind its last sample, Prometheus guesses.
             increase = prometheus.value(f"sum(increase({TOTAL}[5m]))")
-            assert increase == pytest.approx(load.answered, rel=0.05), service.log
-            assert prometheus.value("up") == 1
-            # Only a worker that is killed while it answers Prometheus can break an answer off.
-            missed = prometheus.value("count_over_time(up[5m]) - sum_over_time(up[5m])")
-            assert missed <= len(load.pids.keys() - service.living())
+            assert increase == pytest.approx(load.answered, rel=0.1), service.log
+            # A worker that is killed while it answers Prometheus breaks an answer off. What takes
+            # too long says that the machine is busy, or both workers still start. Prometheus
+            # goes on scraping between these two questions.
+            scrapes = zip(
+                prometheus.series("up[5m]"),
+                prometheus.series("scrape_duration_seconds[5m]"),
+                strict=False,
+            )
+            broken_off = [up for up, seconds in scrapes if not up and seconds < INTERVAL_SECONDS]
+            assert len(broken_off) <= len(load.pids.keys() - service.living())
             assert not load.faults
 
 
