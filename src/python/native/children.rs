@@ -274,22 +274,19 @@ fn extra_of<'py>(class: &Bound<'py, PyType>) -> PyResult<Option<Extra<'py>>> {
     Ok(None)
 }
 
-/// A copy of the keyword arguments with which the metric was made; none if there are others than its
-/// class has.
+/// The keyword arguments with which the metric was made; none if there are others than its class has.
+///
+/// A child of the constructor's has a dictionary of its own, which it never changes: one for all takes
+/// 64 to 232 bytes less for each child.
 fn keywords_of<'py>(
     metric: &Bound<'py, PyAny>,
     keyword: Option<&Bound<'py, PyString>>,
 ) -> PyResult<Option<Bound<'py, PyDict>>> {
-    let py = metric.py();
-    let Some(found) = metric.getattr_opt(intern!(py, "_kwargs"))? else { return Ok(None) };
-    let Ok(found) = found.cast_exact::<PyDict>() else { return Ok(None) };
-    if found.len() != usize::from(keyword.is_some()) {
+    let Some(found) = metric.getattr_opt(intern!(metric.py(), "_kwargs"))? else {
         return Ok(None);
-    }
-    let keywords = PyDict::new(py);
-    if let Some(keyword) = keyword {
-        let Some(given) = found.get_item(keyword)? else { return Ok(None) };
-        keywords.set_item(keyword, given)?;
-    }
-    Ok(Some(keywords))
+    };
+    let Ok(found) = found.cast_into_exact::<PyDict>() else { return Ok(None) };
+    let is_usual = found.len() == usize::from(keyword.is_some())
+        && keyword.map_or(Ok(true), |keyword| found.contains(keyword))?;
+    Ok(is_usual.then_some(found))
 }
