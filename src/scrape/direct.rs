@@ -39,7 +39,7 @@ pub(crate) enum Values {
     PerProcess(Vec<Record>),
 }
 
-/// The value of one sample: 16 bytes, since there may be many.
+/// One sample: 16 bytes, since there may be many.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Point {
     /// The number of the key whose labels the sample has.
@@ -165,14 +165,13 @@ pub(crate) fn values<'a>(
         return Err(Indirect::ByLabels);
     }
     if let AnyColumn::PerProcess(column) = &parsed.table.column {
-        let is_one_file_each = !column.repeated;
-        return if is_one_file_each {
-            Ok(Values::PerProcess(records.to_vec()))
-        } else {
-            Err(Indirect::ByLabels)
-        };
+        // The last of a process's files gives its values then, in the place of the first.
+        if column.repeated {
+            return Err(Indirect::ByLabels);
+        }
+        return Ok(Values::PerProcess(records.to_vec()));
     }
-    // Without it the labels of gauges could be the same.
+    // Merging drops `pid`, without which two keys may have the same labels.
     if is_gauge && first.has_pid {
         return Err(Indirect::ByLabels);
     }
