@@ -71,8 +71,8 @@ pub(crate) struct Heads<'a> {
     numbers: HashMap<Texts<'a>, u32>,
     /// The numbers of the heads that were met last.
     recent: [u32; RECENT],
-    /// The text of a bound that is known to be a number.
-    sound_bound: &'a str,
+    /// The text of a bound that is known to be a number, if one was met.
+    sound_bound: Option<&'a str>,
 }
 
 impl<'a> Heads<'a> {
@@ -83,7 +83,7 @@ impl<'a> Heads<'a> {
             all: Vec::new(),
             numbers: HashMap::new(),
             recent: [0; RECENT],
-            sound_bound: "",
+            sound_bound: None,
         }
     }
 
@@ -148,11 +148,11 @@ impl<'a> Heads<'a> {
 
     /// Whether the label `le` is a number, as a histogram's bound must be.
     fn check_bound(&mut self, bound: Option<&'a str>) -> Result<(), Damage> {
-        if let Some(bound) = bound
+        if let Some(text) = bound
             && self.metric_type == MetricType::Histogram
             && bound != self.sound_bound
         {
-            parse_bound(bound)?;
+            parse_bound(text)?;
             self.sound_bound = bound;
         }
         Ok(())
@@ -179,5 +179,21 @@ impl<'a> Heads<'a> {
             bound_place: None,
         });
         number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_that_is_no_number_is_damage_wherever_it_stands() {
+        let key = |bound| format!(r#"["f", "f_bucket", {{"le": "{bound}"}}, ""]"#);
+        let bounds = ["", "x", "0.5", "", "x", "1.0", "1.0"];
+        let keys = bounds.map(|bound| key(bound).into_bytes());
+        let mut heads = Heads::new(MetricType::Histogram);
+        for (bound, key) in bounds.iter().zip(&keys) {
+            assert_eq!(heads.number(key).is_ok(), bound.parse::<f64>().is_ok(), "{bound:?}");
+        }
     }
 }
