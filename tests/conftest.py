@@ -55,6 +55,8 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("prometheus_multiproc_dir", raising=False)
     # Tests look at the files of dead processes; those of automatic compaction turn it on.
     monkeypatch.setenv("MULTIPROM_COMPACTION", "off")
+    # Most tests compare all of a scrape, or all files, with what the application counts.
+    monkeypatch.setenv("MULTIPROM_WORKER_METRICS", "0")
     yield
     # Only a test that imported multiprom can have installed it.
     if "multiprom" in sys.modules:

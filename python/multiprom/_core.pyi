@@ -17,6 +17,7 @@ __all__ = [
     "__version__",
     "announce",
     "compact",
+    "count_exit",
     "directory_text",
     "fold_dead",
     "gzip",
@@ -30,15 +31,22 @@ __all__ = [
     "mark_self_dead",
     "merge_directory",
     "merge_files",
+    "post_fork",
+    "post_request",
+    "pre_fork",
+    "pre_request",
     "read_consistently",
     "read_files",
     "remove_leftovers",
     "remove_live_files",
     "remove_methods",
     "reset_compaction",
+    "set_configured",
+    "show_workers",
     "slots",
     "warn_later",
     "watch",
+    "worker_exit",
     "write_unwritten",
 ]
 
@@ -69,12 +77,17 @@ def merge_files(
     """
 
 def merge_directory(
-    path: str, dialect: tuple[bool, bool], metric_class: type[Metric], sample_class: type[Sample]
+    path: str,
+    dialect: tuple[bool, bool],
+    metric_class: type[Metric],
+    sample_class: type[Sample],
+    collector: object,
 ) -> tuple[list[Metric], list[Report]]:
     """Scrape the directory `path`: merge its files, in name order; else as `merge_files`.
 
     First it writes what this process has counted, and folds what the dead have left if it is time
-    for that. What it could not write is merged as if it were in a file.
+    for that. What it could not write is merged as if it were in a file. What `show_workers`
+    adds has no family that is registered beside the collector.
     """
 
 def read_files(
@@ -95,6 +108,7 @@ def directory_text(
     escaping: str,
     dialect: tuple[bool, bool],
     names: AbstractSet[str] | None,
+    others: Sequence[bytes] | None = None,
 ) -> tuple[bytes, list[Report]]:
     """Scrape the directory `path`: merge its files into text, with the GIL released.
 
@@ -108,6 +122,8 @@ def directory_text(
         dialect: Whether prometheus_client groups samples by labels (0.24 and later), and whether
             it writes exponents with a zero before them (before 0.26).
         names: The names of the samples to give; None for all.
+        others: Texts that go with it. If there are any, what `show_workers` adds is there, too, but
+            nothing that is in one of them; None for the files alone.
 
     Raises:
         ValueError: There is no such escaping scheme.
@@ -231,6 +247,36 @@ def remove_live_files(path: str, pid: str, modes: Sequence[str]) -> None:
     Raises:
         OSError: A file could not be deleted.
     """
+
+def show_workers(*, shows: bool) -> None:
+    """Say whether scrapes show processes, their server and the state of files.
+
+    It holds where MULTIPROM_WORKER_METRICS does not say. If not, nothing is counted for that.
+    """
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Count a worker that starts: gunicorn's ``pre_fork`` hook."""
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Learn at which sockets connections wait for this worker: gunicorn's ``post_fork`` hook."""
+
+def pre_request(worker: Any, req: Any) -> None:
+    """Count a request that begins: gunicorn's ``pre_request`` hook.
+
+    Logs the request at level `debug`, as gunicorn's own hook does.
+    """
+
+def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
+    """Count a request that ends: gunicorn's ``post_request`` hook, called after errors, too."""
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Say whether this worker ends after as many requests as it may: ``worker_exit`` hook."""
+
+def set_configured(workers: int) -> None:
+    """Say how many workers the server has from now on, in the directory of the environment."""
+
+def count_exit(worker: Any) -> None:
+    """Count a worker that has ended, by reason: to be called from ``child_exit``."""
 
 def inspect(path: str) -> str:
     """Look at all of the directory `path`, and change nothing there.

@@ -94,6 +94,7 @@ class MultiProcessCollector(StockCollector):
         if named and not os.path.isdir(named):  # noqa: PTH112
             raise ValueError(f"env {environment.VARIABLE} is not set or not a directory: {named!r}")
         super().__init__(registry, path)
+        self._registry = registry
 
     @staticmethod
     def merge(files: Iterable[Any], accumulate: bool = True) -> list[Metric]:
@@ -139,7 +140,7 @@ class MultiProcessCollector(StockCollector):
         """
         path = os.fsdecode(self._path)
         if reads_directory(self, calling="collect"):
-            metrics, left_out = _core.merge_directory(path, DIALECT, Metric, Sample)
+            metrics, left_out = _core.merge_directory(path, DIALECT, Metric, Sample, self)
             reports.report(left_out, directory=path)
             return metrics
 

@@ -94,21 +94,23 @@ def _text(
     if content is None or not content.reads_files():
         return encoder(registry)
     parts = [encoder(Metrics(content.first))] if content.first else []
-    shared, own = [], {}
+    shared, own = {}, {}
     for source, collectors in itertools.groupby(content.collectors, source_of):
         if source is not FILES:
             own[len(parts)] = source
             parts.append(encoder(Metrics(content.metrics(collectors))))
             continue
         for collector in collectors:
-            path = os.fsdecode(collector._path)  # noqa: SLF001
-            names = content.names
-            text, left_out = _core.directory_text(path, openmetrics, escaping, DIALECT, names)
-            reports.report(left_out, directory=path)
-            shared.append(text)
-            parts.append(text)
+            shared[len(parts)] = os.fsdecode(collector._path)  # noqa: SLF001
+            parts.append(b"")
+    # Behind the others, as it adds what the others do not have.
+    for place, path in shared.items():
+        parts[place], left_out = _core.directory_text(
+            path, openmetrics, escaping, DIALECT, content.names, parts
+        )
+        reports.report(left_out, directory=path)
     if own:
-        leave_to_shared(parts, shared, own)
+        leave_to_shared(parts, [parts[place] for place in shared], own)
     if openmetrics:
         parts = [part.removesuffix(_EOF) for part in parts]
         parts.append(_EOF)

@@ -14,12 +14,11 @@ killed, the next one that the same user starts removes it.
 
 ``child_exit`` alone is enough for most servers. The other hooks add: a directory that ``raw_env``
 names, or that is relative to ``chdir``, is there before a preloaded application counts, and has
-what the configuration counted; one that root makes belongs to the server's ``user``; and what an
-earlier run has left in it is removed.
+what the configuration counted; one that root makes belongs to the server's ``user``; what an
+earlier run has left in it is removed; and scrapes show workers and requests (docs/operating.md).
 
 gunicorn applies every global of a configuration that is named like one of its settings, so only the
-hooks have such names here. Sources: https://docs.gunicorn.org/en/stable/settings.html#server-hooks
-and https://docs.gunicorn.org/en/stable/signals.html on upgrades with USR2.
+hooks have such names here: https://docs.gunicorn.org/en/stable/settings.html#server-hooks
 """
 
 from __future__ import annotations
@@ -35,9 +34,11 @@ from typing import Any
 
 import multiprom
 from multiprom import _core, private
+from multiprom._core import post_fork, post_request, pre_fork, pre_request, worker_exit
 from multiprom.environment import VARIABLE, named_directory
 
 __all__ = ["child_exit", "dirty_worker_exit", "nworkers_changed", "on_starting"]
+__all__ += ["post_fork", "post_request", "pre_fork", "pre_request", "worker_exit"]
 
 _MULTIPROCESS = "prometheus_client.multiprocess"
 
@@ -48,15 +49,15 @@ class _Server:
     made = ""  # The directory that had to be made.
 
 
-def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:  # noqa: ARG001
+def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
     """Make sure of the directory before the application is loaded: ``nworkers_changed`` hook.
 
     gunicorn calls it first of all when a server starts, with None as ``old_value``, and later when
-    the number of workers changes. Raises RuntimeError, with which a server that starts ends, if the
-    directory cannot be made.
+    the number changes. Raises RuntimeError, which ends the start, if there can be no directory.
     """
     try:
         _prepare(server.cfg, server)
+        _core.set_configured(new_value)
     except Exception as error:
         if old_value is None:
             raise
@@ -85,27 +86,22 @@ def on_starting(server: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Mark a worker that has just exited as dead: gunicorn's ``child_exit`` hook.
+    """Mark a worker that has just exited as dead: ``child_exit`` hook. Raises nothing.
 
     Its ``live*`` gauges go, and what else it counted is folded into archives, unless
     ``MULTIPROM_COMPACTION`` is ``off``: see :func:`multiprom.compact`. If folding has to wait, the
-    next exit of a worker does it. gunicorn calls this in the master, whichever way the worker went.
-    Before gunicorn 24 that is inside the handler of SIGCHLD, between any two bytecodes: so this
-    takes no lock that is held while Python code runs, but the re-entrant ones of logging. Raises
-    nothing, as that would stop the server: an ``Exception`` becomes a warning in its log.
+    next exit of a worker does it. gunicorn calls this in the master, before gunicorn 24 inside the
+    handler of SIGCHLD: so this takes no lock that is held while Python code runs, but logging's.
     """
     _mark_dead(server, worker)
+    _core.count_exit(worker)
     _Server.master = os.getpid()
-    with contextlib.suppress(Exception):
-        # Once more, in case that it was not possible before, such as on a full disk.
+    with contextlib.suppress(Exception):  # Once more: the disk may have been full.
         _core.hold_slot(named_directory(), "master")
 
 
 def dirty_worker_exit(arbiter: Any, worker: Any) -> None:
-    """Mark a dirty worker that has exited as dead: the ``dirty_worker_exit`` hook of gunicorn 25.
-
-    Older versions of gunicorn do not know this name and leave it alone.
-    """
+    """Mark a dirty worker that has exited as dead: ``dirty_worker_exit`` hook of gunicorn 25."""
     _mark_dead(arbiter, worker)
 
 
@@ -196,6 +192,7 @@ def _leave() -> None:
         private.remove(path, wait_seconds=1.0 if os.getpid() == _Server.master else 0.0)
 
 
+_core.show_workers(shows=True)
 _prepare(None)
 os.register_at_fork(after_in_child=_hold_slot_in_child)
 atexit.register(_leave)

@@ -22,7 +22,7 @@ pub(crate) use file_name::{
     gauge_file as gauge_file_name, kind_of as kind_of_prefix, number_of as number_of_file,
     temporary as temporary_name,
 };
-pub(crate) use key::{BOUND_LABEL, Key, Label, PID_LABEL, parse_bound};
 #[cfg(feature = "python")]
-pub(crate) use key::{write as write_key, write_noting_bound as write_key_noting_bound};
+pub(crate) use key::write_noting_bound as write_key_noting_bound;
+pub(crate) use key::{BOUND_LABEL, Key, Label, PID_LABEL, parse_bound, write as write_key};
 pub(crate) use plain_key::{Iter as PlainLabelsIter, PlainKey, PlainLabels};

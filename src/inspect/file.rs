@@ -1,7 +1,7 @@
 //! The files of a directory, and why each is there.
 
 use std::ffi::OsStr;
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::store::{
     Archive, FromStart, LeftOut, Listing, Mark, Outcome, Reader, list_directory, open_file,
     read_at, refused,
 };
-use crate::sys::lock;
+use crate::sys::{lock, without_common_locks};
 
 /// The kernel counts the blocks of a file in this unit, whatever the file system's is.
 const BLOCK_SIZE: u64 = 512;
@@ -138,6 +138,23 @@ pub(crate) fn look(path: &Path, locks_are_unseen: bool) -> Result<Vec<FileSeen>>
     Ok(seen)
 }
 
+/// The same without a look at the entries: `entries` and the problems that they have are missing. A
+/// file that cannot be read counts as nothing.
+pub(crate) fn glance(path: &Path) -> Result<Vec<FileSeen>> {
+    let Listing { files, left_out } = list_directory(path)?;
+    let marks = marks(&files);
+    let mut locks_are_unseen = None;
+    let mut seen = Vec::with_capacity(files.len() + left_out.len());
+    for path in &files {
+        let Ok((file, metadata)) = open_file(path) else { continue };
+        let unseen = *locks_are_unseen.get_or_insert_with(|| without_common_locks(&file).is_some());
+        seen.push(opened(path, &file, &metadata, &marks, unseen));
+    }
+    let foreign = left_out.iter();
+    seen.extend(foreign.map(|foreign| FileSeen::new(&foreign.path, FileState::Foreign, None)));
+    Ok(seen)
+}
+
 /// What the journals of archives among `files` name.
 fn marks(files: &[PathBuf]) -> Vec<Mark> {
     let archives =
@@ -165,30 +182,7 @@ fn look_at(
             }));
         }
     };
-    let mut header = [0; HEADER_SIZE];
-    let filled = read_at(&file, &mut header, 0).unwrap_or_default();
-    let header = &header[..filled];
-    let name = FileName::of_path(path);
-    let magic = format::parse_magic(header);
-    let is_named = |mark: &&Mark| Some(&*mark.name) == path.file_name();
-    let state = if marks.iter().filter(is_named).any(|mark| mark.is(&metadata)) {
-        FileState::Spent
-    } else if magic == Some(MAGIC_ARCHIVE) && name.is_some_and(|name| name.is_archive()) {
-        FileState::Archive
-    } else if magic != Some(MAGIC_WRITER) {
-        FileState::Unknown
-    } else if lock::while_free(&file, || ()).is_none() {
-        FileState::Live
-    } else if locks_are_unseen {
-        FileState::Unknown
-    } else {
-        FileState::Dead
-    };
-    let mut seen = FileSeen::new(path, state, Some(&metadata));
-    let is_live_gauge = name.is_some_and(|name| name.kind.is_live());
-    seen.is_counted = state != FileState::Spent && !(state == FileState::Dead && is_live_gauge);
-    let used = format::parse_used(header).and_then(|used| u64::try_from(used).ok());
-    seen.used = used.unwrap_or_default().min(metadata.len());
+    let mut seen = opened(path, &file, &metadata, marks, locks_are_unseen);
     let outcome = reader
         .read_entries(FromStart::of(&file), |_, _| seen.entries += 1)
         .or_else(|error| refused(path, error))?;
@@ -197,4 +191,39 @@ fn look_at(
     }
     seen.problems.extend(LeftOut::after_reading(path, outcome));
     Ok(Some(seen))
+}
+
+/// An open file, without a look at its entries.
+fn opened(
+    path: &Path,
+    file: &File,
+    metadata: &Metadata,
+    marks: &[Mark],
+    locks_are_unseen: bool,
+) -> FileSeen {
+    let mut header = [0; HEADER_SIZE];
+    let filled = read_at(file, &mut header, 0).unwrap_or_default();
+    let header = &header[..filled];
+    let name = FileName::of_path(path);
+    let magic = format::parse_magic(header);
+    let is_named = |mark: &&Mark| Some(&*mark.name) == path.file_name();
+    let state = if marks.iter().filter(is_named).any(|mark| mark.is(metadata)) {
+        FileState::Spent
+    } else if magic == Some(MAGIC_ARCHIVE) && name.is_some_and(|name| name.is_archive()) {
+        FileState::Archive
+    } else if magic != Some(MAGIC_WRITER) {
+        FileState::Unknown
+    } else if lock::while_free(file, || ()).is_none() {
+        FileState::Live
+    } else if locks_are_unseen {
+        FileState::Unknown
+    } else {
+        FileState::Dead
+    };
+    let mut seen = FileSeen::new(path, state, Some(metadata));
+    let is_live_gauge = name.is_some_and(|name| name.kind.is_live());
+    seen.is_counted = state != FileState::Spent && !(state == FileState::Dead && is_live_gauge);
+    let used = format::parse_used(header).and_then(|used| u64::try_from(used).ok());
+    seen.used = used.unwrap_or_default().min(metadata.len());
+    seen
 }

@@ -13,6 +13,7 @@ use super::settings;
 use super::value;
 use crate::compact::{self as core, Compaction, LeftAlone, Leftovers, Occasion};
 use crate::count;
+use crate::inspect;
 
 /// How long the core waits for another compaction before Python handles signals.
 const WAIT: Duration = Duration::from_millis(50);
@@ -43,6 +44,7 @@ pub(super) fn compact(
         let occasion = Occasion::Asked { pids: pids.clone(), wait };
         let done = py.detach(|| occasion.compact(&path, drop_all, &count::open_files()))?;
         if !done.busy || remaining.is_some_and(|remaining| remaining <= WAIT) {
+            count_folds(py, &path, &done)?;
             return Ok(compacted(done));
         }
         py.check_signals()?;
@@ -86,11 +88,20 @@ fn compact_unasked(py: Python<'_>, path: &Path, occasion: &Occasion) -> PyResult
     }
     let drop_all = settings::drops_all(py)?;
     let done = py.detach(|| occasion.compact(path, drop_all, &count::open_files()))?;
+    count_folds(py, path, &done)?;
     for LeftAlone { path: file, reason } in core::news(path, occasion, &done) {
         let message = format!("files of dead processes stay: '{}': {reason}", file.display());
         log(py, &message, true)?;
     }
     Ok(done)
+}
+
+/// Counts what was folded, if scrapes show that.
+fn count_folds(py: Python<'_>, path: &Path, done: &Compaction) -> PyResult<()> {
+    if done.files_folded > 0 && settings::shows_workers(py)? {
+        py.detach(|| inspect::count_folds(path, done));
+    }
+    Ok(())
 }
 
 /// Removes the metrics files of the directory `path`, if no other process uses it.

@@ -42,6 +42,6 @@ pub(super) fn slots(py: Python<'_>, path: PathBuf) -> PyResult<Vec<SlotParts>> {
 }
 
 fn parts(Slot { number, is_held, is_own, occupant }: Slot) -> SlotParts {
-    let parts = |Occupant { pid, start, identifier, role }| (pid, start, identifier, role);
+    let parts = |Occupant { pid, start, identifier, role, .. }| (pid, start, identifier, role);
     (number, is_held, is_own, occupant.map(parts))
 }

@@ -1,7 +1,8 @@
 //! Files to `prometheus_client`'s `Metric` objects.
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -10,8 +11,10 @@ use pyo3::types::{PyDict, PyList};
 use super::compact;
 use super::metrics::Maker;
 use super::report::{self, Report};
+use super::settings;
 use crate::count;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::inspect::{self, Scraped};
 use crate::scrape::{ExponentStyle, Merge, MergeOptions, SampleOrder, Unmerged, read_unmerged};
 use crate::store::{self, Origin, Snapshot};
 
@@ -25,21 +28,26 @@ pub(super) fn merge_files<'py>(
     sample_class: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyList>, Vec<Report>)> {
     let options = options(accumulate, dialect);
-    merge(|| Merge::of_files(files), options, Maker::new(metric_class, sample_class)?)
+    merge(|| Merge::of_files(files), options, Maker::new(metric_class, sample_class)?, None)
 }
 
-/// A scrape of the directory `path`: merges its files, in name order.
+/// A scrape of the directory `path`: merges its files, in name order. Of what an operator wants to see
+/// it shows no family that is registered beside `collector`.
 #[pyfunction]
 pub(super) fn merge_directory<'py>(
     path: PathBuf,
     dialect: Dialect,
     metric_class: Bound<'py, PyAny>,
     sample_class: Bound<'py, PyAny>,
+    collector: Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyList>, Vec<Report>)> {
     let options = options(true, dialect);
     compact::prepare_scrape(metric_class.py(), &path)?;
+    let shows_workers = settings::shows_workers(metric_class.py())?;
+    let taken = if shows_workers { names_beside(&collector) } else { BTreeSet::new() };
+    let shown = shows_workers.then_some((&*path, &taken));
     let read = || Merge::of_directory_and_memory(&path, count::unwritten);
-    merge(read, options, Maker::new(metric_class, sample_class)?)
+    merge(read, options, Maker::new(metric_class, sample_class)?, shown)
 }
 
 /// Reads `files`, in this order, without merging.
@@ -95,16 +103,29 @@ pub(super) fn read_consistently(
     py.detach(|| store::read_consistently_for(timeout, &origin, read))?.1
 }
 
-fn merge(
+fn merge<'py>(
     read: impl FnOnce() -> Result<Merge> + Send,
     options: MergeOptions,
-    mut maker: Maker<'_>,
-) -> PyResult<(Bound<'_, PyList>, Vec<Report>)> {
+    mut maker: Maker<'py>,
+    shown: Option<(&Path, &BTreeSet<String>)>,
+) -> PyResult<(Bound<'py, PyList>, Vec<Report>)> {
     let py = maker.py();
+    let start = Instant::now();
     let merge = py.detach(read)?;
     let parsed = py.detach(|| merge.parse(options))?;
     let mut left_out = parsed.left_out.clone();
-    let families = py.detach(|| parsed.families(&mut left_out))?;
+    let families = py.detach(|| {
+        let mut families = parsed.families(&mut left_out)?;
+        if let Some((path, taken)) = shown {
+            let series = families.iter().map(|family| family.samples.len()).sum();
+            let seconds = start.elapsed().as_secs_f64();
+            let mut own = inspect::metrics(path, &Scraped { seconds, series, left_out: &left_out });
+            let names: HashSet<_> = families.iter().map(|family| family.name.clone()).collect();
+            own.retain(|family| !taken.contains(&*family.name) && !names.contains(&family.name));
+            families.extend(own);
+        }
+        Ok::<_, Error>(families)
+    })?;
     let metrics = PyList::empty(py);
     for family in &families {
         metrics.append(maker.family(family)?)?;
@@ -131,4 +152,35 @@ pub(super) fn options(accumulate: bool, (grouped, zero_prefixed): Dialect) -> Me
             ExponentStyle::TwoDigits
         },
     }
+}
+
+/// The names that a `ProcessCollector` has: it does not say so itself.
+const PROCESS_METRICS: [&str; 6] = [
+    "process_cpu_seconds",
+    "process_max_fds",
+    "process_open_fds",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_virtual_memory_bytes",
+];
+
+/// The names of the metrics that are registered beside a collector, as far as its registry knows them.
+fn names_beside(collector: &Bound<'_, PyAny>) -> BTreeSet<String> {
+    let dict = |name: &str| {
+        let registry = collector.getattr("_registry").ok()?;
+        registry.getattr(name).ok()?.cast_into::<PyDict>().ok()
+    };
+    let names = dict("_names_to_collectors").into_iter().flat_map(|names| names.iter());
+    let mut names: BTreeSet<String> = names
+        .filter(|(_, other)| !other.is(collector))
+        .filter_map(|(name, _)| name.extract().ok())
+        .collect();
+    let collectors = dict("_collector_to_names").into_iter().flat_map(|names| names.iter());
+    let is_of_process = |collector: Bound<'_, PyAny>| {
+        collector.get_type().name().is_ok_and(|name| name == "ProcessCollector")
+    };
+    if collectors.map(|(collector, _)| collector).any(is_of_process) {
+        names.extend(PROCESS_METRICS.map(str::to_owned));
+    }
+    names
 }

@@ -2,6 +2,7 @@
 //! may be.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -28,6 +29,22 @@ pub(super) fn is_automatic(py: Python<'_>) -> PyResult<bool> {
 /// is on.
 pub(super) fn drops_all(py: Python<'_>) -> PyResult<bool> {
     is_on(py, "MULTIPROM_DROP_ALL", false)
+}
+
+/// Whether scrapes show workers where the environment does not say: a child does as its parent.
+static SHOWS_WORKERS: AtomicBool = AtomicBool::new(false);
+
+/// Whether scrapes show what an operator wants to see of the service, and servers count for that: as
+/// `MULTIPROM_WORKER_METRICS` says, else as `show_workers` was told.
+pub(super) fn shows_workers(py: Python<'_>) -> PyResult<bool> {
+    is_on(py, "MULTIPROM_WORKER_METRICS", SHOWS_WORKERS.load(Ordering::Relaxed))
+}
+
+/// Says whether scrapes show workers where `MULTIPROM_WORKER_METRICS` does not say.
+#[pyfunction]
+#[pyo3(signature = (*, shows))]
+pub(super) fn show_workers(shows: bool) {
+    SHOWS_WORKERS.store(shows, Ordering::Relaxed);
 }
 
 /// Whether a variable of `os.environ` is on, off, or neither: then it is `default`.
@@ -68,10 +85,17 @@ pub(super) fn series_limit(py: Python<'_>) -> PyResult<usize> {
 }
 
 /// What `os.environ` says of a variable: nothing if it is not set.
-///
-/// Not `std::env`, which would read the environment while another thread's Python code changes it.
 fn value_of(py: Python<'_>, variable: &str) -> PyResult<String> {
-    let environ = py.import(intern!(py, "os"))?.getattr(intern!(py, "environ"))?;
-    let value = environ.call_method1(intern!(py, "get"), (variable, ""))?;
+    let value = self::variable(py, variable)?;
+    if value.is_none() {
+        return Ok(String::new());
+    }
     Ok(value.cast::<PyString>()?.to_string_lossy().into_owned())
+}
+
+/// What `os.environ` has as `variable`; None if it is not set. Not `std::env`, which would read the
+/// environment while another thread's Python code changes it.
+pub(super) fn variable<'py>(py: Python<'py>, variable: &str) -> PyResult<Bound<'py, PyAny>> {
+    let environ = py.import(intern!(py, "os"))?.getattr(intern!(py, "environ"))?;
+    environ.call_method1(intern!(py, "get"), (variable,))
 }

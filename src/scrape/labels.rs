@@ -74,7 +74,6 @@ impl<'a> Labels<'a> {
     }
 
     /// The same, of labels that belong to no key.
-    #[cfg(test)]
     pub(crate) fn of_owned(own: Vec<Label<'a>>) -> Self {
         Self::of(OwnLabels::Owned(own))
     }

@@ -3,6 +3,7 @@
 
 mod allocate;
 mod attachment;
+mod backlog;
 mod cell;
 mod descriptor;
 mod directory;
@@ -17,6 +18,7 @@ mod process_local;
 
 pub(crate) use allocate::reserve;
 pub(crate) use attachment::Attachment;
+pub(crate) use backlog::backlog;
 pub(crate) use cell::Cell;
 pub(crate) use descriptor::Descriptor;
 pub(crate) use directory::{Directory, Name};

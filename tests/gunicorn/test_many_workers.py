@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import signal
 import statistics
 import threading
@@ -45,6 +46,7 @@ def test_over_a_thousand_workers(tmp_path: Path) -> None:
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(directory)}
     options = ["--workers=4", f"--max-requests={REQUESTS_A_WORKER}", *CONFIGURATION]
     most = 0
+    workers: set[str] = set()
     with Server("newest", tmp_path, *options, environment=environment) as server:
         server.send(BURST, threads=8)
         first = scrape_seconds(server)
@@ -53,13 +55,16 @@ def test_over_a_thousand_workers(tmp_path: Path) -> None:
             # Between two bursts, so that no request is lost with it.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(server.booted[-1], signal.SIGKILL)
-            assert server.scrape()["app_requests_total"] == server.sent
+            samples = server.scrape()
+            assert samples["app_requests_total"] == server.sent
+            workers.update(re.findall(r'worker="(\d+)"', " ".join(samples)))
             most = max(most, len(list(directory.glob("*.db"))))
         last = scrape_seconds(server)
         assert server.scrape()["app_requests_total"] == server.sent
         assert "Traceback" not in server.log
         assert "could not" not in server.log
     assert most <= 40
+    assert workers == {"0", "1", "2", "3", "4"}, "the master and four workers"
     # Unfolded files would be a thousand times as many.
     assert last < 5 * first
 

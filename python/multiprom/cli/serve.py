@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import multiprom
+from multiprom import _core
 from multiprom.cli import directory, output
 from multiprom.cli.failure import DONE, USAGE, Failure, reason
 
@@ -69,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
     tls = _tls(options)
     # Blocked in the threads of the server too, which start with the mask of this one.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+    _core.show_workers(shows=True)
     server, thread = _start(path, options.addr, options.port, tls)
     port = server.server_address[1]
     host = f"[{options.addr}]" if ":" in options.addr else options.addr

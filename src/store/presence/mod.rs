@@ -15,6 +15,8 @@
 //! the lock alone decides, and on a full disk the content may be empty.
 
 mod occupant;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -26,6 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub(crate) use self::occupant::{Occupant, Role};
+use crate::store::reader::read_at;
 use crate::sys::fork::ClosedInChild;
 use crate::sys::{Descriptor, Directory, Identity, Name, ProcessLocal, identity, is_at, lock};
 
@@ -35,6 +38,8 @@ const PREFIX: &str = ".multiprom.slot-";
 const SUFFIX: &str = ".lock";
 /// A process gives up after so many slots that others hold.
 const SLOTS_MAX: u32 = 1 << 16;
+/// The content of a slot is read up to here: an identifier is a part of a file's name.
+const CONTENT_MAX: usize = 4 << 10;
 /// How long a process waits for others that only look at a slot.
 const LOOK_WAIT: Duration = Duration::from_millis(200);
 
@@ -63,6 +68,7 @@ struct Held {
     file: Descriptor,
     identifier: String,
     role: Role,
+    ending: Option<&'static str>,
 }
 
 /// The slots that this process holds. Those of the process that forked it are never dropped here: in
@@ -128,10 +134,17 @@ pub(crate) fn hold(
         if !is_at(&path, file.identity())? {
             continue;
         }
-        let closed_in_child = ClosedInChild::new(&file);
         let identifier = identifier.unwrap_or_else(|| process::id().to_string());
         let role = role.unwrap_or(Role::Worker);
-        let held = Held { home, number, _closed_in_child: closed_in_child, file, identifier, role };
+        let held = Held {
+            home,
+            number,
+            _closed_in_child: ClosedInChild::new(&file),
+            file,
+            identifier,
+            role,
+            ending: None,
+        };
         held.describe(&path);
         slots.push(held);
         return Ok(number);
@@ -165,6 +178,37 @@ pub(crate) fn leave(directory: &Path) {
     }
 }
 
+/// Says in the slot that this process holds in `directory` why the process is about to end.
+pub(crate) fn say_ending(directory: &Path, ending: &'static str) {
+    let Ok(metadata) = std::fs::metadata(directory) else { return };
+    let home = identity(&metadata);
+    for held in HELD.lock().iter_mut().filter(|held| held.home == home) {
+        held.ending = Some(ending);
+        held.describe(&directory.join(file_name(held.number)));
+    }
+}
+
+/// Why the process `pid`, which has ended, has said that it would end; none if it has not, or if
+/// another process has its slot by now.
+pub(crate) fn ending_of(directory: &Path, pid: u32) -> Option<String> {
+    let slots = slots(directory).ok()?.into_iter();
+    slots.filter_map(|slot| slot.occupant).find(|occupant| occupant.pid == pid)?.ending
+}
+
+/// The slots of `directory` that processes hold, in order of their numbers. Whatever cannot be read is
+/// left out.
+///
+/// Quicker than [`slots`] in a directory with many files, as nothing is listed: all slots up to the
+/// first number without a file, and there are none behind unless somebody has removed files.
+pub(crate) fn held_slots(directory: &Path) -> Vec<Slot> {
+    let Ok(opened) = Directory::open(directory) else { return Vec::new() };
+    let Ok(home) = opened.metadata().map(|metadata| identity(&metadata)) else { return Vec::new() };
+    (0..SLOTS_MAX)
+        .map_while(|number| slot(&opened, home, number, OsStr::new(&file_name(number))))
+        .filter(|slot| slot.is_held)
+        .collect()
+}
+
 /// The slots of `directory`, in order of their numbers.
 ///
 /// # Errors
@@ -179,14 +223,19 @@ fn slots_in(directory: &Directory) -> io::Result<Vec<Slot>> {
     let mut slots = Vec::new();
     for Name { name, .. } in directory.names()? {
         let Some(number) = number_of(&name) else { continue };
-        let Some((is_held, occupant)) = look(directory, &name) else { continue };
-        // Looked up for each: another thread may take one meanwhile.
-        let is_own =
-            is_held && HELD.lock().iter().any(|held| (held.home, held.number) == (home, number));
-        slots.push(Slot { number, is_held, is_own, occupant });
+        slots.extend(slot(directory, home, number, &name));
     }
     slots.sort_unstable_by_key(|slot| slot.number);
     Ok(slots)
+}
+
+/// The slot with a file of this name, if there is such a file; `home` is the directory.
+fn slot(directory: &Directory, home: Identity, number: u32, name: &OsStr) -> Option<Slot> {
+    let (is_held, occupant) = look(directory, name)?;
+    // Looked up for each: another thread may take one meanwhile.
+    let is_own =
+        is_held && HELD.lock().iter().any(|held| (held.home, held.number) == (home, number));
+    Some(Slot { number, is_held, is_own, occupant })
 }
 
 /// A slot of `directory` that another process holds; none if there is none.
@@ -201,7 +250,8 @@ pub(crate) fn another(directory: &Directory) -> io::Result<Option<Slot>> {
 impl Held {
     /// Writes into the file at `path` which process holds it.
     fn describe(&self, path: &Path) {
-        let content = Occupant::this_process(&self.identifier, self.role).to_line();
+        let occupant = Occupant::this_process(&self.identifier, self.role);
+        let content = Occupant { ending: self.ending.map(str::to_owned), ..occupant }.to_line();
         // The lock counts, not the content: it may be missing on a full disk, or where this process
         // may lock the file but not write it.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -222,8 +272,9 @@ fn look(directory: &Directory, name: &OsStr) -> Option<(bool, Option<Occupant>)>
         Err(_) => return None,
     };
     let is_held = lock::while_free(&file, || ()).is_none();
-    let content = io::read_to_string(&file).ok();
-    Some((is_held, content.and_then(|content| Occupant::parse(content.as_bytes()))))
+    let mut content = [0; CONTENT_MAX];
+    let size = read_at(&file, &mut content, 0).unwrap_or_default();
+    Some((is_held, Occupant::parse(&content[..size])))
 }
 
 fn file_name(number: u32) -> String {
@@ -232,107 +283,4 @@ fn file_name(number: u32) -> String {
 
 fn number_of(name: &OsStr) -> Option<u32> {
     name.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-    use std::thread;
-    use tempfile::TempDir;
-
-    /// Another process's slot: a lock through a descriptor of its own.
-    fn other(directory: &Path, number: u32) -> File {
-        let file = File::create(directory.join(file_name(number))).unwrap();
-        file.try_lock().unwrap();
-        file
-    }
-
-    #[test]
-    fn the_first_free_slot_is_held_once() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path();
-        let first = other(path, 0);
-        assert_eq!(hold(path, None, None).unwrap(), 1);
-        assert_eq!(hold(path, Some(OsStr::new("w")), Some(Role::Master)).unwrap(), 1);
-        let [theirs, own] = slots(path).unwrap().try_into().unwrap();
-        assert_eq!((theirs.is_held, theirs.is_own, theirs.occupant), (true, false, None));
-        assert_eq!((own.number, own.is_held, own.is_own), (1, true, true));
-        let occupant = own.occupant.unwrap();
-        assert_eq!((occupant.pid, occupant.role.as_str()), (process::id(), "master"));
-        assert_eq!(occupant.identifier, "w");
-        assert!(occupant.start > 0);
-        assert_eq!(another(&Directory::open(path).unwrap()).unwrap().unwrap().number, 0);
-        drop(first);
-        assert_eq!(another(&Directory::open(path).unwrap()).unwrap(), None);
-        leave(path);
-        assert!(slots(path).unwrap().iter().all(|slot| !slot.is_held));
-        assert_eq!(hold(path, None, None).unwrap(), 0);
-        leave(path);
-    }
-
-    #[test]
-    fn a_slot_that_another_process_looks_at_is_not_passed_over() {
-        let directory = TempDir::new().unwrap();
-        let looks = File::create(directory.path().join(file_name(0))).unwrap();
-        looks.try_lock_shared().unwrap();
-        let number = thread::scope(|scope| {
-            scope.spawn(|| {
-                thread::sleep(Duration::from_millis(5));
-                drop(looks);
-            });
-            hold(directory.path(), None, None).unwrap()
-        });
-        assert_eq!(number, 0);
-        leave(directory.path());
-    }
-
-    #[test]
-    fn a_slot_whose_file_is_removed_is_taken_anew() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path();
-        assert_eq!(hold(path, None, None).unwrap(), 0);
-        fs::remove_file(path.join(file_name(0))).unwrap();
-        assert_eq!(hold(path, None, None).unwrap(), 0);
-        assert!(slots(path).unwrap()[0].is_own);
-        leave(path);
-    }
-
-    #[test]
-    fn a_directory_keeps_its_slot_when_it_is_renamed() {
-        let directory = TempDir::new().unwrap();
-        let (old, new) = (directory.path().join("old"), directory.path().join("new"));
-        fs::create_dir(&old).unwrap();
-        hold(&old, None, None).unwrap();
-        fs::rename(&old, &new).unwrap();
-        assert!(slots(&new).unwrap()[0].is_own);
-        assert_eq!(hold(&new, None, None).unwrap(), 0);
-        leave(&new);
-    }
-
-    #[test]
-    fn what_is_no_slot_is_passed_over() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path();
-        symlink("elsewhere", path.join(file_name(0))).unwrap();
-        fs::create_dir(path.join(file_name(1))).unwrap();
-        fs::write(path.join(".multiprom.slot-x.lock"), "").unwrap();
-        assert_eq!(slots(path).unwrap(), []);
-        assert!(hold(path, None, None).is_err());
-        assert!(!path.join("elsewhere").exists());
-        assert!(hold(&path.join("gone"), None, None).is_err());
-        leave(&path.join("gone"));
-    }
-
-    #[test]
-    fn any_content_is_read() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path();
-        for content in ["", "{", "[]", "{\"pid\": -1}", "{\"pid\": 1}", "\u{0}"] {
-            fs::write(path.join(file_name(0)), content).unwrap();
-            let [slot] = slots(path).unwrap().try_into().unwrap();
-            assert_eq!((slot.is_held, slot.occupant), (false, None));
-        }
-    }
 }

@@ -41,6 +41,8 @@ pub struct Occupant {
     pub identifier: String,
     /// `worker` or `master`.
     pub role: String,
+    /// Why it is about to end, as far as it has said so.
+    pub ending: Option<String>,
 }
 
 impl Occupant {
@@ -50,13 +52,17 @@ impl Occupant {
         // The child of a fork has started later than its parent.
         let start = if START.0 == process::id() { START.1 } else { start() };
         let (identifier, role) = (identifier.to_owned(), role.name().to_owned());
-        Self { pid: process::id(), start, identifier, role }
+        Self { pid: process::id(), start, identifier, role, ending: None }
     }
 
     /// The content of a slot's file.
     pub(crate) fn to_line(&self) -> String {
-        let Self { pid, start, identifier, role } = self;
-        let content = json!({ "pid": pid, "start": start, "identifier": identifier, "role": role });
+        let Self { pid, start, identifier, role, ending } = self;
+        let mut content =
+            json!({ "pid": pid, "start": start, "identifier": identifier, "role": role });
+        if let Some(ending) = ending {
+            content["ending"] = json!(ending);
+        }
         format!("{content}\n")
     }
 
@@ -68,6 +74,7 @@ impl Occupant {
             start: content["start"].as_u64()?,
             identifier: content["identifier"].as_str()?.to_owned(),
             role: content["role"].as_str()?.to_owned(),
+            ending: content["ending"].as_str().map(str::to_owned),
         })
     }
 }

@@ -1,0 +1,149 @@
+"""What an operator sees in a scrape of a server that knows nothing of it but `-c`."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from multiprom import _core
+from prometheus_client import ProcessCollector
+from support.gunicorn_server import CONFIGURATION, Server, each_version
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXITS = "gunicorn_worker_exits_total"
+SPAWNED = "gunicorn_workers_spawned_total"
+
+
+def environment(directory: Path, **more: str) -> dict[str, str]:
+    return {"PROMETHEUS_MULTIPROC_DIR": str(directory), **more}
+
+
+def exits(samples: dict[str, float]) -> dict[tuple[str, str], float]:
+    """Return the workers that have ended, by reason and code."""
+    pattern = re.compile(EXITS + r'\{code="(.*)",reason="(.*)"\}')
+    found = ((pattern.fullmatch(name), value) for name, value in samples.items())
+    return {(match[2], match[1]): value for match, value in found if match}
+
+
+@each_version
+def test_each_process_by_its_slot(version: str, tmp_path: Path) -> None:
+    directory = tmp_path / "metrics"
+    options = [*CONFIGURATION, "--workers=2"]
+    with Server(version, tmp_path, *options, environment=environment(directory)) as server:
+        server.send_until_answered_by(2)
+        samples = server.scrape()
+        processes = json.loads(_core.inspect(str(directory)))["processes"]
+        seen = {(process["slot"], process["role"]) for process in processes}
+        assert seen == {(0, "master"), (1, "worker"), (2, "worker")}
+        for process in processes:
+            labels = f'{{role="{process["role"]}",worker="{process["slot"]}"}}'
+            pid = functools.partial(int, process["pid"])
+            for metric in ProcessCollector(pid=pid, registry=None).collect():
+                (expected,) = metric.samples
+                found = samples[expected.name + labels]
+                if metric.name in ("process_start_time_seconds", "process_max_fds"):
+                    assert found == expected.value
+                elif metric.name == "process_cpu_seconds":
+                    assert found == pytest.approx(expected.value, abs=1)
+                elif metric.name != "process_open_fds":
+                    assert found == pytest.approx(expected.value, rel=0.2)
+            assert samples["process_threads" + labels] >= 1
+            switches = f'{{role="{process["role"]}",type="voluntary",worker="{process["slot"]}"}}'
+            assert samples["process_context_switches_total" + switches] > 0
+        assert samples['multiprom_processes{role="master"}'] == 1
+        assert samples['multiprom_processes{role="worker"}'] == 2
+        assert samples["multiprom_hidden_processes"] == 0
+
+
+@each_version
+def test_workers_by_how_they_ended(version: str, tmp_path: Path) -> None:
+    directory = tmp_path / "metrics"
+    options = [*CONFIGURATION, "--workers=2", "--timeout=4"]
+    with Server(version, tmp_path, *options, environment=environment(directory)) as server:
+        killed = min(server.send_until_answered_by(2))
+        os.kill(killed, signal.SIGKILL)
+        server.until(lambda: killed in server.marked, "notice the death")
+        hanging = min(server.send_until_answered_by(2))
+        os.kill(hanging, signal.SIGSTOP)
+        server.until(lambda: hanging in server.marked, "end the worker that hangs")
+        stopped = min(server.send_until_answered_by(2))
+        os.kill(stopped, signal.SIGTERM)
+        server.until(lambda: stopped in server.marked, "notice the end")
+        server.send_until_answered_by(2)
+        samples = server.scrape()
+        assert exits(samples) == {
+            ("signal", "SIGKILL"): 1,
+            ("timeout", ""): 1,
+            ("exit", "0"): 1,
+        }
+        assert samples[SPAWNED] == 5
+        assert samples["gunicorn_workers_configured"] == 2
+        assert samples["multiprom_folds_total"] >= 3
+        assert samples["multiprom_folded_processes_total"] >= 3
+        server.process.send_signal(signal.SIGTTIN)
+        server.until(
+            lambda: server.scrape()["gunicorn_workers_configured"] == 3, "have another worker"
+        )
+
+
+@each_version
+def test_workers_that_end_after_their_requests(version: str, tmp_path: Path) -> None:
+    directory = tmp_path / "metrics"
+    options = [*CONFIGURATION, "--workers=2", "--max-requests=5"]
+    with Server(version, tmp_path, *options, environment=environment(directory)) as server:
+        server.send(40)
+        server.until(lambda: len(server.marked) >= 4, "recycle workers")
+        samples = server.scrape()
+        found = exits(samples)
+        assert found.keys() <= {("max_requests", "0"), ("exit", "0")}
+        assert found["max_requests", "0"] >= 4
+
+
+@each_version
+def test_requests_at_work_and_connections_that_wait(version: str, tmp_path: Path) -> None:
+    directory = tmp_path / "metrics"
+    options = [*CONFIGURATION, "--workers=1"]
+    with Server(version, tmp_path, *options, environment=environment(directory)) as server:
+        server.send(3)
+        samples = server.scrape()
+        assert samples["gunicorn_requests_in_progress"] == 1, "the scrape itself"
+        backlogs = [name for name in samples if name.startswith("gunicorn_backlog_connections{")]
+        assert len(backlogs) == 1
+        assert "127.0.0.1:" in backlogs[0]
+
+
+def test_the_counts_of_a_master_survive_an_upgrade(tmp_path: Path) -> None:
+    directory = tmp_path / "metrics"
+    options = [*CONFIGURATION, "--workers=1"]
+    with Server("newest", tmp_path, *options, environment=environment(directory)) as server:
+        server.send_until_answered_by(1)
+        assert server.scrape()[SPAWNED] == 1
+        server.process.send_signal(signal.SIGUSR2)
+        server.until(lambda: len(server.masters) == 2 and len(server.booted) == 2, "upgrade")
+        server.send_until_answered_by(2)
+        assert server.stop() == 0
+        server.send_until_answered_by(1)
+        samples = server.scrape()
+        assert samples[SPAWNED] == 2
+        assert samples["gunicorn_workers_configured"] == 1
+
+
+def test_nothing_of_it_if_it_is_turned_off(tmp_path: Path) -> None:
+    directory = tmp_path / "metrics"
+    variables = environment(directory, MULTIPROM_WORKER_METRICS="0")
+    with Server("newest", tmp_path, *CONFIGURATION, "--workers=1", environment=variables) as server:
+        server.send(1)
+        names = {re.split(r"\W", name)[0] for name in server.scrape()}
+        assert all(name.startswith("app_") for name in names)
+        assert {path.name.split("_")[0] for path in directory.glob("*.db")} == {
+            "counter",
+            "gauge",
+            "histogram",
+        }

@@ -1,0 +1,140 @@
+"""Metrics of processes and files beside those of the application: when, and never twice."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from typing import TYPE_CHECKING
+
+import multiprom
+import pytest
+from multiprom import _core
+from multiprom.exposition import openmetrics_latest
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from support.files import Entry, counter, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+VARIABLE = "MULTIPROM_WORKER_METRICS"
+
+
+@pytest.fixture
+def slot(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Have this process hold a slot of a directory with a metric, and worker metrics turned on."""
+    monkeypatch.setenv(VARIABLE, "1")
+    write(directory / "counter_1.db", [counter(1)])
+    number = _core.hold_slot(str(directory), "worker")
+    assert number is not None
+    yield number
+    _core.leave(str(directory))
+
+
+@pytest.fixture
+def registry(directory: Path) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    multiprom.MultiProcessCollector(registry, directory)
+    return registry
+
+
+def samples(text: str) -> dict[str, float]:
+    lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, value in lines}
+
+
+@pytest.mark.parametrize("value", [None, "0", "off"])
+@pytest.mark.usefixtures("slot")
+def test_nothing_unless_it_is_turned_on(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    monkeypatch.delenv(VARIABLE)
+    if value is not None:
+        monkeypatch.setenv(VARIABLE, value)
+    assert list(samples(multiprom.generate_latest(registry).decode())) == ["requests_total"]
+    assert [metric.name for metric in registry.collect()] == ["requests"]
+
+
+def test_both_formats_can_be_read(registry: CollectorRegistry, slot: int) -> None:
+    text = multiprom.generate_latest(registry).decode()
+    families = {family.name: family for family in parse_text(text)}
+    others = {family.name for family in parse_openmetrics(openmetrics_latest(registry).decode())}
+    assert families.keys() == others == {metric.name for metric in registry.collect()}
+    (sample,) = families["process_resident_memory_bytes"].samples
+    assert sample.labels == {"worker": str(slot), "role": "worker"}
+    assert samples(text)["multiprom_series"] == 1
+    assert samples(text)['multiprom_files{state="unknown"}'] == 1
+    assert samples(text)["multiprom_scrape_duration_seconds"] > 0
+
+
+@pytest.mark.usefixtures("slot")
+def test_a_metric_of_a_process_collector_comes_once(registry: CollectorRegistry) -> None:
+    ProcessCollector(registry=registry)
+    text = multiprom.generate_latest(registry).decode()
+    for name in ("process_cpu_seconds_total", "process_open_fds"):
+        assert text.count(f"# TYPE {name} ") == 1
+        assert name in samples(text), "the one without labels"
+    names = [metric.name for metric in registry.collect()]
+    assert sorted(names) == sorted(set(names))
+    assert "process_threads" in names
+
+
+@pytest.mark.usefixtures("slot")
+def test_a_metric_in_files_comes_once(registry: CollectorRegistry, directory: Path) -> None:
+    write(directory / "gauge_max_1.db", [Entry("process_threads", "process_threads", value=99)])
+    text = multiprom.generate_latest(registry).decode()
+    assert text.count("# TYPE process_threads ") == 1
+    assert samples(text)["process_threads"] == 99
+    assert [metric.name for metric in registry.collect()].count("process_threads") == 1
+
+
+@pytest.mark.usefixtures("slot")
+def test_two_collectors_of_one_directory_show_it_once(
+    registry: CollectorRegistry, directory: Path
+) -> None:
+    multiprom.MultiProcessCollector(registry, directory)
+    text = multiprom.generate_latest(registry).decode()
+    assert text.count("# TYPE process_threads ") == 1
+
+
+def test_only_names_that_are_asked_for(directory: Path, slot: int) -> None:
+    # Asks the collector for its names when it is registered.
+    registry = CollectorRegistry(auto_describe=True)
+    multiprom.MultiProcessCollector(registry, directory)
+    assert "process_threads" in [metric.name for metric in registry.collect()]
+    restricted = registry.restricted_registry(["process_threads"])
+    labels = f'{{role="worker",worker="{slot}"}}'
+    assert list(samples(multiprom.generate_latest(restricted).decode())) == [
+        f"process_threads{labels}"
+    ]
+
+
+def test_a_process_of_another_namespace_is_counted_and_left_out(
+    registry: CollectorRegistry, directory: Path, slot: int
+) -> None:
+    path = directory / f".multiprom.slot-{slot + 1}.lock"
+    # This pid is another process here: it has not started at that time.
+    other = {"pid": os.getpid(), "start": 1, "identifier": "x", "role": "worker"}
+    path.write_text(json.dumps(other))
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        found = samples(multiprom.generate_latest(registry).decode())
+    assert found["multiprom_hidden_processes"] == 1
+    assert found['multiprom_processes{role="worker"}'] == 2
+    assert len([name for name in found if name.startswith("process_threads{")]) == 1
+
+
+def test_what_is_wrong_with_files_is_counted_by_reason(
+    registry: CollectorRegistry, directory: Path, slot: int
+) -> None:
+    assert slot == 0
+    (directory / "cache.db").write_text("SQLite")
+    (directory / "counter_2.db").write_bytes(b"abc")
+    found = samples(multiprom.generate_latest(registry).decode())
+    assert found['multiprom_left_out{reason="foreign_name"}'] == 1
+    assert found['multiprom_left_out{reason="bad_header"}'] == 1
+    assert found['multiprom_files{state="foreign"}'] == 1
+    assert found['multiprom_files{state="unknown"}'] == 2
