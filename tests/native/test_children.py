@@ -197,3 +197,27 @@ def test_threads_that_make_one_child_get_the_same() -> None:
         thread.join()
     assert found[0] == found[1] == found[2] == found[3] == list(histogram._metrics.values())
     assert {child._sum.get() for child in found[0]} == {4.0}
+
+
+def test_values_in_memory_have_one_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    multiprom.uninstall()
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    multiprom.install()
+    metric = MAKERS["gauge"]()
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(metric.labels("x", "y")))
+    stock = Gauge._metric_init
+
+    def init(child: Gauge) -> None:
+        stock(child)
+        if thread.ident is None:
+            thread.start()
+            # It waits for the lock that is held here.
+            thread.join(0.2)
+
+    monkeypatch.setattr(Gauge, "_metric_init", init)
+    # Not a plain string: prometheus_client makes this child.
+    label = type("Text", (str,), {})("x")
+    child = metric.labels(label, "y")
+    thread.join()
+    assert found == [child] == [metric.labels("x", "y")]

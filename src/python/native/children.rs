@@ -2,7 +2,9 @@
 //!
 //! A child is what the constructor makes of it, but what it has in common with its metric is taken
 //! from there, where it was checked. No lock is held: of two threads that make the same child the
-//! first to put it into `_metrics` wins, and both count in it.
+//! first to put it into `_metrics` wins, and both count in it. A thread that makes it with
+//! `prometheus_client`'s function at that moment has another child, which counts in the same place: so
+//! only children whose values are of our class are made here.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -10,7 +12,7 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use super::descriptor::{call_method, call_with};
 use super::install::watch;
-use super::making::{CounterInit, SummaryInit};
+use super::making::{CounterInit, SummaryInit, shared_class};
 use super::method::{Known, Method, Outcome};
 
 /// What must be `prometheus_client`'s own, as it is known here, so that children can be made.
@@ -188,6 +190,11 @@ pub(super) fn make<'py>(
     let py = metric.py();
     let class = metric.get_type();
     let Some(extra) = extra_of(&class)? else { return Ok(None) };
+    let Some(stock) = MakingLabels::known().stocks.of(metric) else { return Ok(None) };
+    // Two children of values in memory would count apart. `prometheus_client` takes a lock.
+    if shared_class(stock.globals.bind(py))?.is_none() {
+        return Ok(None);
+    }
     let child = call_with(&class.getattr(intern!(py, "__new__"))?, [class.as_any()])?;
     let take_over = |name: &Bound<'py, PyString>| -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(found) = metric.getattr_opt(name)? else { return Ok(None) };

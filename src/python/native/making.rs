@@ -173,6 +173,18 @@ fn init<'py, M: Method>(
     Ok(Some(py.None().into_bound(py)))
 }
 
+/// The class of values that metrics are made with at the moment, if it is one of ours; `globals` are
+/// those of the module of metrics.
+pub(super) fn shared_class<'py>(
+    globals: &Bound<'py, PyDict>,
+) -> PyResult<Option<Bound<'py, PyType>>> {
+    let py = globals.py();
+    let Some(values) = globals.get_item(intern!(py, "values"))? else { return Ok(None) };
+    let class = values.getattr(intern!(py, "ValueClass"))?;
+    let Ok(class) = class.cast_into::<PyType>() else { return Ok(None) };
+    Ok(is_ours(&class)?.then_some(class))
+}
+
 /// What is known of a metric whose values are made.
 struct Maker<'a, 'py> {
     metric: &'a Bound<'py, PyAny>,
@@ -196,14 +208,7 @@ impl<'a, 'py> Maker<'a, 'py> {
             return Ok(None);
         };
         let globals = stock.globals.bind(py);
-        let Some(values) = globals.get_item(intern!(py, "values"))? else { return Ok(None) };
-        let Ok(python_class) = values.getattr(intern!(py, "ValueClass"))?.cast_into::<PyType>()
-        else {
-            return Ok(None);
-        };
-        if !is_ours(&python_class)? {
-            return Ok(None);
-        }
+        let Some(python_class) = shared_class(globals)? else { return Ok(None) };
         let class = python_class.getattr(intern!(py, "_value_class"))?.cast_into::<ValueClass>()?;
         let shared = class.get();
         if shared.asks() || shared.is_patched() || !shared.has_stock_keys(py)? {
