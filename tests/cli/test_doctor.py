@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from multiprom.cli import checks
 from support.command_line import run, run_json
-from support.files import counter, write, write_ours
+from support.files import Entry, counter, write, write_ours
 from support.interpreters import another
 from support.service import leave_all, leave_dead, living
 
@@ -86,6 +86,13 @@ def test_the_dead_that_nobody_folds(directory: Path) -> None:
     assert "4 files of dead processes" in findings(directory)["dead", "note"]
     leave_dead(directory, *range(3, 30))
     assert "58 files of dead processes" in findings(directory, 1)["dead", "warning"]
+
+
+def test_the_dead_that_wait_for_a_large_archive(directory: Path) -> None:
+    for kind in ("counter", "histogram", "summary"):
+        for process in range(15):
+            write_ours(directory / f"{kind}_{process}.db", Entry(kind, f"{kind}_sum", value=1))
+    assert "45 files of dead processes" in findings(directory)["dead", "note"]
 
 
 def test_damage_and_strays(directory: Path) -> None:

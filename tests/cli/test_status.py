@@ -43,7 +43,7 @@ def test_files_and_why_each_is_there(directory: Path) -> None:
     found = {(line[0], line[1], line[2]): line[-1] for line in lines}
     assert found["live", "counter", "1"] == "a living process counts in it"
     assert found["archive", "counter", "1"] == "what dead processes counted"
-    assert found["dead", "counter", "2"].endswith("the next compaction folds it")
+    assert "compaction folds it" in found["dead", "counter", "2"]
     assert found["dead", "gauge livesum", "2"].endswith("the next compaction deletes it")
     assert "MULTIPROM_DROP_ALL" in found["dead", "gauge all", "1"]
     assert found["unknown", "counter", "1"].endswith("prometheus_client wrote it")

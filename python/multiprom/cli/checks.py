@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import stat
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +29,9 @@ _FEW_INODES = 1000
 # So many values are more than a label should have.
 _MANY_VALUES = 1000
 _NAMES_SHOWN = 3
+# So many files of the dead wait until it is worth to write a large archive anew: see
+# docs/compaction.md.
+_WAITING = 15
 _COMPACTION = "MULTIPROM_COMPACTION"
 _WORDS = ("on", "1", "true", "yes", "off", "0", "false", "no")
 
@@ -272,8 +276,11 @@ def _dead(found: Seen) -> Iterator[Finding]:
         yield Finding("dead", "ok", "no file of a dead process waits to be folded")
         return
     waiting = f"{count_of(saved['files'], 'file')} of dead processes wait to be folded"
-    if saved["files"] <= max(20, 10 * lives):
-        yield Finding("dead", "note", waiting, "The next death or scrape folds them.")
+    kinds = Counter(seen.kind(file) for file in found.files if file["is_foldable"])
+    # All that live may have died since the last compaction.
+    if max(kinds.values()) <= _WAITING + 2 * lives:
+        advice = f"A death or a scrape folds them: at once, or when {_WAITING + 1} of a kind wait."
+        yield Finding("dead", "note", waiting, advice)
         return
     yield Finding(
         "dead",

@@ -129,6 +129,7 @@ def why(file: dict[str, Any]) -> str:
     if file["problems"]:
         return "its process is dead, but it is damaged, and is not folded"
     if file["is_foldable"]:
-        what = "deletes" if is_live_gauge(file) else "folds"
-        return f"its process is dead; the next compaction {what} it"
+        if is_live_gauge(file):
+            return "its process is dead; the next compaction deletes it"
+        return "its process is dead; compaction folds it as soon as that is worth while"
     return "its process is dead; it has a series for each process (MULTIPROM_DROP_ALL=1 drops it)"
