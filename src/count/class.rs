@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::count::files::{Files, Naming};
-use crate::count::kind::Kind;
+use crate::count::kind::KindOfFile;
 use crate::count::notice::Notice;
 use crate::count::series::Series;
 use crate::count::writer::Writer;
@@ -44,7 +44,7 @@ pub(crate) struct ClassState {
     /// The latest files that it had under other identifiers, whose locks it keeps: an identifier may
     /// come back.
     earlier: Vec<PathBuf>,
-    kinds: Vec<Kind>,
+    kinds: Vec<KindOfFile>,
 }
 
 impl ClassState {
@@ -77,7 +77,7 @@ impl ClassState {
     pub(crate) fn kind(&mut self, prefix: &str) -> usize {
         let known = self.kinds.iter().position(|kind| kind.prefix == prefix);
         known.unwrap_or_else(|| {
-            self.kinds.push(Kind::new(prefix));
+            self.kinds.push(KindOfFile::new(prefix));
             self.kinds.len() - 1
         })
     }
@@ -266,7 +266,7 @@ impl ClassState {
     /// Detaches all series, in the child of a fork: their cells and files are the parent's.
     pub(crate) fn forget(&mut self) {
         self.earlier.clear();
-        self.kinds.iter_mut().for_each(Kind::forget);
+        self.kinds.iter_mut().for_each(KindOfFile::forget);
     }
 
     /// Closes all files, but keeps their locks. Values keep what they hold, and those that count
@@ -290,7 +290,7 @@ impl ClassState {
 
     /// The paths of its open files that are not in `directory`.
     pub(crate) fn paths_outside(&self, directory: &Path) -> Vec<PathBuf> {
-        let paths = self.kinds.iter().filter_map(Kind::open_path);
+        let paths = self.kinds.iter().filter_map(KindOfFile::open_path);
         let is_outside = |path: &&Path| path.parent().is_some_and(|own| !is_same(own, directory));
         paths.filter(is_outside).map(Path::to_owned).collect()
     }

@@ -10,18 +10,18 @@ use crate::sys::Mapping;
 /// of short-lived series pays a few bytes for each.
 #[derive(Debug)]
 pub(crate) struct Index {
-    places: HashTable<Place>,
+    places: HashTable<SeriesPlace>,
     hasher: DefaultHashBuilder,
 }
 
 /// An entry, by the hash of its head.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct SeriesPlace {
     hash: u32,
     offset: u32,
 }
 
-impl Place {
+impl SeriesPlace {
     /// A hash of 64 bits: the table uses its lowest and its highest bits.
     fn spread(hash: u32) -> u64 {
         u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -36,7 +36,7 @@ impl Index {
 
     /// Makes room for one more entry; none if there is no memory for it.
     pub(crate) fn try_reserve(&mut self) -> Option<()> {
-        self.places.try_reserve(1, |place| Place::spread(place.hash)).ok()
+        self.places.try_reserve(1, |place| SeriesPlace::spread(place.hash)).ok()
     }
 
     /// Where the entry with this head begins in the file that is mapped.
@@ -46,7 +46,7 @@ impl Index {
 
     /// As [`Index::find`], for a head with this hash.
     pub(crate) fn find_hashed(&self, mapping: &Mapping, head: &[u8], hash: u32) -> Option<usize> {
-        let place = self.places.find(Place::spread(hash), |place| {
+        let place = self.places.find(SeriesPlace::spread(hash), |place| {
             place.hash == hash && mapping.has(place.offset as usize, head)
         })?;
         Some(place.offset as usize)
@@ -56,7 +56,7 @@ impl Index {
     pub(crate) fn insert(&mut self, mapping: &Mapping, head: &[u8], offset: usize) {
         let hash = self.hash(head);
         // If a key is in the file twice, the last entry counts, as in prometheus_client.
-        let known = self.places.find_entry(Place::spread(hash), |place| {
+        let known = self.places.find_entry(SeriesPlace::spread(hash), |place| {
             place.hash == hash && mapping.has(place.offset as usize, head)
         });
         if let Ok(known) = known {
@@ -69,9 +69,9 @@ impl Index {
     pub(crate) fn insert_new(&mut self, hash: u32, offset: usize) {
         // CAST: below `used`, which fits into an i32.
         #[allow(clippy::cast_possible_truncation)]
-        let place = Place { hash, offset: offset as u32 };
-        let spread = |place: &Place| Place::spread(place.hash);
-        self.places.insert_unique(Place::spread(hash), place, spread);
+        let place = SeriesPlace { hash, offset: offset as u32 };
+        let spread = |place: &SeriesPlace| SeriesPlace::spread(place.hash);
+        self.places.insert_unique(SeriesPlace::spread(hash), place, spread);
     }
 
     /// The hash of a head.

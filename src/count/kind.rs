@@ -20,7 +20,7 @@ const FEW: usize = 64;
 
 /// One kind of file of a class, and the series that are counted in it.
 #[derive(Debug)]
-pub(crate) struct Kind {
+pub(crate) struct KindOfFile {
     /// What the names of its files begin with.
     pub(crate) prefix: String,
     /// The file that was opened last: its lock is held, whether it is open or closed.
@@ -40,7 +40,7 @@ pub(crate) struct Kind {
     hasher: DefaultHashBuilder,
 }
 
-impl Kind {
+impl KindOfFile {
     /// A kind without a file or a series.
     pub(crate) fn new(prefix: &str) -> Self {
         Self {

@@ -50,7 +50,7 @@ const VALUE_SIZE: usize = 1 << 10;
 
 thread_local! {
     /// The lock, while this thread forks.
-    static HELD: RefCell<Option<Locked>> = const { RefCell::new(None) };
+    static HELD: RefCell<Option<LockedState>> = const { RefCell::new(None) };
 }
 
 impl State {
@@ -158,9 +158,9 @@ fn replace(files: &mut Files, classes: &mut [&mut ClassState], removed: &Path) -
 }
 
 /// The state, for who has its lock.
-pub(crate) struct Locked(MutexGuard<'static, State>);
+pub(crate) struct LockedState(MutexGuard<'static, State>);
 
-impl Locked {
+impl LockedState {
     pub(crate) fn new() -> Self {
         Self::from_guard(STATE.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -188,7 +188,7 @@ impl Locked {
     }
 }
 
-impl Deref for Locked {
+impl Deref for LockedState {
     type Target = State;
 
     fn deref(&self) -> &State {
@@ -196,13 +196,13 @@ impl Deref for Locked {
     }
 }
 
-impl DerefMut for Locked {
+impl DerefMut for LockedState {
     fn deref_mut(&mut self) -> &mut State {
         &mut self.0
     }
 }
 
-impl Drop for Locked {
+impl Drop for LockedState {
     fn drop(&mut self) {
         self.0.forget_dropped();
         let files = &self.0.files;
@@ -214,7 +214,7 @@ impl Drop for Locked {
 /// Has the classes forgotten that were dropped: at once, or by the next thread that has the lock.
 pub(crate) fn forget_dropped_classes() {
     HAS_DROPPED_CLASSES.store(true, Ordering::Release);
-    drop(Locked::try_new());
+    drop(LockedState::try_new());
 }
 
 /// Registers the handlers of forks, once.
@@ -232,7 +232,7 @@ pub(crate) fn notice_forks() -> Result<()> {
 extern "C" fn before_fork() {
     // A thread that is just ending has no `HELD` any more; its child will find the lock free if no
     // other thread has it.
-    let _ = HELD.try_with(|held| *held.borrow_mut() = Some(Locked::new()));
+    let _ = HELD.try_with(|held| *held.borrow_mut() = Some(LockedState::new()));
 }
 
 extern "C" fn after_fork_in_parent() {
@@ -266,7 +266,7 @@ pub fn ensure_memory(values: usize) -> Result<()> {
 /// At the end files that were removed are not written anew, nor is their directory: an application
 /// may have removed its temporary directory.
 pub fn write_unwritten(at_end: bool) {
-    let mut state = Locked::new();
+    let mut state = LockedState::new();
     if !at_end {
         state.replace_removed();
     }
@@ -280,7 +280,7 @@ pub fn write_unwritten(at_end: bool) {
 /// writes under the identifier `pid`, and writes them no more.
 pub fn mark_self_dead(directory: &OsStr, pid: &OsStr) {
     let directory = absolute(directory);
-    let mut state = Locked::new();
+    let mut state = LockedState::new();
     let State { files, classes, generation, .. } = &mut *state;
     let own_pid = Caller::default().identifier();
     for class in classes.values_mut() {
@@ -302,18 +302,18 @@ pub fn has_notices() -> bool {
 
 /// Has [`take_notices`] give this warning.
 pub fn warn_later(text: String) {
-    Locked::new().files.notices.push(Notice::Given { text });
+    LockedState::new().files.notices.push(Notice::Given { text });
 }
 
 /// What is to be logged, and the directories in which files were opened, since the last call.
 #[must_use]
 pub fn take_notices() -> (Vec<Notice>, BTreeSet<PathBuf>) {
-    let files = &mut Locked::new().0.files;
+    let files = &mut LockedState::new().0.files;
     (mem::take(&mut files.notices), mem::take(&mut files.opened_in))
 }
 
 /// The devices and inodes of the files that this process writes.
 #[must_use]
 pub fn open_files() -> Vec<Identity> {
-    Locked::new().files.identities()
+    LockedState::new().files.identities()
 }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::compact::tests::support::{names, sweep, totals};
 use crate::compact::{Checkpoint, Request, Step, compact_on};
-use crate::count::state::Locked;
+use crate::count::state::LockedState;
 use crate::count::{Caller, Operation, Value, ValueClass, head_of, write_unwritten};
 use crate::store::{Outcome, Reader, list_directory};
 
@@ -280,7 +280,7 @@ fn a_value_is_dropped_beside_a_lock_that_is_held() {
     let counting = Counting::new(path, "held");
     let value = counting.value("counter", "n");
     counting.add(&value, 1.0);
-    let held = Locked::new();
+    let held = LockedState::new();
     let (dropped, is_dropped) = mpsc::channel();
     let dropping = thread::spawn(move || {
         drop((value, counting));

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::count::state::Locked;
+use crate::count::state::LockedState;
 use crate::store::UnwrittenFiles;
 
 /// How often something was moved from memory into a file.
@@ -24,7 +24,7 @@ fn written() -> u64 {
 /// [`write_unwritten`](crate::count::write_unwritten) has tried to write it.
 #[must_use]
 pub fn unwritten(directory: &Path) -> UnwrittenFiles {
-    let state = Locked::new();
+    let state = LockedState::new();
     let mut removed = HashSet::new();
     let begun = state.classes.values().filter(|class| class.generation == state.generation);
     let files =

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::count::class::ClassState;
 use crate::count::files::{Files, absolute};
 use crate::count::series::Series;
-use crate::count::state::{self, Locked, State};
+use crate::count::state::{self, LockedState, State};
 use crate::error::{Error, Result};
 use crate::format;
 
@@ -67,7 +67,7 @@ impl ValueClass {
     pub fn new(caller: &Caller) -> Result<Self> {
         state::notice_forks()?;
         let is_dropped = Arc::default();
-        let mut state = Locked::new();
+        let mut state = LockedState::new();
         let generation = state.generation;
         let made = ClassState::new(
             caller.identifier(),
@@ -87,7 +87,7 @@ impl ValueClass {
         heads: &mut Vec<Head>,
         identifier: Option<&OsStr>,
     ) -> Option<Result<Vec<Value>>> {
-        let mut state = Locked::try_new()?;
+        let mut state = LockedState::try_new()?;
         let State { files, classes, generation, series_made, .. } = &mut *state;
         let class = classes.get_mut(&self.id)?;
         if class.generation != *generation
@@ -110,7 +110,7 @@ impl ValueClass {
         heads: Vec<Head>,
         caller: &Caller,
     ) -> Result<Vec<Value>> {
-        Locked::new().replace_removed();
+        LockedState::new().replace_removed();
         let made = self.with_state(caller, |class, files, numbers| {
             let kind = class.kind(prefix);
             let made = heads.into_iter().map(|head| {
@@ -131,7 +131,7 @@ impl ValueClass {
     /// Closes the files, but keeps their locks: nobody folds or continues them while the class
     /// lives. Values keep what they hold; one that counts again continues its file.
     pub fn close(&self) {
-        let mut state = Locked::new();
+        let mut state = LockedState::new();
         let State { files, classes, .. } = &mut *state;
         if let Some(class) = classes.get_mut(&self.id) {
             class.close(files);
@@ -141,7 +141,7 @@ impl ValueClass {
     /// Closes the files and gives up their locks, as the end of the process does. What counts again
     /// does so as a new process of the same identifier would.
     pub fn end(&self) {
-        let mut state = Locked::new();
+        let mut state = LockedState::new();
         let State { files, classes, .. } = &mut *state;
         if let Some(class) = classes.get_mut(&self.id) {
             class.end(files);
@@ -151,7 +151,7 @@ impl ValueClass {
     /// Moves what is counted in files of other directories to files in this one. The old files are
     /// removed when their counts are in the new ones.
     pub fn move_on(&self, directory: &OsStr) {
-        Locked::new().move_on(self.id, &absolute(directory));
+        LockedState::new().move_on(self.id, &absolute(directory));
     }
 
     /// Calls `act` with what the state knows of the class, in this process and for the identifier
@@ -161,7 +161,7 @@ impl ValueClass {
         caller: &Caller,
         act: impl FnOnce(&mut ClassState, &mut Files, &mut u64) -> R,
     ) -> Option<R> {
-        let mut state = Locked::new();
+        let mut state = LockedState::new();
         let State { files, classes, generation, series_made, .. } = &mut *state;
         let class = classes.get_mut(&self.id)?;
         if let Some(directory) = &caller.directory {
@@ -212,7 +212,7 @@ impl Value {
     #[must_use]
     pub fn try_set_at(&self, value: f64, timestamp: f64) -> bool {
         // Under the lock, so that both words are of one call.
-        let Some(_locked) = Locked::try_new() else { return false };
+        let Some(_locked) = LockedState::try_new() else { return false };
         self.series.attachment.enter().map(|cell| cell.set(value, timestamp)).is_some()
     }
 

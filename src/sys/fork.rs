@@ -41,11 +41,11 @@ const NONE: RawFd = -1;
 const TAKEN: RawFd = -2;
 /// The descriptors that the child of a fork closes. A compaction needs 67 places; a file beyond all
 /// places stays open in a child, and with it the lock if the parent is killed before it unlocks it.
-static OPEN: [Place; 256] = [const { Place::free() }; 256];
+static OPEN: [OpenPlace; 256] = [const { OpenPlace::free() }; 256];
 
 /// A descriptor, and the device and inode of its file.
 #[derive(Debug)]
-struct Place {
+struct OpenPlace {
     descriptor: AtomicI32,
     device: AtomicU64,
     inode: AtomicU64,
@@ -56,9 +56,9 @@ struct Place {
 /// For a file that nothing in the child uses: because only one call uses it, in a thread that does not
 /// fork meanwhile, of which the child has no copy; or because its owner asks for the pid before.
 #[derive(Debug)]
-pub(crate) struct ClosedInChild(Option<&'static Place>);
+pub(crate) struct ClosedInChild(Option<&'static OpenPlace>);
 
-impl Place {
+impl OpenPlace {
     const fn free() -> Self {
         let descriptor = AtomicI32::new(NONE);
         Self { descriptor, device: AtomicU64::new(0), inode: AtomicU64::new(0) }
