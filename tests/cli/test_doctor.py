@@ -95,6 +95,14 @@ def test_the_dead_that_wait_for_a_large_archive(directory: Path) -> None:
     assert "45 files of dead processes" in findings(directory)["dead", "note"]
 
 
+def test_the_dead_that_are_kept(directory: Path) -> None:
+    for process in range(101):
+        write_ours(directory / f"gauge_all_{process}.db", Entry("busy", "busy", value=1))
+    assert "101 files of gauges" in findings(directory, 1)["dead", "warning"]
+    (directory / "gauge_all_0.db").unlink()
+    assert ("dead", "warning") not in findings(directory)
+
+
 def test_damage_and_strays(directory: Path) -> None:
     leave_all(directory)
     found = findings(directory, 1)

@@ -32,6 +32,8 @@ _NAMES_SHOWN = 3
 # So many files of the dead wait until it is worth to write a large archive anew: see
 # docs/compaction.md.
 _WAITING = 15
+# So many files that are never folded are more than a few restarts leave.
+_MANY_KEPT = 100
 _COMPACTION = "MULTIPROM_COMPACTION"
 _WORDS = ("on", "1", "true", "yes", "off", "0", "false", "no")
 
@@ -61,6 +63,7 @@ def all_findings(path: str) -> list[Finding]:
         _processes,
         _hook,
         _dead,
+        _kept,
         _strays,
         _damage,
         _scrape,
@@ -275,7 +278,8 @@ def _dead(found: Seen) -> Iterator[Finding]:
     if not saved["files"]:
         yield Finding("dead", "ok", "no file of a dead process waits to be folded")
         return
-    waiting = f"{count_of(saved['files'], 'file')} of dead processes wait to be folded"
+    files = count_of(saved["files"], "file")
+    waiting = f"{files} of dead processes {'waits' if saved['files'] == 1 else 'wait'} to be folded"
     kinds = Counter(seen.kind(file) for file in found.files if file["is_foldable"])
     # All that live may have died since the last compaction.
     if max(kinds.values()) <= _WAITING + 2 * lives:
@@ -289,6 +293,19 @@ def _dead(found: Seen) -> Iterator[Finding]:
         "Nothing folds them: is MULTIPROM_COMPACTION off, or does neither gunicorn's hook "
         "(-c python:multiprom.gunicorn) run nor anybody scrape? Run multiprom compact now.",
     )
+
+
+def _kept(found: Seen) -> Iterator[Finding]:
+    dead = (file for file in found.files if file["state"] == "dead")
+    count = sum(map(seen.is_of_one_process, dead))
+    if count > _MANY_KEPT:
+        yield Finding(
+            "dead",
+            "warning",
+            f"{count_of(count, 'file')} of gauges that keep a series for each dead process",
+            "Give these gauges another multiprocess_mode than `all`, such as `liveall` or `max`, "
+            "or let MULTIPROM_DROP_ALL=1 delete the files.",
+        )
 
 
 def _strays(found: Seen) -> Iterator[Finding]:
