@@ -110,7 +110,12 @@ class Watch:
             except (OSError, http.client.HTTPException):
                 continue
             self.seconds.append(time.perf_counter() - begin)
-            now = {name: value for name, value in found.items() if "alive" not in name}
+            # Of the application: what a worker uses begins at 0 with the next worker in its slot.
+            now = {
+                name: value
+                for name, value in found.items()
+                if name.startswith("app_") and "alive" not in name
+            }
             if any(now.get(name, 0.0) < value for name, value in last.items()):
                 self.falls.append((last, now))
             last = now
