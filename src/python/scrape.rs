@@ -168,7 +168,8 @@ const PROCESS_METRICS: [&str; 6] = [
 fn names_beside(collector: &Bound<'_, PyAny>) -> BTreeSet<String> {
     let dict = |name: &str| {
         let registry = collector.getattr("_registry").ok()?;
-        registry.getattr(name).ok()?.cast_into::<PyDict>().ok()
+        // A copy: other threads may register meanwhile.
+        registry.getattr(name).ok()?.cast_into::<PyDict>().ok()?.copy().ok()
     };
     let names = dict("_names_to_collectors").into_iter().flat_map(|names| names.iter());
     let mut names: BTreeSet<String> = names

@@ -11,7 +11,7 @@ import multiprom
 import pytest
 from multiprom import _core
 from multiprom.exposition import openmetrics_latest
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from support.files import Entry, counter, write
@@ -138,3 +138,24 @@ def test_what_is_wrong_with_files_is_counted_by_reason(
     assert found['multiprom_left_out{reason="bad_header"}'] == 1
     assert found['multiprom_files{state="foreign"}'] == 1
     assert found['multiprom_files{state="unknown"}'] == 2
+
+
+@pytest.mark.usefixtures("slot")
+def test_what_is_registered_meanwhile_fails_no_scrape(registry: CollectorRegistry) -> None:
+    class Registering(type):
+        """Registers a collector when it is looked at, as another thread may at any moment."""
+
+        @property
+        def __name__(cls) -> str:  # type: ignore[override]
+            registry.register(Empty())
+            return "Named"
+
+    class Empty:
+        def collect(self) -> list[Metric]:
+            return []
+
+    class Looked(Empty, metaclass=Registering):
+        pass
+
+    registry.register(Looked())
+    assert "requests" in {metric.name for metric in registry.collect()}
