@@ -6,7 +6,7 @@
 //! `usage` is what the kernel says of a process. [`watch`] looks only at what moves: at what each
 //! process uses and has counted.
 //!
-//! [`metrics`] is what of that a scrape shows beside the application's metrics, and `added` puts it
+//! [`metrics()`] is what of that a scrape shows beside the application's metrics, and `added` puts it
 //! there. What multiprom counts itself, such as workers that ended, is `counted` in files like those of
 //! an application. A `listener` is a socket at which connections wait.
 
