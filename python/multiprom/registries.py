@@ -126,7 +126,7 @@ def content_of(registry: Any) -> Content | None:
     by_name = inner._names_to_collectors  # noqa: SLF001
     collectors.update(by_name[name] for name in names if name != "target_info" and name in by_name)
     # What shared files hold has any name; prometheus_client finds it only if the registry says so.
-    collectors.update(filter(reads_directory, inner._collector_to_names))  # noqa: SLF001
+    collectors.update(filter(reads_directory, list(inner._collector_to_names)))  # noqa: SLF001
     return Content([inner._target_info_metric()] if is_wanted else [], collectors, names)  # noqa: SLF001
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import multiprom
 import pytest
+from multiprom import collector, registries
 from multiprom.exposition import openmetrics_latest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Summary
 from prometheus_client.core import (
@@ -152,6 +153,21 @@ def test_twice_in_one_registry() -> None:
         collector(registry)
 
     assert_same(*both(fill))
+
+
+def test_what_is_registered_meanwhile_fails_no_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = CollectorRegistry()
+    multiprom.MultiProcessCollector(registry)
+    expected = multiprom.generate_latest(registry.restricted_registry(["jobs"]))
+    reads_directory = collector.reads_directory
+
+    def register_meanwhile(collector: object) -> bool:
+        """Do what another thread may do at any moment."""
+        registry.register(Families())
+        return reads_directory(collector)
+
+    monkeypatch.setattr(registries, "reads_directory", register_meanwhile)
+    assert multiprom.generate_latest(registry.restricted_registry(["jobs"])) == expected
 
 
 def test_target_info() -> None:
