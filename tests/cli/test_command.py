@@ -12,6 +12,7 @@ from support.command_line import COMMAND, run
 from support.files import counter, write
 from support.interpreters import environment
 from support.interpreters import run as run_script
+from support.terminal import Terminal
 
 COMMANDS = ("status", "top", "export", "compact", "doctor", "serve")
 # The doctor says what is wrong with a directory that cannot be read.
@@ -104,6 +105,33 @@ def test_control_characters_reach_no_terminal(directory: Path) -> None:
     said = run("compact", directory, code=1).stdout
     assert "\x1b" not in said
     assert r"counter_\x1b[2J.db" in said
+
+
+@pytest.mark.parametrize("command", ["status", "top"])
+def test_names_steer_no_terminal(command: str, tmp_path: Path) -> None:
+    directory = tmp_path / "\x1b[2J[red]"
+    directory.mkdir()
+    write(directory / "counter_1.db", [counter(3, "\x1b[2J[/bold]")])
+    options = ("--count", "1", "--interval", "0.1") if command == "top" else ()
+    said = run(command, directory, *options).stdout
+    assert "\x1b" not in said
+    assert r"\x1b[2J[/bold]" in said
+    terminal = Terminal(command, directory, *options)
+    terminal.read(until=r"\x1b[2J[/bold]")
+    assert terminal.finish() == 0
+    assert "\x1b[2J" not in terminal.text
+
+
+@pytest.mark.parametrize("command", ["status", "top", "export", "compact", "doctor"])
+def test_closed_streams(command: str, directory: Path) -> None:
+    options = ("--count", "1", "--interval", "0.1") if command == "top" else ()
+    closed = ("sh", "-c", 'exec "$@" <&- >&- 2>"$0"', directory / "errors")
+    for path, code in ((directory, 0), (directory / "missing", 1 if command == "doctor" else 3)):
+        arguments = [*closed, *COMMAND, command, path, *options]
+        done = subprocess.run(arguments, env=environment(), check=False, timeout=60)
+        said = (directory / "errors").read_text()
+        assert done.returncode == code, said
+        assert "Traceback" not in said
 
 
 def test_services_do_not_import_the_command() -> None:

@@ -7,11 +7,13 @@ import contextlib
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import multiprom
 from multiprom.cli import compact, doctor, export, serve, status, top
 from multiprom.cli.failure import INTERRUPTED, NOBODY_READS, UNUSABLE, Failure
+from multiprom.cli.output import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: The command line is wrong, or asked for help or for the version.
 
     """
+    _open_closed_streams()
     logging.basicConfig(format="multiprom: %(message)s")
     options = _parser().parse_args(arguments)
     try:
@@ -62,12 +65,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOBODY_READS
     except Failure as failure:
-        sys.stderr.write(f"multiprom: {failure}\n")
+        sys.stderr.write(f"multiprom: {printable(str(failure))}\n")
         return failure.code
     except OSError as error:
         sys.stderr.write(f"multiprom: {error}\n")
         return UNUSABLE
     return code
+
+
+def _open_closed_streams() -> None:
+    """Print into nothing what goes to a stream that was closed before: Python has None for it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            null = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
+            setattr(sys, name, null)
 
 
 def _parser() -> argparse.ArgumentParser:

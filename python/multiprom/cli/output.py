@@ -92,11 +92,11 @@ def print_tables(tables: Sequence[Table]) -> None:
 
 def plain(table: Table) -> str:
     """Give a table as lines of text."""
-    lines = [table.title]
+    lines = [printable(table.title)]
     if table.rows:
         rows = [[cell(value) for value in row] for row in table.rows]
         if any(table.headings):
-            rows.insert(0, list(table.headings))
+            rows.insert(0, list(map(printable, table.headings)))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         numeric = _numeric(table)
         for row in rows:
@@ -106,18 +106,20 @@ def plain(table: Table) -> str:
             )
             lines.append(("  " + "  ".join(cells)).rstrip())
     if table.note:
-        lines.append(f"  {table.note}")
+        lines.append(f"  {printable(table.note)}")
     return "\n".join(lines) + "\n"
 
 
 def rich_table(table: Table) -> Any:
     """Give a table as rich prints it."""
+    # Never as markup: names of directories, files, metrics and labels come from anybody.
     text = importlib.import_module("rich.text").Text
+    title, note = printable(table.title), printable(table.note)
     if not table.rows:
-        return text.assemble((table.title, "bold"), f"\n  {table.note}\n")
+        return text.assemble((title, "bold"), f"\n  {note}\n")
     made = importlib.import_module("rich.table").Table(
-        title=text(table.title, style="bold"),
-        caption=text(table.note) if table.note else None,
+        title=text(title, style="bold"),
+        caption=text(note) if note else None,
         title_justify="left",
         caption_justify="left",
         show_header=any(table.headings),
@@ -125,9 +127,9 @@ def rich_table(table: Table) -> Any:
         pad_edge=False,
     )
     for heading, is_numeric in zip(table.headings, _numeric(table), strict=True):
-        made.add_column(heading, justify="right" if is_numeric else "left", overflow="fold")
+        justify = "right" if is_numeric else "left"
+        made.add_column(text(printable(heading)), justify=justify, overflow="fold")
     for row in table.rows:
-        # Not as markup: file names and labels come from anybody.
         made.add_row(*(text(cell(value)) for value in row))
     return made
 
