@@ -3,7 +3,7 @@
 //!
 //! [`inspect`] looks at all of it at once: each `process` and how it is known to live, each `file` and
 //! whether it counts, each `family` and the labels that make it large. `json` is the same as JSON text.
-//! `usage` is what the kernel says of a process. [`watch`] looks only at what moves: at what each
+//! `usage` is what the kernel says of a process. [`mod@watch`] looks only at what moves: at what each
 //! process uses and has counted.
 //!
 //! [`metrics()`] is what of that a scrape shows beside the application's metrics, and `added` puts it
