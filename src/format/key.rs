@@ -126,7 +126,7 @@ pub(crate) fn write(family: &str, sample: &str, labels: &mut [(&str, &str)], hel
     write_noting_bound(family, sample, labels, help).0
 }
 
-/// As [`write`], and says where in the key the value of the label `le` begins; 0 if it has none.
+/// As [`write()`], and says where in the key the value of the label `le` begins; 0 if it has none.
 ///
 /// The keys of a histogram's buckets differ in that value only.
 pub(crate) fn write_noting_bound(
