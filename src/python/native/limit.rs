@@ -169,7 +169,7 @@ fn first_overflow<'py, M: Method>(
 fn warn(metric: &Bound<'_, PyAny>, children: &Bound<'_, PyDict>, cause: &str) -> PyResult<()> {
     let py = metric.py();
     let names = metric.getattr(intern!(py, "_labelnames"))?.cast_into::<PyTuple>()?;
-    // At once: other threads may make children.
+    // A copy: other threads may make children meanwhile.
     let known = children.keys();
     let mut labels = Vec::with_capacity(names.len());
     for (place, name) in names.iter().enumerate() {
