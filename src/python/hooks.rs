@@ -118,7 +118,7 @@ pub(super) fn count_exit(py: Python<'_>, worker: &Bound<'_, PyAny>) -> PyResult<
     })
 }
 
-/// A reason, and the exit code or the name of the signal.
+/// A reason, and the exit code or the name of the signal, or its number if it has no name.
 ///
 /// gunicorn tells its hook nothing of it, but has it in a variable of the function that calls the hook.
 /// Where a later version has no such variable, the reason is unknown.
@@ -136,8 +136,11 @@ fn how_it_ended(py: Python<'_>) -> PyResult<(&'static str, String)> {
     if !libc::WIFSIGNALED(status) {
         return Ok(("exit", libc::WEXITSTATUS(status).to_string()));
     }
+    let signal = libc::WTERMSIG(status);
     let signals = py.import("signal")?.getattr("Signals")?;
-    Ok(("signal", signals.call1((libc::WTERMSIG(status),))?.getattr("name")?.extract()?))
+    // Most real-time signals have no name.
+    let name = signals.call1((signal,)).and_then(|found| found.getattr("name")?.extract());
+    Ok(("signal", name.unwrap_or_else(|_| signal.to_string())))
 }
 
 fn count_request(py: Python<'_>, change: f64) -> PyResult<()> {

@@ -76,17 +76,21 @@ def test_workers_by_how_they_ended(version: str, tmp_path: Path) -> None:
         stopped = min(server.send_until_answered_by(2))
         os.kill(stopped, signal.SIGTERM)
         server.until(lambda: stopped in server.marked, "notice the end")
+        unnamed = min(server.send_until_answered_by(2))
+        os.kill(unnamed, signal.SIGRTMIN + 1)
+        server.until(lambda: unnamed in server.marked, "notice the signal without a name")
         server.send_until_answered_by(2)
         samples = server.scrape()
         assert exits(samples) == {
             ("signal", "SIGKILL"): 1,
+            ("signal", str(signal.SIGRTMIN + 1)): 1,
             ("timeout", ""): 1,
             ("exit", "0"): 1,
         }
-        assert samples[SPAWNED] == 5
+        assert samples[SPAWNED] == 6
         assert samples["gunicorn_workers_configured"] == 2
-        assert samples["multiprom_folds_total"] >= 3
-        assert samples["multiprom_folded_processes_total"] >= 3
+        assert samples["multiprom_folds_total"] >= 4
+        assert samples["multiprom_folded_processes_total"] >= 4
         server.process.send_signal(signal.SIGTTIN)
         server.until(
             lambda: server.scrape()["gunicorn_workers_configured"] == 3, "have another worker"
