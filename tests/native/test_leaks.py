@@ -142,3 +142,22 @@ def test_random_operations_in_threads(directory: Path) -> None:
     # One object or reference a hundred operations would be thousands.
     assert int(references) < 200
     assert int(blocks) < 2000
+
+
+def test_errors_that_are_passed_over_are_freed(tmp_path: Path) -> None:
+    printed = run(
+        """
+        import contextlib, gc
+        import multiprom
+        multiprom.install()
+        from prometheus_client import Counter
+        counter = Counter("c", "Help", ["label"])
+        multiprom.limit_series(counter, 1)
+        for _ in range(1000):
+            with contextlib.suppress(ValueError):
+                counter.labels(other="x")
+        print(sum(type(found) is ValueError for found in gc.get_objects()))
+        """,
+        PROMETHEUS_MULTIPROC_DIR=tmp_path,
+    )
+    assert printed == "0\n"

@@ -103,9 +103,23 @@ unsafe extern "C" fn entry<M: Method>(
     match result {
         Ok(result) => result.into_ptr(),
         Err(error) => {
-            error.restore(py);
+            raise(py, error);
             ptr::null_mut()
         }
+    }
+}
+
+/// Sets the exception of this thread.
+///
+/// `PyO3` does not know in `entry` that the thread is attached: objects that an error has, also one that
+/// was passed over, are put on a list of its own then. Attaching once more has them dropped.
+#[cold]
+fn raise(py: Python<'_>, error: PyErr) {
+    let mut error = Some(error);
+    Python::try_attach(|py| error.take().map(|error| error.restore(py)));
+    // At the end of the interpreter.
+    if let Some(error) = error {
+        error.restore(py);
     }
 }
 
