@@ -46,7 +46,7 @@ def running(name: str, folder: Path) -> Iterator[tuple[int, int]]:
 
 def test_every_example_has_its_commands() -> None:
     folders = {path.name for path in (ROOT / "examples").iterdir() if path.is_dir()}
-    assert folders - {"demo", "docker", "kubernetes"} == set(COMMANDS)
+    assert folders - {"demo", "docker", "kubernetes", "monitoring"} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"celery"}))
