@@ -152,6 +152,16 @@ def test_one_warning_names_the_labels_that_make_it_many(caplog: pytest.LogCaptur
     )
 
 
+def test_the_warning_of_one_label_set_has_no_plural(caplog: pytest.LogCaptureFixture) -> None:
+    metric = limited(1)
+    metric.labels("a").inc()
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "metric 'requests' has 1 label set in this process, which is its limit: all others are "
+        "counted as __overflow__ (label 'path' has 1 value)"
+    )
+
+
 def test_without_a_limit_ten_thousand_label_sets_are_warned_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -158,11 +158,16 @@ fn first_overflow<'py, M: Method>(
     let counter = counter.call_method1(intern!(py, "labels"), (name,))?;
     metric.setattr(intern!(py, OVERFLOWS), &counter)?;
     let cause = format!(
-        "has {limit} label sets in this process, which is its limit: all others are counted as \
-         {OVERFLOW}"
+        "has {} in this process, which is its limit: all others are counted as {OVERFLOW}",
+        many(limit, "label set")
     );
     warn(metric, children, &cause)?;
     Ok(Some(counter))
+}
+
+/// A number of things, in words.
+fn many(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Warns of a metric, and says which of its labels make its label sets many.
@@ -180,8 +185,10 @@ fn warn(metric: &Bound<'_, PyAny>, children: &Bound<'_, PyDict>, cause: &str) ->
         labels.push((values.len(), name));
     }
     labels.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
-    let labels: Vec<_> =
-        labels.into_iter().map(|(count, name)| format!("'{name}' has {count} values")).collect();
+    let labels: Vec<_> = labels
+        .into_iter()
+        .map(|(count, name)| format!("'{name}' has {}", many(count, "value")))
+        .collect();
     let name = metric.getattr(intern!(py, "_name"))?;
     let text = format!("metric '{name}' {cause} (label {})", labels.join(", "));
     // Not now: the program may hold a lock that a log handler needs.
