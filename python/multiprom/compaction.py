@@ -30,7 +30,7 @@ class Compaction(NamedTuple):
     files_deleted: int
     """How many were deleted without being folded: of live gauges, empty, or dropped ones."""
     bytes_freed: int
-    """The size of all files that are gone."""
+    """The room on the disk that all files had that are gone."""
     left_alone: tuple[LeftAlone, ...]
     """What had to be left alone, such as damaged files."""
     busy: bool

@@ -14,14 +14,14 @@ use crate::format::{FileName, temporary_name};
 use crate::kind::FOLDABLE;
 use crate::store::is_absence;
 use crate::store::presence::{self, Slot};
-use crate::sys::{Identity, lock};
+use crate::sys::{Identity, allocated, lock};
 
 /// What was removed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Leftovers {
     /// How many files.
     pub files: usize,
-    /// Their size.
+    /// Their room on the disk.
     pub bytes_freed: u64,
     /// Why the other files stay; none if no other file is there.
     pub kept: Option<Kept>,
@@ -136,7 +136,7 @@ pub(crate) fn remove_on<C: Checkpoint>(
     Ok(done)
 }
 
-/// Locks a file, calls `act`, and gives the size of the file; none if the file is gone.
+/// Locks a file, calls `act`, and gives the room that the file has on the disk; none if the file is gone.
 fn visit<C: Checkpoint>(
     disk: &mut Disk<'_, C>,
     path: &Path,
@@ -150,7 +150,7 @@ fn visit<C: Checkpoint>(
     let locked = disk.lock(Step::LockDead, file, path).map_err(failed)?;
     let Some(_locked) = locked else { return Err(left_alone(path, Reason::Held)) };
     act(disk, &metadata).map_err(failed)?;
-    Ok(Some(metadata.len()))
+    Ok(Some(allocated(&metadata)))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::compact::run::{Compaction, LeftAlone, left_alone};
 use crate::compact::steps::{Checkpoint, Disk, Found, Step};
 use crate::format::{Damaged, FileName};
 use crate::store::{Archive, Mark};
+use crate::sys::allocated;
 
 /// Removes what a killed compaction has written, and deletes the files that it has absorbed.
 pub(crate) fn recover<C: Checkpoint>(
@@ -84,7 +85,7 @@ fn delete_spent<C: Checkpoint>(
     // A writer may hold it just now: it will find out that the file is spent, and delete it.
     let Some(_file) = disk.lock(Step::LockSpent, file, &path)? else { return Ok(None) };
     let is_deleted = disk.delete_file(Step::DeleteSpent, &path, &metadata)?;
-    Ok(Some(if is_deleted { metadata.len() } else { 0 }))
+    Ok(Some(if is_deleted { allocated(&metadata) } else { 0 }))
 }
 
 /// Deletes the files that the new archive has absorbed, and clears its journal.
@@ -103,7 +104,7 @@ pub(crate) fn finish<C: Checkpoint>(
         let name = FileName::of_path(&dead.path);
         done.processes.extend(name.map(|name| name.pid.to_owned()));
         match disk.delete_file(Step::DeleteAbsorbed, &dead.path, &dead.metadata) {
-            Ok(_) => done.bytes_freed += dead.metadata.len(),
+            Ok(_) => done.bytes_freed += allocated(&dead.metadata),
             Err(error) => {
                 done.leave_alone(&dead.path, error);
                 spent.push(mark);

@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::format::FileName;
 use crate::kind::Kind;
 use crate::store::{identity_at, is_absence, list_directory};
-use crate::sys::Identity;
 use crate::sys::lock::{self, Locked};
+use crate::sys::{Identity, allocated};
 
 /// Whether the locks of all processes that use a directory are seen here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub struct Compaction {
     pub files_folded: usize,
     /// How many were deleted without being folded: of live gauges, empty ones, and dropped ones.
     pub files_deleted: usize,
-    /// The size of all files that are gone.
+    /// The room on the disk that all files had that are gone, in bytes.
     pub bytes_freed: u64,
     /// The processes whose files are folded later, when it is worth to write an archive anew.
     pub postponed: BTreeSet<OsString>,
@@ -269,7 +269,7 @@ pub(crate) fn delete<C: Checkpoint>(disk: &mut Disk<'_, C>, dead: &Dead) -> Comp
     match disk.delete_file(Step::DeleteDead, &dead.path, &dead.metadata) {
         Ok(_) => {
             done.files_deleted = 1;
-            done.bytes_freed = dead.metadata.len();
+            done.bytes_freed = allocated(&dead.metadata);
         }
         Err(error) => done.leave_alone(&dead.path, error),
     }

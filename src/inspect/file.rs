@@ -12,10 +12,7 @@ use crate::store::{
     Archive, FromStart, LeftOut, Listing, Mark, Outcome, Reader, list_directory, open_file,
     read_at, refused,
 };
-use crate::sys::{lock, without_common_locks};
-
-/// The kernel counts the blocks of a file in this unit, whatever the file system's is.
-const BLOCK_SIZE: u64 = 512;
+use crate::sys::{allocated, lock, without_common_locks};
 
 /// What a file is to the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +103,7 @@ impl FileSeen {
             is_counted: false,
             used: 0,
             size: metadata.map_or(0, Metadata::len),
-            allocated: metadata.map_or(0, |metadata| metadata.blocks() * BLOCK_SIZE),
+            allocated: metadata.map_or(0, allocated),
             modified: metadata.map_or(0, MetadataExt::mtime),
             entries: 0,
             problems: Vec::new(),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::inspect::directory::Inspection;
 use crate::inspect::family::FamilySize;
 use crate::inspect::file::FileSeen;
+use crate::inspect::metrics;
 use crate::inspect::process::ProcessSeen;
 use crate::inspect::usage::Usage;
 use crate::inspect::watch::{ProcessCounts, Watch};
@@ -93,7 +94,12 @@ fn file(file: &FileSeen) -> Value {
 }
 
 fn problem(LeftOut { damaged, entries, .. }: &LeftOut) -> Value {
-    json!({ "offset": damaged.offset, "reason": damaged.damage.to_string(), "entries": entries })
+    json!({
+        "offset": damaged.offset,
+        "damage": metrics::reason(&damaged.damage),
+        "reason": damaged.damage.to_string(),
+        "entries": entries,
+    })
 }
 
 fn family(family: &FamilySize) -> Value {

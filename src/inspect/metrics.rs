@@ -223,7 +223,7 @@ fn of_memory(path: &Path) -> Family<'static> {
 }
 
 /// What is wrong, as the value of a label.
-fn reason(damage: &Damage) -> &'static str {
+pub(super) fn reason(damage: &Damage) -> &'static str {
     match damage {
         Damage::ForeignName => "foreign_name",
         Damage::NotAFile => "not_a_file",

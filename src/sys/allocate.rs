@@ -1,10 +1,20 @@
-//! Reserves the blocks of a file, so that a full disk is an error and never a signal (SIGBUS).
+//! The blocks of a file: reserved, so that a full disk is an error and never a signal (SIGBUS), and
+//! counted.
 
 #![allow(unsafe_code)]
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+
+/// The kernel counts the blocks of a file in this unit, whatever the file system's is.
+const BLOCK_SIZE: u64 = 512;
+
+/// How much room a file has on the disk, in bytes: less than its length if it has holes.
+pub(crate) fn allocated(metadata: &Metadata) -> u64 {
+    metadata.blocks() * BLOCK_SIZE
+}
 
 /// Makes the file at least `end` bytes long, with blocks for all of them from `start` on.
 pub(crate) fn reserve(file: &File, start: usize, end: usize) -> io::Result<()> {

@@ -16,7 +16,7 @@ mod mapping;
 pub(crate) mod process;
 mod process_local;
 
-pub(crate) use allocate::reserve;
+pub(crate) use allocate::{allocated, reserve};
 pub(crate) use attachment::Attachment;
 pub(crate) use backlog::backlog;
 pub(crate) use cell::Cell;

@@ -74,6 +74,15 @@ def collector_registry(directory: Path) -> Any:
     return registry
 
 
+def test_what_is_freed_is_room_on_the_disk(directory: Path) -> None:
+    files = ("counter_1.db", "gauge_liveall_1.db")
+    for name in files:
+        # Its length grows, but not its room.
+        os.truncate(write_ours(directory / name, counter(1)), 1 << 20)
+    expected = sum((directory / name).stat().st_blocks * 512 for name in files)
+    assert multiprom.compact().bytes_freed == expected < 1 << 20
+
+
 def test_the_result_and_its_defaults(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_ours(directory / "counter_1.db", counter(1))
     write_ours(directory / "gauge_all_1.db", Entry("g", "g", value=1))
