@@ -49,6 +49,27 @@ def test_a_wrong_command_line(arguments: tuple[str, ...]) -> None:
     assert "usage: multiprom" in run(*arguments, code=2).stderr
 
 
+def test_a_wrong_port() -> None:
+    said = run("serve", "--port", "65536", code=2).stderr
+    assert "argument --port: a port is 0 to 65,535, not '65536'\n" in said
+
+
+@pytest.mark.parametrize("command", ["status", "export", "compact", "doctor"])
+def test_output_that_cannot_be_written(command: str, directory: Path) -> None:
+    write(directory / "counter_1.db", [counter(3)])
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, command, str(directory)],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    said = "multiprom: cannot write the output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (3, said)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_directory_is_named(command: str) -> None:
     said = run(command, code=2, PROMETHEUS_MULTIPROC_DIR="").stderr

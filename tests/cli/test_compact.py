@@ -18,9 +18,7 @@ def test_the_dead_are_folded(directory: Path) -> None:
     for number in (1, 2, 3):
         write_ours(directory / f"counter_{number}.db", counter(number))
     done = run("compact", directory)
-    assert done.stdout == (
-        "folded 3 files of 3 processes, deleted 0 files besides, freed 192.0 KiB\n"
-    )
+    assert done.stdout == ("folded 3 files of 3 processes, deleted 0 more, freed 192.0 KiB\n")
     assert (directory / "counter_compacted.db").exists()
     assert "requests_total 6.0" in run("export", directory).stdout
 
@@ -49,6 +47,15 @@ def test_processes_of_prometheus_client_are_named(directory: Path) -> None:
     assert (directory / "counter_2.db").exists()
 
 
+def test_a_process_that_has_no_file(directory: Path) -> None:
+    write(directory / "counter_1.db", [counter(1)])
+    pids = ("--pid", "1", "--pid", "4711")
+    for options in (("--dry-run",), ()):
+        done = run("compact", directory, *pids, *options, code=1)
+        assert done.stderr == "multiprom: no file is of process 4711\n"
+        assert "1 file of 1 process" in done.stdout
+
+
 def test_gauges_of_the_dead_can_be_dropped(directory: Path) -> None:
     write_ours(directory / "gauge_all_1.db", counter(1))
     assert run_json("compact", directory)["files_deleted"] == 0
@@ -73,7 +80,8 @@ def test_an_empty_directory(directory: Path) -> None:
 
 def test_a_wrong_time(directory: Path) -> None:
     for seconds in ("-1", "nan", "x"):
-        assert "--timeout" in run("compact", directory, f"--timeout={seconds}", code=2).stderr
+        said = run("compact", directory, f"--timeout={seconds}", code=2).stderr
+        assert f"argument --timeout: a time in seconds is 0 or more, not {seconds!r}" in said
 
 
 def test_a_dry_run_says_what_would_be_done(directory: Path) -> None:
@@ -88,7 +96,7 @@ def test_a_dry_run_says_what_would_be_done(directory: Path) -> None:
         {"name": "gauge_livesum_dead-2.db", "action": "delete"},
     ]
     text = run("compact", directory, *options, "--dry-run").stdout
-    assert text.startswith("would have folded 3 files of 3 processes, deleted 2 files besides")
+    assert text.startswith("would fold 3 files of 3 processes, delete 2 more, and free ")
     done = run_json("compact", directory, *options, code=1)
     counted = ("processes", "files_folded", "files_deleted", "bytes_freed")
     assert [done[name] for name in counted] == [planned[name] for name in counted]
@@ -101,6 +109,39 @@ def test_a_dry_run_that_drops_gauges(directory: Path) -> None:
     assert planned["files_deleted"] == done["files_deleted"] == 3
 
 
+def test_a_dry_run_with_a_damaged_archive(directory: Path) -> None:
+    leave_dead(directory, 1)
+    run("compact", directory)
+    leave_dead(directory, 2)
+    archive = directory / "counter_compacted.db"
+    archive.write_bytes(archive.read_bytes()[:40])
+    planned = run_json("compact", directory, "--dry-run", code=1)
+    done = run_json("compact", directory, code=1)
+    assert planned["files"] == [{"name": "gauge_livesum_2.db", "action": "delete"}]
+    for name in ("processes", "files_folded", "files_deleted", "bytes_freed"):
+        assert planned[name] == done[name]
+    (left,) = planned["left_alone"]
+    assert left["path"] == str(archive) == done["left_alone"][0]["path"]
+    assert left["reason"] == done["left_alone"][0]["reason"]
+
+
+def test_a_dry_run_in_a_directory_that_may_not_be_written(directory: Path) -> None:
+    options = ("compact", directory, "--dry-run")
+    directory.chmod(0o555)
+    try:
+        run(*options, privileges=False)
+        directory.chmod(0o755)
+        leave_dead(directory, 1)
+        directory.chmod(0o555)
+        said = run(*options, code=3, privileges=False).stderr
+        run("compact", directory, code=3, privileges=False)
+    finally:
+        directory.chmod(0o755)
+    assert said == (
+        f"multiprom: cannot fold anything: the directory {str(directory)!r} is not writable\n"
+    )
+
+
 def test_progress_is_shown_in_a_terminal(directory: Path) -> None:
     leave_dead(directory, *range(300))
     with (directory / ".multiprom.lock").open("w") as lock:
@@ -109,7 +150,7 @@ def test_progress_is_shown_in_a_terminal(directory: Path) -> None:
         terminal.read(until="[..............................] 0 of 600 files")
         fcntl.flock(lock, fcntl.LOCK_UN)
         assert terminal.finish() == 0
-    assert "folded 300 files of 300 processes, deleted 300 files besides" in terminal.text
+    assert "folded 300 files of 300 processes, deleted 300 more" in terminal.text
 
 
 def test_ctrl_c_ends_it_at_once(directory: Path) -> None:

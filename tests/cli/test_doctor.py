@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import multiprom
 import pytest
 from multiprom.cli import checks
 from support.command_line import run, run_json
@@ -50,12 +51,36 @@ def test_a_sound_service(directory: Path) -> None:
         ({"prometheus_multiproc_dir": "/x"}, "warning", "deprecated"),
         ({"PROMETHEUS_MULTIPROC_DIR": "/x"}, "note", "another directory"),
         ({"PROMETHEUS_MULTIPROC_DIR": "x"}, "warning", "working directory"),
-        ({"MULTIPROM_COMPACTION": "perhaps"}, "warning", "not understood"),
+        ({"MULTIPROM_COMPACTION": "perhaps"}, "warning", "not understood, and stays on"),
+        ({"MULTIPROM_DROP_ALL": "perhaps"}, "warning", "not understood, and stays off"),
+        ({"MULTIPROM_WORKER_METRICS": "2"}, "warning", "not understood, and stays off"),
+        ({"MULTIPROM_SERIES_LIMIT": "1,000"}, "warning", "there is no limit"),
     ],
 )
 def test_variables(directory: Path, variables: dict[str, str], level: str, text: str) -> None:
     found = findings(directory, int(level == "warning"), **variables)
     assert text in found["variable", level]
+
+
+def test_variables_that_are_understood(directory: Path) -> None:
+    found = findings(
+        directory,
+        MULTIPROM_COMPACTION="Off",
+        MULTIPROM_DROP_ALL="yes",
+        MULTIPROM_WORKER_METRICS="1",
+        MULTIPROM_SERIES_LIMIT=" +1000 ",
+    )
+    assert ("variable", "warning") not in found
+
+
+def test_another_directory_than_that_of_the_metrics(directory: Path) -> None:
+    question = "no metrics files are here: is it the right directory?"
+    (directory / "cache.db").write_bytes(b"SQLite format 3\0")
+    assert f"   note  {question}\n" in run("doctor", directory).stdout
+    assert question in run("status", directory).stdout
+    with living(directory):
+        assert question not in run("doctor", directory).stdout
+        assert question not in run("status", directory).stdout
 
 
 def test_a_directory_that_cannot_be_used(directory: Path, tmp_path: Path) -> None:
@@ -108,10 +133,30 @@ def test_damage_and_strays(directory: Path) -> None:
     found = findings(directory, 1)
     assert "counter_damaged.db at byte 8" in found["damage", "problem"]
     assert found["files", "note"] == "1 file of other programs: cache.db"
-    assert "1 process wrote with prometheus_client's own code" in found["processes", "note"]
+    assert "so that nothing tells whether it lives: stock" in found["processes", "note"]
     for number in range(4):
         write_ours(directory / f"counter_{number}.db").write_bytes(b"x" * 7)
     assert findings(directory, 1)["damage", "problem"] == "5 files are damaged"
+
+
+def test_the_advice_for_damage_warns_of_totals_that_fall(directory: Path) -> None:
+    leave_dead(directory, 1)
+    multiprom.compact(directory)
+    archive = directory / "counter_compacted.db"
+    archive.write_bytes(archive.read_bytes()[:40])
+    write_ours(directory / "counter_2.db", counter(1)).write_bytes(b"x" * 7)
+    found = run_json("doctor", directory, code=1)["findings"]
+    file, of_archive = (finding for finding in found if finding["check"] == "damage")
+    assert "counter_2.db" in file["text"]
+    assert (
+        "remove it only if no process uses it, and only if these totals may fall"
+        in (file["advice"])
+    )
+    assert "counter_compacted.db" in of_archive["text"]
+    assert of_archive["advice"] == (
+        "It holds what dead processes counted. What is readable counts, and nothing more of this "
+        "kind is folded. Copy it; remove it only if these totals may fall."
+    )
 
 
 def test_two_servers(directory: Path) -> None:

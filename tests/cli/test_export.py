@@ -104,13 +104,21 @@ def test_damaged_and_foreign_files(directory: Path) -> None:
     fill(directory)
     (directory / "counter_3.db").write_bytes(b"\x10\x27\0\0\0\0\0\0")
     (directory / "cache.db").write_bytes(b"SQLite format 3\0")
-    done = run("export", directory)
+    done = run("export", directory, code=1)
     assert "http_total" in done.stdout
     assert "counter_3.db" in done.stderr
-    left_out = run_json("export", directory)["left_out"]
+    left_out = run_json("export", directory, code=1)["left_out"]
     assert [Path(item["path"]).name for item in left_out] == ["cache.db", "counter_3.db"]
     assert left_out[1]["offset"] == 8
     assert {*left_out[0]} == {"path", "offset", "reason", "entries"}
+
+
+def test_files_of_other_programs_are_no_damage(directory: Path) -> None:
+    fill(directory)
+    (directory / "cache.db").write_bytes(b"SQLite format 3\0")
+    (directory / "counter_3.db").mkdir()
+    assert len(run_json("export", directory)["left_out"]) == 2
+    assert "http_total" in run("export", directory).stdout
 
 
 def test_only_files_that_cannot_be_read(directory: Path) -> None:

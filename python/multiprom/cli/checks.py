@@ -34,8 +34,23 @@ _NAMES_SHOWN = 3
 _WAITING = 15
 # So many files that are never folded are more than a few restarts leave.
 _MANY_KEPT = 100
-_COMPACTION = "MULTIPROM_COMPACTION"
+_SWITCHES = {
+    "MULTIPROM_COMPACTION": "on",
+    "MULTIPROM_DROP_ALL": "off",
+    "MULTIPROM_WORKER_METRICS": "off",
+}
+_LIMIT = "MULTIPROM_SERIES_LIMIT"
 _WORDS = ("on", "1", "true", "yes", "off", "0", "false", "no")
+
+
+_ADVICE_OF_ARCHIVES = (
+    "It holds what dead processes counted. What is readable counts, and nothing more of this kind "
+    "is folded. Copy it; remove it only if these totals may fall."
+)
+_ADVICE_OF_FILES = (
+    "What is readable counts. Copy the file; remove it only if no process uses it, and only if "
+    "these totals may fall. If prometheus_client wrote it, two processes may have shared its name."
+)
 
 
 class Finding(NamedTuple):
@@ -123,10 +138,15 @@ def _variables(path: str) -> Iterator[Finding]:
             f"{environment.VARIABLE} is {new!r}, which depends on each process's working directory",
             "Name the directory with its whole path.",
         )
-    value = os.environ.get(_COMPACTION, "").strip().lower()
-    if value and value not in _WORDS:
-        text = f"{_COMPACTION} is {value!r}, which is not understood, and stays on"
-        yield Finding("variable", "warning", text, "Set it to on or to off.")
+    for name, default in _SWITCHES.items():
+        value = os.environ.get(name, "").strip().lower()
+        if value and value not in _WORDS:
+            text = f"{name} is {value!r}, which is not understood, and stays {default}"
+            yield Finding("variable", "warning", text, "Set it to on or to off.")
+    limit = os.environ.get(_LIMIT, "").strip()
+    if limit and not re.fullmatch(r"\+?[0-9]+", limit):
+        text = f"{_LIMIT} is {limit!r}, which is no number: there is no limit"
+        yield Finding("variable", "warning", text, "Set it to a number, or to 0 for no limit.")
 
 
 def _directory(path: str) -> Iterator[Finding]:
@@ -233,11 +253,12 @@ def _processes(found: Seen) -> Iterator[Finding]:
             "multiprom.install() when the process starts.",
         )
     if unknown:
+        lives = "it lives" if len(unknown) == 1 else "they live"
         yield Finding(
             "processes",
             "note",
             f"{count_of(len(unknown), 'process', 'processes')} wrote with prometheus_client's own "
-            f"code, so that nothing tells whether they live: {_pids(unknown)}",
+            f"code, so that nothing tells whether {lives}: {_pids(unknown)}",
             "Call multiprom.install() in the service, or fold the dead: multiprom compact --pid.",
         )
     if alive:
@@ -245,6 +266,8 @@ def _processes(found: Seen) -> Iterator[Finding]:
         yield Finding("processes", "ok", text)
     elif not unknown:
         yield Finding("processes", "note", "no living process uses the directory")
+    if not (found.has_metrics_files or alive):
+        yield Finding("files", "note", seen.NO_METRICS_FILES)
 
 
 def _hook(found: Seen) -> Iterator[Finding]:
@@ -327,8 +350,7 @@ def _damage(found: Seen) -> Iterator[Finding]:
             "damage",
             "problem",
             f"{file['name']}{place}: {problem['reason']}",
-            "What is readable counts. When its process has ended, remove the file; if it was "
-            "prometheus_client's own writer, two processes may have shared its name.",
+            _ADVICE_OF_ARCHIVES if seen.is_unfoldable_archive(file) else _ADVICE_OF_FILES,
         )
     if len(found.damaged) > _NAMES_SHOWN:
         text = f"{count_of(len(found.damaged), 'file')} are damaged"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import multiprom
 from multiprom.cli import compact, doctor, export, serve, status, top
-from multiprom.cli.failure import INTERRUPTED, NOBODY_READS, UNUSABLE, Failure
+from multiprom.cli.failure import INTERRUPTED, NOBODY_READS, UNUSABLE, Failure, reason
 from multiprom.cli.output import printable
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ exit codes:
   1    done, and something needs attention
   2    the command line is wrong
   3    the directory, a file, an address or a port cannot be used
-  130  interrupted with Ctrl-C
+  130  interrupted with Ctrl-C; serve ends with 0 then
   141  whoever read the output has closed it
 """
 
@@ -68,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"multiprom: {printable(str(failure))}\n")
         return failure.code
     except OSError as error:
-        sys.stderr.write(f"multiprom: {error}\n")
+        what = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"multiprom: {printable(what + reason(error))}\n")
         return UNUSABLE
     return code
 

@@ -8,13 +8,15 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import multiprom
-from multiprom.cli import directory, output, seen
-from multiprom.cli.failure import ATTENTION, DONE
+from multiprom.cli import directory, output, ranges, seen
+from multiprom.cli.failure import ATTENTION, DONE, Failure
 from multiprom.cli.output import Table, count_of, size
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+
+    from multiprom.cli.seen import Seen
 
 HELP = "fold the files of dead processes"
 EXAMPLES = """\
@@ -48,7 +50,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=ranges.number(float, "a time in seconds", 0),
         default=10.0,
         metavar="SECONDS",
         help="how long to wait for another compaction of the directory (default: 10)",
@@ -67,22 +69,34 @@ class Step(NamedTuple):
 def run(options: argparse.Namespace) -> int:
     """Fold the files."""
     path = directory.readable(options)
-    done = _planned(_plan(path, options)) if options.dry_run else _result(path, options)
+    strangers = _strangers(path, options.pid)
+    done = _planned(path, options) if options.dry_run else _result(path, options)
     if options.json:
         output.print_json("compact", {"directory": path, "dry_run": options.dry_run, **done})
     else:
         _print(done, is_planned=options.dry_run)
+    if strangers:
+        raise Failure(f"no file is of process {' or '.join(strangers)}", ATTENTION)
     return ATTENTION if done["busy"] or done["left_alone"] else DONE
 
 
-def _plan(path: str, options: argparse.Namespace) -> list[Step]:
+def _strangers(path: str, pids: Sequence[str]) -> list[str]:
+    """Give those of the processes that have no file in the directory."""
+    names = os.listdir(path) if pids else []  # noqa: PTH208 - the names are enough
+    return [pid for pid in pids if not any(name.endswith(f"_{pid}.db") for name in names)]
+
+
+def _plan(found: Seen, options: argparse.Namespace) -> list[Step]:
     """Say what compaction would do."""
     variable = os.environ.get("MULTIPROM_DROP_ALL", "").strip().lower()
     drops_all = bool(options.drop_all) or variable in ("on", "1", "true", "yes")
     steps = []
-    for file in seen.look(path).files:
+    damaged = {seen.kind(file) for file in _damaged_archives(found)}
+    for file in found.files:
         is_named = file["identifier"] in options.pid and file["state"] == "unknown"
         if not (is_named or file["state"] == "dead") or file["problems"]:
+            continue
+        if seen.kind(file) in damaged:
             continue
         if seen.is_of_one_process(file) and not drops_all:
             continue
@@ -91,14 +105,35 @@ def _plan(path: str, options: argparse.Namespace) -> list[Step]:
     return steps
 
 
-def _planned(steps: Sequence[Step]) -> dict[str, Any]:
+def _damaged_archives(found: Seen) -> list[dict[str, Any]]:
+    """Give the archives to which nothing can be added: files of their kinds are left alone."""
+    return [file for file in found.damaged if seen.is_unfoldable_archive(file)]
+
+
+def _place(file: dict[str, Any]) -> str:
+    offset = file["problems"][0]["offset"]
+    return "" if offset is None else f" at byte {offset}"
+
+
+def _planned(path: str, options: argparse.Namespace) -> dict[str, Any]:
+    found = seen.look(path)
+    steps = _plan(found, options)
+    if steps and not os.access(path, os.W_OK | os.X_OK):
+        raise Failure(f"cannot fold anything: the directory {path!r} is not writable")
+    archives = _damaged_archives(found)
     folded = [step.file for step in steps if step.action == "fold"]
     return {
         "processes": len({file["identifier"] for file in folded}),
         "files_folded": len(folded),
         "files_deleted": len(steps) - len(folded),
-        "bytes_freed": sum(step.file["size"] for step in steps),
-        "left_alone": [],
+        "bytes_freed": sum(step.file["allocated"] for step in steps),
+        "left_alone": [
+            {
+                "path": os.path.join(path, file["name"]),  # noqa: PTH118
+                "reason": f"damaged{_place(file)}: {file['problems'][0]['reason']}",
+            }
+            for file in archives
+        ],
         "busy": False,
         "files": [{"name": step.file["name"], "action": step.action} for step in steps],
     }
@@ -111,7 +146,7 @@ def _result(path: str, options: argparse.Namespace) -> dict[str, Any]:
 
     files: list[str] = []
     if sys.stderr.isatty():
-        steps = _plan(path, options)
+        steps = _plan(seen.look(path), options)
         files = [os.path.join(path, step.file["name"]) for step in steps]  # noqa: PTH118
     done = _with_progress(work, files)
     return {**done._asdict(), "left_alone": [left._asdict() for left in done.left_alone]}
@@ -160,22 +195,14 @@ def _print(done: dict[str, Any], *, is_planned: bool) -> None:
         return
     folded = count_of(done["files_folded"], "file")
     processes = count_of(done["processes"], "process", "processes")
-    deleted = count_of(done["files_deleted"], "file")
-    freed = size(done["bytes_freed"])
-    would = "would have " if is_planned else ""
-    output.print_text(
-        f"{would}folded {folded} of {processes}, deleted {deleted} besides, freed {freed}"
-    )
+    deleted, freed = f"{done['files_deleted']:,} more", size(done["bytes_freed"])
+    text = f"folded {folded} of {processes}, deleted {deleted}, freed {freed}"
+    if is_planned:
+        text = f"would fold {folded} of {processes}, delete {deleted}, and free {freed}"
+    output.print_text(text)
     if is_planned and done["files"]:
         rows = [(file["name"], file["action"]) for file in done["files"]]
         output.print_tables([Table("Files", ("file", "what becomes of it"), rows)])
     if done["left_alone"]:
         rows = [(left["path"], left["reason"]) for left in done["left_alone"]]
         output.print_tables([Table("Left alone", ("file", "reason"), rows)])
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not seconds >= 0:
-        raise ValueError(text)
-    return seconds

@@ -21,9 +21,11 @@ EXAMPLES = """\
 examples:
   multiprom export /run/metrics
   multiprom export --format openmetrics > metrics.txt
-  multiprom export --json --name 'http_*' --name process_start_time_seconds
+  multiprom export --json --name 'http_*' --name jobs_total
 """
 _FORMATS = ("text", "openmetrics", "json")
+# Reasons of the core to leave out files of other programs, of which no metric is lost.
+_FOREIGN = ("the name fits no metrics file", "not a regular file")
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +43,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--name",
         action="append",
         metavar="NAME",
-        help="only the metric or the samples of this name; * and ? stand for other characters; "
+        help="only the metric or the samples of this name; * is any text, ? any one character; "
         "may be repeated",
     )
 
@@ -62,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
         is_empty = text in (b"", b"# EOF\n")
     if names and is_empty:
         raise Failure(f"no metric is named {' or '.join(names)}", ATTENTION)
-    return DONE
+    is_damaged = any(item.reason not in _FOREIGN for item in multiprom.left_out())
+    return ATTENTION if is_damaged else DONE
 
 
 def _text(

@@ -38,6 +38,10 @@ class Moment:
         }
         return cls(at, document["processes"], counts, seen.scrape(path)[0])
 
+    def has(self, name: str) -> bool:
+        """Say whether any process has counted a metric of this name."""
+        return any(name in counts for counts in self.counts.values())
+
     def total(self, name: str) -> float:
         """Give how far all processes together have counted a metric."""
         return sum(counts.get(name, 0.0) for counts in self.counts.values())

@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from multiprom.cli.failure import Failure, reason
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of the JSON: fields may be added to it, and are neither removed nor changed."""
 
+_REFERENCE = "https://github.com/multiprom/multiprom/blob/main/docs/command-line.md"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -34,15 +37,22 @@ class Table:
 
 def add_json_to(parser: argparse.ArgumentParser) -> None:
     """Let a command print JSON."""
-    parser.add_argument("--json", action="store_true", help="print JSON: see docs/command-line.md")
+    parser.add_argument(
+        "--json", action="store_true", help=f"print JSON, with the fields of {_REFERENCE}"
+    )
 
 
 def print_bytes(content: bytes) -> None:
     """Print all of it: an unbuffered stream (`python -u`) may take a part only."""
     rest = memoryview(content)
-    while rest:
-        rest = rest[sys.stdout.buffer.write(rest) :]
-    sys.stdout.buffer.flush()
+    try:
+        while rest:
+            rest = rest[sys.stdout.buffer.write(rest) :]
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Failure(f"cannot write the output: {reason(error)}") from None
 
 
 def print_text(text: str) -> None:

@@ -16,6 +16,7 @@ _DIALECT = (True, False)
 
 # The modes of gauges that are folded.
 _FOLDABLE = ("min", "max", "sum", "mostrecent")
+NO_METRICS_FILES = "no metrics files are here: is it the right directory?"
 STATES = ("live", "archive", "unknown", "dead", "spent", "foreign")
 
 
@@ -59,6 +60,11 @@ class Seen:
     def damaged(self) -> list[dict[str, Any]]:
         """The metrics files of which something is left out."""
         return [file for file in self.files if file["problems"] and file["state"] != "foreign"]
+
+    @property
+    def has_metrics_files(self) -> bool:
+        """Whether any file is a metrics file."""
+        return any(file["state"] != "foreign" for file in self.files)
 
     @property
     def series(self) -> int:
@@ -120,6 +126,14 @@ def is_live_gauge(file: dict[str, Any]) -> bool:
 def is_of_one_process(file: dict[str, Any]) -> bool:
     """Say whether a file's gauges have a series for each process, so that they are not folded."""
     return file["type"] == "gauge" and file["mode"] not in _FOLDABLE and not is_live_gauge(file)
+
+
+def is_unfoldable_archive(file: dict[str, Any]) -> bool:
+    """Say whether a file is an archive to which damage lets nothing be added."""
+    # A metric that has changed its type is no damage of the file.
+    return file["state"] == "archive" and any(
+        problem["damage"] != "changed_metric" for problem in file["problems"]
+    )
 
 
 def why(file: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import multiprom
 from multiprom import _core
-from multiprom.cli import directory, output
+from multiprom.cli import directory, output, ranges
 from multiprom.cli.failure import DONE, USAGE, Failure, reason
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--addr", default="127.0.0.1", help="where to listen (default: 127.0.0.1, this host only)"
     )
     parser.add_argument(
-        "--port", type=_port, default=_PORT, help=f"(default: {_PORT}; 0 for a free one)"
+        "--port",
+        type=ranges.number(int, "a port", 0, _PORT_MAX),
+        default=_PORT,
+        help=f"(default: {_PORT}; 0 for a free one)",
     )
     tls = parser.add_argument_group("TLS", "all paths are of PEM files")
     tls.add_argument("--certfile", metavar="FILE", help="the certificate of the server")
@@ -123,10 +126,3 @@ def _stop(server: WSGIServer, thread: threading.Thread) -> None:
     server.server_close()
     application: Any = server.get_app()
     application.wait_until_idle(_END_SECONDS)
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= _PORT_MAX:
-        raise ValueError(text)
-    return port

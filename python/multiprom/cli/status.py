@@ -75,6 +75,8 @@ def _summary(found: Seen) -> Table:
         ("scrape", _scrape(found)),
         ("folding", _folding(found)),
     ]
+    if not found.has_metrics_files:
+        rows.append(("note", seen.NO_METRICS_FILES))
     if found.document["is_compacting"]:
         rows.append(("compaction", "a process compacts the directory just now"))
     if file_system := found.document["without_common_locks"]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import select
 import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from multiprom.cli import directory, output
-from multiprom.cli.failure import DONE
+from multiprom.cli import directory, output, ranges
+from multiprom.cli.failure import ATTENTION, DONE, Failure
 from multiprom.cli.moments import Moment, Rates
 from multiprom.cli.output import Amount, Table, count_of, size
 
@@ -28,6 +29,7 @@ examples:
 """
 _ROWS = 10
 _PROCESSES = 40
+_KEYS = 1024
 _TERMINATED = 128 + signal.SIGTERM
 
 
@@ -35,10 +37,17 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     directory.add_to(parser)
     parser.add_argument(
-        "--interval", type=_seconds, default=2.0, metavar="SECONDS", help="(default: 2)"
+        "--interval",
+        type=ranges.number(float, "a time in seconds", 0.1, 86_400),
+        default=2.0,
+        metavar="SECONDS",
+        help="(default: 2)",
     )
     parser.add_argument(
-        "--count", type=_times, metavar="N", help="end after showing it so many times"
+        "--count",
+        type=ranges.number(int, "a count", 1),
+        metavar="N",
+        help="end after showing it so many times",
     )
     parser.add_argument(
         "--counter",
@@ -54,8 +63,10 @@ def run(options: argparse.Namespace) -> int:
     path = directory.readable(options)
     # Ends the context managers below, which give the terminal back as it was.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    before = Moment.of(path)
+    if options.counter is not None and not before.has(options.counter):
+        raise Failure(f"no metric that counts is named {options.counter}", ATTENTION)
     with _keys() as pause, _screen(is_live=not options.json) as show:
-        before = Moment.of(path)
         shown = 0
         while (options.count is None or shown < options.count) and pause(options.interval):
             now = Moment.of(path)
@@ -161,20 +172,9 @@ def _keys() -> Iterator[Callable[[float], bool]]:
 def _wait_for_q(seconds: float) -> bool:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        if select.select([sys.stdin], [], [], left)[0] and sys.stdin.read(1) in ("q", "Q", ""):
-            return False
+        if select.select([sys.stdin], [], [], left)[0]:
+            # Not sys.stdin.read(1), which buffers what came with the key: select does not see that.
+            keys = os.read(sys.stdin.fileno(), _KEYS).lower()
+            if not keys or b"q" in keys:
+                return False
     return True
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0.1 <= seconds <= 86_400:  # noqa: PLR2004
-        raise ValueError(text)
-    return seconds
-
-
-def _times(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise ValueError(text)
-    return count
