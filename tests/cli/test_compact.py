@@ -23,6 +23,13 @@ def test_the_dead_are_folded(directory: Path) -> None:
     assert "requests_total 6.0" in run("export", directory).stdout
 
 
+def test_it_does_not_count_what_it_folds(directory: Path) -> None:
+    """As it ends, its own file would be that of a dead process."""
+    write_ours(directory / "counter_1.db", counter(1))
+    run("compact", directory, MULTIPROM_WORKER_METRICS="1")
+    assert {path.name for path in directory.glob("*.db")} == {"counter_compacted.db"}
+
+
 def test_json(directory: Path) -> None:
     write_ours(directory / "counter_1.db", counter(1))
     assert run_json("compact", directory) == {

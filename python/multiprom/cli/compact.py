@@ -144,6 +144,8 @@ def _result(path: str, options: argparse.Namespace) -> dict[str, Any]:
         drop_all, timeout = options.drop_all, options.timeout
         return multiprom.compact(path, options.pid, drop_all=drop_all, timeout=timeout)
 
+    # A count of what it folds would be one more file of a dead process.
+    os.environ["MULTIPROM_WORKER_METRICS"] = "0"
     files: list[str] = []
     if sys.stderr.isatty():
         steps = _plan(seen.look(path), options)

@@ -27,7 +27,7 @@ use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-pub(crate) use self::occupant::{Occupant, Role};
+pub(crate) use self::occupant::{Ended, Occupant, Role};
 use crate::store::reader::read_at;
 use crate::sys::fork::ClosedInChild;
 use crate::sys::{Descriptor, Directory, Identity, Name, ProcessLocal, identity, is_at, lock};
@@ -69,6 +69,8 @@ struct Held {
     identifier: String,
     role: Role,
     ending: Option<&'static str>,
+    /// What the slot said of the processes before.
+    before: Vec<Ended>,
 }
 
 /// The slots that this process holds. Those of the process that forked it are never dropped here: in
@@ -130,6 +132,8 @@ pub(crate) fn hold(
         if !try_hold(&file)? {
             continue;
         }
+        // The server of those who held it may not have asked yet why they have ended.
+        let before = occupant_of(&file).map(Occupant::into_ended).unwrap_or_default();
         let file = Descriptor::new(file)?;
         if !is_at(&path, file.identity())? {
             continue;
@@ -144,6 +148,7 @@ pub(crate) fn hold(
             identifier,
             role,
             ending: None,
+            before,
         };
         held.describe(&path);
         slots.push(held);
@@ -188,11 +193,17 @@ pub(crate) fn say_ending(directory: &Path, ending: &'static str) {
     }
 }
 
-/// Why the process `pid`, which has ended, has said that it would end; none if it has not, or if
-/// another process has its slot by now.
+/// Why the process `pid`, which has ended, has said that it would end; none if it has not, or if more
+/// processes have had its slot since than the slot remembers.
 pub(crate) fn ending_of(directory: &Path, pid: u32) -> Option<String> {
     let slots = slots(directory).ok()?.into_iter();
-    slots.filter_map(|slot| slot.occupant).find(|occupant| occupant.pid == pid)?.ending
+    let occupants: Vec<_> = slots.filter_map(|slot| slot.occupant).collect();
+    // First the last ones: an earlier process may have had the same pid.
+    if let Some(occupant) = occupants.iter().find(|occupant| occupant.pid == pid) {
+        return occupant.ending.clone();
+    }
+    let ended = occupants.into_iter().flat_map(|occupant| occupant.before);
+    ended.into_iter().find(|ended| ended.pid == pid).map(|ended| ended.ending)
 }
 
 /// The slots of `directory` that processes hold, in order of their numbers. Whatever cannot be read is
@@ -251,13 +262,15 @@ impl Held {
     /// Writes into the file at `path` which process holds it.
     fn describe(&self, path: &Path) {
         let occupant = Occupant::this_process(&self.identifier, self.role);
-        let content = Occupant { ending: self.ending.map(str::to_owned), ..occupant }.to_line();
+        let (ending, before) = (self.ending.map(str::to_owned), self.before.clone());
+        let content = Occupant { ending, before, ..occupant }.to_line();
         // The lock counts, not the content: it may be missing on a full disk, or where this process
         // may lock the file but not write it.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         if let Ok(file) = File::options().write(true).custom_flags(flags).open(path) {
-            let _ = file.set_len(0);
-            let _ = io::Write::write_all(&mut &file, content.as_bytes());
+            // Cut off behind the new line, not emptied before: somebody may look meanwhile.
+            let written = io::Write::write_all(&mut &file, content.as_bytes());
+            let _ = file.set_len(written.map_or(0, |()| content.len() as u64));
         }
     }
 }
@@ -272,9 +285,14 @@ fn look(directory: &Directory, name: &OsStr) -> Option<(bool, Option<Occupant>)>
         Err(_) => return None,
     };
     let is_held = lock::while_free(&file, || ()).is_none();
+    Some((is_held, occupant_of(&file)))
+}
+
+/// The process that the content of a slot's file names; none if it names none.
+fn occupant_of(file: &File) -> Option<Occupant> {
     let mut content = [0; CONTENT_MAX];
-    let size = read_at(&file, &mut content, 0).unwrap_or_default();
-    Some((is_held, Occupant::parse(&content[..size])))
+    let size = read_at(file, &mut content, 0).unwrap_or_default();
+    Occupant::parse(&content[..size])
 }
 
 fn file_name(number: u32) -> String {

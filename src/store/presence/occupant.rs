@@ -43,7 +43,21 @@ pub struct Occupant {
     pub role: String,
     /// Why it is about to end, as far as it has said so.
     pub ending: Option<String>,
+    /// Processes that held the slot before and said why they would end, the last first.
+    pub before: Vec<Ended>,
 }
+
+/// A process that held a slot and has said why it would end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Its pid, in its own pid namespace.
+    pub pid: u32,
+    /// Why it would end.
+    pub ending: String,
+}
+
+/// A slot remembers so many processes that held it before.
+const BEFORE_MAX: usize = 8;
 
 impl Occupant {
     /// This process.
@@ -52,31 +66,56 @@ impl Occupant {
         // The child of a fork has started later than its parent.
         let start = if START.0 == process::id() { START.1 } else { start() };
         let (identifier, role) = (identifier.to_owned(), role.name().to_owned());
-        Self { pid: process::id(), start, identifier, role, ending: None }
+        Self { pid: process::id(), start, identifier, role, ending: None, before: Vec::new() }
     }
 
     /// The content of a slot's file.
     pub(crate) fn to_line(&self) -> String {
-        let Self { pid, start, identifier, role, ending } = self;
+        let Self { pid, start, identifier, role, ending, before } = self;
         let mut content =
             json!({ "pid": pid, "start": start, "identifier": identifier, "role": role });
         if let Some(ending) = ending {
             content["ending"] = json!(ending);
+        }
+        if !before.is_empty() {
+            let ended = |Ended { pid, ending }: &Ended| json!({ "pid": pid, "ending": ending });
+            content["before"] = before.iter().map(ended).collect();
         }
         format!("{content}\n")
     }
 
     /// Parses the content of a slot's file; none if it names no process.
     pub(crate) fn parse(content: &[u8]) -> Option<Self> {
-        let content: Value = serde_json::from_slice(content).ok()?;
+        // Behind the line may be the rest of a longer one, which its writer is about to cut off.
+        let line = content.split(|&byte| byte == b'\n').next()?;
+        let content: Value = serde_json::from_slice(line).ok()?;
+        let before = content["before"].as_array().map(Vec::as_slice).unwrap_or_default();
         Some(Self {
-            pid: u32::try_from(content["pid"].as_u64()?).ok()?,
+            pid: pid_in(&content)?,
             start: content["start"].as_u64()?,
             identifier: content["identifier"].as_str()?.to_owned(),
             role: content["role"].as_str()?.to_owned(),
             ending: content["ending"].as_str().map(str::to_owned),
+            before: before.iter().filter_map(Ended::parse).collect(),
         })
     }
+
+    /// What the next process that holds the slot keeps of this one and of those before it.
+    pub(crate) fn into_ended(self) -> Vec<Ended> {
+        let last = self.ending.map(|ending| Ended { pid: self.pid, ending });
+        last.into_iter().chain(self.before).take(BEFORE_MAX).collect()
+    }
+}
+
+impl Ended {
+    fn parse(content: &Value) -> Option<Self> {
+        let ending = content["ending"].as_str()?.to_owned();
+        Some(Self { pid: pid_in(content)?, ending })
+    }
+}
+
+fn pid_in(content: &Value) -> Option<u32> {
+    u32::try_from(content["pid"].as_u64()?).ok()
 }
 
 /// When this process started: see [`Occupant::start`].

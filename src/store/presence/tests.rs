@@ -52,7 +52,7 @@ fn slots_in_use_are_found_without_a_list() {
 }
 
 #[test]
-fn why_a_process_ends_is_known_until_another_takes_its_slot() {
+fn why_a_process_ends_is_known_until_many_others_have_had_its_slot() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     hold(path, None, None).unwrap();
@@ -60,9 +60,30 @@ fn why_a_process_ends_is_known_until_another_takes_its_slot() {
     say_ending(path, "max_requests");
     leave(path);
     assert_eq!(ending_of(path, process::id()).as_deref(), Some("max_requests"));
+    // This process has not said that it ends again.
     hold(path, None, None).unwrap();
     assert_eq!(ending_of(path, process::id()), None);
     leave(path);
+    // Others, which have said it.
+    for pid in 1..=20 {
+        let mut occupant = Occupant::this_process("w", Role::Worker);
+        let before = slots(path).unwrap().remove(0).occupant.unwrap().into_ended();
+        (occupant.pid, occupant.ending, occupant.before) = (pid, Some("bored".into()), before);
+        fs::write(path.join(file_name(0)), occupant.to_line()).unwrap();
+    }
+    hold(path, None, None).unwrap();
+    say_ending(path, "max_requests");
+    let remembered = (1..=20).filter(|&pid| ending_of(path, pid).as_deref() == Some("bored"));
+    assert_eq!(remembered.collect::<Vec<_>>(), (13..=20).collect::<Vec<_>>());
+    assert_eq!(ending_of(path, process::id()).as_deref(), Some("max_requests"));
+    leave(path);
+}
+
+#[test]
+fn the_rest_of_a_longer_content_is_passed_over() {
+    let occupant = Occupant::this_process("w", Role::Worker);
+    let content = occupant.to_line() + "\"role\":\"worker\"}\n";
+    assert_eq!(Occupant::parse(content.as_bytes()), Some(occupant));
 }
 
 #[test]
