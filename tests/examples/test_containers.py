@@ -10,6 +10,7 @@ from typing import Any
 
 import kubernetes_validate
 import yaml
+from support.commands import eventually, free_port, serving
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DOCKERFILE = EXAMPLES / "docker" / "Dockerfile"
@@ -50,8 +51,16 @@ def test_pod_monitor_finds_the_sidecar() -> None:
     (sidecar,) = (c for c in POD["spec"]["containers"] if c["name"] == SIDECAR)
     (port,) = sidecar["ports"]
     assert endpoint["port"] == port["name"]
-    script = (EXAMPLES / "docker" / sidecar["command"][1]).read_text()
-    assert f"start_http_server({port['containerPort']}," in script
+    assert sidecar["command"][-2:] == ["--port", str(port["containerPort"])]
+
+
+def test_sidecar_shows_processes_and_files(tmp_path: Path) -> None:
+    (sidecar,) = (c for c in POD["spec"]["containers"] if c["name"] == SIDECAR)
+    number = str(sidecar["ports"][0]["containerPort"])
+    port = free_port()
+    script = " ".join(sidecar["command"]).replace(number, str(port))
+    with serving(script, tmp_path, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)):
+        eventually(port, "/metrics", 'multiprom_files{state="archive"} 0.0')
 
 
 def test_dockerfile_follows_hadolint() -> None:
