@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::error::message;
+use crate::format::HEADER_SIZE;
 use crate::kind::MetricType;
 
 /// Damage of a file, and where it is.
@@ -45,7 +46,7 @@ pub enum Damage {
         code: i32,
     },
     /// The file ends within its header.
-    #[error("the file ends within its header, after {length} bytes")]
+    #[error("the file ends within its header: {length} of {} bytes are there", HEADER_SIZE)]
     ShortHeader {
         /// Bytes found.
         length: usize,

@@ -6,7 +6,7 @@ import fcntl
 from typing import TYPE_CHECKING
 
 from support.command_line import run, run_json
-from support.files import counter, write, write_ours
+from support.files import Entry, counter, write, write_ours
 from support.service import leave_all, leave_dead
 from support.terminal import Terminal
 
@@ -130,6 +130,21 @@ def test_a_dry_run_with_a_damaged_archive(directory: Path) -> None:
     (left,) = planned["left_alone"]
     assert left["path"] == str(archive) == done["left_alone"][0]["path"]
     assert left["reason"] == done["left_alone"][0]["reason"]
+
+
+def test_a_metric_that_has_changed_its_type_is_no_damage_of_an_archive(directory: Path) -> None:
+    leave_dead(directory, 1)
+    run("compact", directory)
+    bucket = {"path": "a", "le": "1.0"}
+    entries = [Entry("requests", "requests_bucket", bucket, value=n) for n in (1, 2)]
+    write_ours(directory / "histogram_2.db", *entries)
+    write_ours(directory / "counter_3.db", counter(1, "jobs"))
+    files = run_json("status", directory, code=1)["files"]
+    problems = {file["name"]: [found["damage"] for found in file["problems"]] for file in files}
+    assert problems["counter_compacted.db"] == ["changed_metric"]
+    planned = run_json("compact", directory, "--dry-run")
+    assert planned["left_alone"] == run_json("compact", directory)["left_alone"] == []
+    assert {"name": "counter_3.db", "action": "fold"} in planned["files"]
 
 
 def test_a_dry_run_in_a_directory_that_may_not_be_written(directory: Path) -> None:
