@@ -27,6 +27,8 @@ VARIABLE = "MULTIPROM_WORKER_METRICS"
 def slot(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Have this process hold a slot of a directory with a metric, and worker metrics turned on."""
     monkeypatch.setenv(VARIABLE, "1")
+    # What ran in this process before may have imported multiprom.gunicorn, which turns them on.
+    _core.show_workers(shows=False)
     write(directory / "counter_1.db", [counter(1)])
     number = _core.hold_slot(str(directory), "worker")
     assert number is not None

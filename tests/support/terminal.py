@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 SECONDS = 60
 
 
+def _take_terminal() -> None:
+    # As its controlling terminal, so that keys such as Ctrl-C send signals. A program that was
+    # started in the background, such as these tests, may have been told to ignore SIGINT.
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A command with a terminal of 120 columns; `text` is all that it has written so far."""
 
@@ -34,8 +42,7 @@ class Terminal:
             stdout=inner,
             stderr=inner,
             start_new_session=True,
-            # Its controlling terminal, so that keys such as Ctrl-C send signals.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no other thread runs
+            preexec_fn=_take_terminal,  # noqa: PLW1509 - no other thread runs
         )
         self.inner = inner
         self.before = termios.tcgetattr(inner)
