@@ -101,7 +101,11 @@ impl KindOfFile {
             self.attach(files, path, &blocked)?;
         }
         self.prune();
-        self.waiting().iter().try_for_each(|series| self.attach(files, path, series))
+        let waiting = self.waiting();
+        if let Some(writer) = files.writer(path) {
+            writer.make_room(waiting.iter().map(|series| &*series.head));
+        }
+        waiting.iter().try_for_each(|series| self.attach(files, path, series))
     }
 
     /// The series that wait for a cell, in the order in which they were made.

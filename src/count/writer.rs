@@ -111,6 +111,16 @@ impl Writer {
             || heads.iter().all(|head| self.index.find(&self.mapping, head).is_some())
     }
 
+    /// Makes room for entries with these heads at once, if the file has no entry yet: after a fork a
+    /// child writes all series of the process.
+    pub(crate) fn make_room<'a>(&mut self, heads: impl Iterator<Item = &'a [u8]>) {
+        if self.used == HEADER_SIZE {
+            let size: usize = heads.map(size_of_entry).sum();
+            // Without room for all, as many entries as there is room for are written one by one.
+            let _ = self.grow(HEADER_SIZE + size);
+        }
+    }
+
     /// Takes all entries of the file that `other` writes: all of them, or none and an error.
     ///
     /// Where both have an entry, they become one by `rule`; without a rule that of `other` counts.

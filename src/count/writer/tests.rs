@@ -48,6 +48,26 @@ fn a_file_has_blocks_for_what_is_used_and_little_more() {
 }
 
 #[test]
+fn a_file_without_entries_gets_room_for_many_at_once() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("counter_1.db");
+    let mut writer = open(&path, CONTINUING);
+    let heads: Vec<_> = (0..3000)
+        .map(|number| format::entry_head(format!("key {number}").as_bytes()).unwrap())
+        .collect();
+    writer.make_room(heads.iter().map(|head| &head[..]));
+    let reserved = writer.reserved;
+    for head in &heads {
+        writer.place(head).unwrap();
+    }
+    assert_eq!(writer.reserved, reserved);
+    assert_eq!(reserved, reservation(writer.used));
+    // Entries that are there need no more room.
+    writer.make_room(heads.iter().map(|head| &head[..]));
+    assert_eq!(writer.reserved, reserved);
+}
+
+#[test]
 fn a_moved_file_is_emptied_and_a_removed_one_keeps_what_it_has() {
     let directory = TempDir::new().unwrap();
     let [path, moved] = ["counter_1.db", "counter_2.db"].map(|name| directory.path().join(name));
