@@ -14,14 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing import get_context
 from pathlib import Path
 
 import multiprom
-from machine import about, print_table
+from machine import about, print_table, progress
 from multiprom import _core
 from scrape_contenders import MULTIPROM, STOCK
-from scrape_directories import SIZES, Size, write
+from scrape_directories import SIZES, Size, in_own_process, write
 from scrape_probe import Probe
 
 LIVING = 8
@@ -66,8 +65,8 @@ def main() -> None:
         directory = Path(parent, "L")
         directory.mkdir()
         size = SIZES["L"]
-        _progress(f"stock prometheus_client writes {size.files:,} files")
-        _write(directory, size)
+        progress(f"stock prometheus_client writes {size.files:,} files")
+        in_own_process(write, directory, size)
         template = Path(parent, "template")
         template.mkdir()
         for file in directory.glob("*_1000.db"):
@@ -84,16 +83,6 @@ def main() -> None:
         each = ("folded at once, mean", "processor", "by the hook, mean", "processor")
         deaths = ("deaths", *each, "slowest", "files at most", "archive")
         print_table(deaths, _deaths(distinct), texts=1)
-
-
-def _write(directory: Path, size: Size) -> None:
-    """Let a process of its own write, which does not leave its metrics behind here."""
-    writer = get_context("spawn").Process(target=write, args=(directory, size))
-    writer.start()
-    writer.join()
-    if writer.exitcode != 0:
-        raise SystemExit("bench: writing failed")
-    os.sync()
 
 
 def _scrapes(directory: Path, size: Size) -> list[tuple[str, ...]]:
@@ -115,7 +104,7 @@ def _scrapes(directory: Path, size: Size) -> list[tuple[str, ...]]:
 def _texts(directory: Path) -> tuple[str, str, str, str]:
     times = []
     for library in (STOCK, MULTIPROM):
-        _progress(f"{library} scrapes {len(list(directory.glob('*.db'))):,} files")
+        progress(f"{library} scrapes {len(list(directory.glob('*.db'))):,} files")
         probe = Probe(library, directory)
         times.append(f"{probe.seconds('text', TURN_SECONDS) * 1000:.2f} ms")
         probe.close()
@@ -135,7 +124,7 @@ def _folds(template: Path, directory: Path) -> list[tuple[str, ...]]:
                 _die(template, directory, pid)
             multiprom.compact(directory, batch)
             died = batch.stop
-        _progress(f"folding one more of {died:,}")
+        progress(f"folding one more of {died:,}")
         times = []
         for _ in range(DEATHS_MEASURED):
             _die(template, directory, died)
@@ -156,14 +145,14 @@ def _deaths(directory: Path) -> list[tuple[str, ...]]:
     templates, at_once, waiting = (directory / name for name in ("templates", "once", "waiting"))
     for folder in (templates, at_once, waiting):
         folder.mkdir()
-    _progress(f"{WORKERS} workers count in {SERIES:,} series each")
+    progress(f"{WORKERS} workers count in {SERIES:,} series each")
     environment = {**os.environ, "MULTIPROM_COMPACTION": "off"}
     command = [sys.executable, "-c", COUNT, str(templates), str(WORKERS), str(SERIES)]
     subprocess.run(command, check=True, env=environment)
     rows = []
     eager, patient = _Deaths(at_once), _Deaths(waiting)
     for begin in range(0, DEATHS, DEATHS_IN_A_ROW):
-        _progress(f"deaths from {begin + 1}")
+        progress(f"deaths from {begin + 1}")
         for number in range(begin, begin + DEATHS_IN_A_ROW):
             for deaths, fold in ((eager, _fold_at_once), (patient, _fold_as_the_hook)):
                 deaths.add(templates / str(number % WORKERS), FIRST_PID + number, fold)
@@ -226,11 +215,6 @@ def _die(template: Path, directory: Path, pid: int) -> None:
     """Put the files of a dead worker into the directory."""
     for file in template.iterdir():
         shutil.copy(file, directory / file.name.replace("_1000.db", f"_{pid}.db"))
-
-
-def _progress(message: str) -> None:
-    """Tell on stderr what is going on: stdout is the table."""
-    print(f"bench: {message}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ machine is busy for all of them.
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from count_contenders import (
     is_measured,
 )
 from count_probe import Probe
-from machine import about, print_table
+from machine import about, print_table, progress
 
 HEADER = (
     "counting",
@@ -65,7 +64,7 @@ def _measure(operation: str, parent: Path) -> dict[str, list[float]]:
             probes[library] = Probe(library, operation, directory)
     samples: dict[str, list[float]] = {library: [] for library in probes}
     for turn in range(ROUNDS):
-        _progress(f"{operation}: round {turn + 1} of {ROUNDS}")
+        progress(f"{operation}: round {turn + 1} of {ROUNDS}")
         for library, probe in probes.items():
             samples[library] += probe.samples(TURN_SECONDS)
     for probe in probes.values():
@@ -101,11 +100,6 @@ def _seconds(seconds: float) -> str:
 def _ratio(numerator: list[float], denominator: list[float] | None) -> str:
     """Return the ratio of the fastest."""
     return f"{min(numerator) / min(denominator):.2f}" if denominator else "–"
-
-
-def _progress(message: str) -> None:
-    """Tell on stderr what is going on: stdout is the table."""
-    print(f"bench: {message}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,11 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], texts: int
         print("| " + " | ".join(row) + " |")
 
 
+def progress(message: str) -> None:
+    """Tell on stderr what is going on: stdout is the table."""
+    print(f"bench: {message}", file=sys.stderr, flush=True)
+
+
 def _processor() -> str:
     """Return the name of the processor as well as the system tells it."""
     if sys.platform == "linux":

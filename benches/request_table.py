@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import gzip
 import multiprocessing
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +15,9 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from machine import about, print_table
+from machine import about, print_table, progress
 from scrape_contenders import MULTIPROM, STOCK, contender
-from scrape_directories import SIZES, Shop, Size, write, write_wide
+from scrape_directories import SIZES, Shop, Size, in_own_process, write, write_wide
 from scrape_probe import Probe
 
 HEADER = ("what", "measured", STOCK, MULTIPROM, "stock / multiprom")
@@ -65,16 +63,10 @@ def main() -> None:
 
 
 def _directory(parent: str, name: str, writer: Callable[..., None], what: object) -> Path:
-    """Let a process of its own write, which does not leave its metrics behind here."""
-    _progress(f"{name}: writing")
+    progress(f"{name}: writing")
     directory = Path(parent, name)
     directory.mkdir()
-    process = _spawn.Process(target=writer, args=(directory, what))
-    process.start()
-    process.join()
-    if process.exitcode != 0:
-        raise SystemExit(f"bench: writing {name} failed")
-    os.sync()
+    in_own_process(writer, directory, what)
     return directory
 
 
@@ -89,7 +81,7 @@ def _fastest(directory: Path, what: str, rounds: int) -> tuple[float, float]:
 
 
 def _requests(name: str, directory: Path) -> list[list[str]]:
-    _progress(f"{name}: requests")
+    progress(f"{name}: requests")
     stock, ours = _fastest(directory, "request", ROUNDS)
     return [_row(f"one request, {name}", stock, ours)]
 
@@ -98,7 +90,7 @@ def _gzip(directory: Path) -> list[list[str]]:
     """Compare the compression of one text alone."""
     from multiprom import _core
 
-    _progress("gzip")
+    progress("gzip")
     text = contender(STOCK, directory).text()
     seconds: tuple[list[float], list[float]] = ([], [])
     compressors: tuple[Callable[[bytes], bytes], ...] = (gzip.compress, _core.gzip)
@@ -116,7 +108,7 @@ def _gzip(directory: Path) -> list[list[str]]:
 
 def _wide(series: int, directory: Path) -> list[list[str]]:
     what = f"one family of {series:,} series"
-    _progress(what)
+    progress(what)
     memory = []
     for library in (STOCK, MULTIPROM):
         probe = Probe(library, directory)
@@ -138,7 +130,7 @@ def _lock(directory: Path) -> list[list[str]]:
 
     Both read the same files: only their magic, which says that there is a lock, comes and goes.
     """
-    _progress("locks")
+    progress("locks")
     directory.mkdir()
     with _living(directory, SIZES["S"]):
         live = sorted(directory.glob("gauge_live*_*.db"))
@@ -206,11 +198,6 @@ def _row(what: str, stock: float, ours: float) -> list[str]:
 
 def _time(seconds: float) -> str:
     return f"{seconds * 1000:,.{2 if seconds < 0.01 else 0}f} ms"
-
-
-def _progress(message: str) -> None:
-    """Tell on stderr what is going on: stdout is the table."""
-    print(f"bench: {message}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

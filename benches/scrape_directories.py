@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -129,6 +130,17 @@ class Shop:
             gauge.set((process + index) % 5)
         for index, gauge in enumerate(self._refreshed):
             gauge.set(process * 11 + index + 0.5)
+
+
+def in_own_process(writer: Callable[..., None], directory: Path, what: object) -> None:
+    """Let a process of its own write, which does not leave its metrics behind here."""
+    process = multiprocessing.get_context("spawn").Process(target=writer, args=(directory, what))
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        raise SystemExit(f"bench: writing {directory.name} failed")
+    # Writing back to a disk must be over before anything is timed.
+    os.sync()
 
 
 def write(directory: Path, size: Size) -> None:

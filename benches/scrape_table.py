@@ -8,17 +8,14 @@ fastest counts. Before anything is measured, multiprom's text must equal stock's
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from machine import about, print_table
+from machine import about, print_table, progress
 from scrape_contenders import LIBRARIES, MULTIPROM, ONE_THREAD, SPEEDUPS, STOCK
-from scrape_directories import SIZES, Size, write
+from scrape_directories import SIZES, Size, in_own_process, write
 from scrape_probe import Probe, idle_stall
 
 FLOOR = "reading floor"
@@ -74,8 +71,8 @@ def main() -> None:
         for size in sizes:
             directory = Path(parent, size.name)
             directory.mkdir()
-            _progress(f"{size.name}: stock prometheus_client writes {size.files:,} files")
-            _write(directory, size)
+            progress(f"{size.name}: stock prometheus_client writes {size.files:,} files")
+            in_own_process(write, directory, size)
             rows += _rows(size, _measure(directory, size, arguments.floor))
             # The files of one size must not take the page cache of the next.
             for file in directory.iterdir():
@@ -95,25 +92,14 @@ def main() -> None:
     )
 
 
-def _write(directory: Path, size: Size) -> None:
-    """Let a process of its own write, which does not leave its metrics behind here."""
-    writer = multiprocessing.get_context("spawn").Process(target=write, args=(directory, size))
-    writer.start()
-    writer.join()
-    if writer.exitcode != 0:
-        raise SystemExit(f"bench: writing {size.name} failed")
-    # Writing back to a disk must be over before anything is timed.
-    os.sync()
-
-
 def _measure(directory: Path, size: Size, floor: Path) -> list[Result]:
     """Measure all libraries on a directory; the last result is the floor."""
-    _progress(f"{size.name}: comparing the texts")
+    progress(f"{size.name}: comparing the texts")
     _compare(directory, size)
 
     results = [Result(library) for library in LIBRARIES]
     for result in results:
-        _progress(f"{size.name}: memory and stalls, {result.library}")
+        progress(f"{size.name}: memory and stalls, {result.library}")
         _in_fresh_processes(directory, result)
 
     rounds, readings = ROUNDS[size.name]
@@ -123,7 +109,7 @@ def _measure(directory: Path, size: Size, floor: Path) -> list[Result]:
     idle = min(idle_stall(STALL_SECONDS) for _ in range(STALL_WINDOWS))
     floor_result = Result(FLOOR, stall=idle)
     for turn in range(rounds):
-        _progress(f"{size.name}: round {turn + 1} of {rounds}")
+        progress(f"{size.name}: round {turn + 1} of {rounds}")
         for result, probe in probes:
             result.collect.append(probe.seconds("collect", TURN_SECONDS))
         for result, probe in probes:
@@ -167,7 +153,7 @@ def _compare(directory: Path, size: Size) -> None:
         raise SystemExit(f"bench: {size.name}: {len(stock)} lines from stock, {len(ours)} from us")
     # It has no order of its own, so only the lines can be compared.
     if SPEEDUPS in texts and sorted(texts[SPEEDUPS].splitlines()) != sorted(stock):
-        _progress(f"{size.name}: the text of {SPEEDUPS} has other lines than stock's")
+        progress(f"{size.name}: the text of {SPEEDUPS} has other lines than stock's")
 
 
 def _read_all(floor: Path, directory: Path, readings: int) -> float:
@@ -215,11 +201,6 @@ def _ratio(numerator: list[float], denominator: list[float]) -> str:
         return "–"
     ratio = min(numerator) / min(denominator)
     return f"{ratio:.{2 if ratio < 10 else 0}f}×"
-
-
-def _progress(message: str) -> None:
-    """Tell on stderr what is going on: stdout is the table."""
-    print(f"bench: {message}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
