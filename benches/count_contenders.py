@@ -55,6 +55,8 @@ def use(library: str, directory: Path) -> None:
     if library == MULTIPROM:
         import multiprom
 
+        # Without a limit multiprom warns of a metric with 10,000 label sets.
+        os.environ["MULTIPROM_SERIES_LIMIT"] = "1000000"
         multiprom.install(directory)
         return
     from prometheus_client import values
