@@ -41,11 +41,18 @@ def readable(options: argparse.Namespace) -> str:
     Raises Failure if it cannot be listed.
     """
     path = named(options)
+    if why := unreadable(path):
+        raise Failure(why)
+    return path
+
+
+def unreadable(path: str) -> str:
+    """Say why a directory cannot be listed; nothing if it can."""
     try:
-        with os.scandir(path):
-            return path
+        os.scandir(path).close()
     except OSError as error:
-        raise Failure(f"cannot read the directory {path!r}: {reason(error)}") from None
+        return f"cannot read the directory {path!r}: {reason(error)}"
+    return ""
 
 
 def only_look() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from prometheus_client import CollectorRegistry
 
 import multiprom
-from multiprom.cli.failure import reason
+from multiprom.cli import directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,7 +76,7 @@ class Application:
             case "/metrics":
                 return self._shared_scrape(environ)
             case "/-/healthy":
-                error = self._unreadable()
+                error = directory.unreadable(self._path)
                 return _plain("503 Service Unavailable", error) if error else _plain("200 OK", "ok")
             case "/" | "":
                 return Answer("200 OK", [("Content-Type", _PLAIN)], _START)
@@ -107,7 +106,8 @@ class Application:
 
     def _scrape(self, environ: dict[str, Any]) -> Answer:
         started: list[Any] = []
-        error = self._unreadable()
+        # A scrape of a directory that is gone would look like one of a service without metrics.
+        error = directory.unreadable(self._path)
         if not error:
             try:
                 parts = self._metrics(
@@ -118,17 +118,6 @@ class Application:
                 error = f"cannot read the metrics: {failed}"
         logger.warning("%s", error)
         return _plain("503 Service Unavailable", error)
-
-    def _unreadable(self) -> str:
-        """Say why the directory cannot be read; nothing if it can.
-
-        A scrape of a directory that is gone would look like one of a service without metrics.
-        """
-        try:
-            os.scandir(self._path).close()
-        except OSError as error:
-            return f"cannot read the directory {self._path!r}: {reason(error)}"
-        return ""
 
 
 def _plain(status: str, text: str) -> Answer:
