@@ -232,7 +232,7 @@ def _locks(found: Seen) -> Iterator[Finding]:
 
 
 def _processes(found: Seen) -> Iterator[Finding]:
-    alive = [process for process in found.processes if process["life"] == "alive"]
+    alive = found.living
     masters = [process for process in alive if process["role"] == "master"]
     unknown = [process for process in found.processes if process["life"] == "unknown"]
     if len(masters) > 1:
@@ -271,7 +271,7 @@ def _processes(found: Seen) -> Iterator[Finding]:
 
 
 def _hook(found: Seen) -> Iterator[Finding]:
-    roles = {process["role"] for process in found.processes if process["life"] == "alive"}
+    roles = {process["role"] for process in found.living}
     if "master" in roles:
         yield Finding("hook", "ok", "the server has multiprom's hooks, and tells which worker died")
     elif "worker" in roles:
@@ -297,7 +297,6 @@ def _some(names: list[str]) -> str:
 
 def _dead(found: Seen) -> Iterator[Finding]:
     saved = found.folding()
-    lives = sum(process["life"] == "alive" for process in found.processes)
     if not saved["files"]:
         yield Finding("dead", "ok", "no file of a dead process waits to be folded")
         return
@@ -305,7 +304,7 @@ def _dead(found: Seen) -> Iterator[Finding]:
     waiting = f"{files} of dead processes {'waits' if saved['files'] == 1 else 'wait'} to be folded"
     kinds = Counter(seen.kind(file) for file in found.files if file["is_foldable"])
     # All that live may have died since the last compaction.
-    if max(kinds.values()) <= _WAITING + 2 * lives:
+    if max(kinds.values()) <= _WAITING + 2 * len(found.living):
         advice = f"A death or a scrape folds them: at once, or when {_WAITING + 1} of a kind wait."
         yield Finding("dead", "note", waiting, advice)
         return
@@ -344,12 +343,10 @@ def _strays(found: Seen) -> Iterator[Finding]:
 
 def _damage(found: Seen) -> Iterator[Finding]:
     for file in found.damaged[:_NAMES_SHOWN]:
-        problem = file["problems"][0]
-        place = "" if problem["offset"] is None else f" at byte {problem['offset']}"
         yield Finding(
             "damage",
             "problem",
-            f"{file['name']}{place}: {problem['reason']}",
+            f"{file['name']}{seen.first_problem(file)}",
             _ADVICE_OF_ARCHIVES if seen.is_unfoldable_archive(file) else _ADVICE_OF_FILES,
         )
     if len(found.damaged) > _NAMES_SHOWN:

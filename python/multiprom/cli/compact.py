@@ -110,11 +110,6 @@ def _damaged_archives(found: Seen) -> list[dict[str, Any]]:
     return [file for file in found.damaged if seen.is_unfoldable_archive(file)]
 
 
-def _place(file: dict[str, Any]) -> str:
-    offset = file["problems"][0]["offset"]
-    return "" if offset is None else f" at byte {offset}"
-
-
 def _planned(path: str, options: argparse.Namespace) -> dict[str, Any]:
     found = seen.look(path)
     steps = _plan(found, options)
@@ -130,7 +125,7 @@ def _planned(path: str, options: argparse.Namespace) -> dict[str, Any]:
         "left_alone": [
             {
                 "path": os.path.join(path, file["name"]),  # noqa: PTH118
-                "reason": f"damaged{_place(file)}: {file['problems'][0]['reason']}",
+                "reason": f"damaged{seen.first_problem(file)}",
             }
             for file in archives
         ],

@@ -45,6 +45,11 @@ class Seen:
         return found
 
     @property
+    def living(self) -> list[dict[str, Any]]:
+        """The processes that live."""
+        return [process for process in self.processes if process["life"] == "alive"]
+
+    @property
     def files(self) -> list[dict[str, Any]]:
         """The files."""
         found: list[dict[str, Any]] = self.document["files"]
@@ -134,6 +139,13 @@ def is_unfoldable_archive(file: dict[str, Any]) -> bool:
     return file["state"] == "archive" and any(
         problem["damage"] != "changed_metric" for problem in file["problems"]
     )
+
+
+def first_problem(file: dict[str, Any]) -> str:
+    """Say where a file is damaged first, and how, behind what names it: ` at byte 8: ...`."""
+    problem = file["problems"][0]
+    place = "" if problem["offset"] is None else f" at byte {problem['offset']}"
+    return f"{place}: {problem['reason']}"
 
 
 def why(file: dict[str, Any]) -> str:
