@@ -165,6 +165,11 @@ def size(count: float) -> Amount:
     return Amount(f"{count:.{digits}f} {_UNITS[unit]}")
 
 
+def or_dash(value: str | int | None) -> Amount:
+    """Give a number or name as text, and a dash where there is none."""
+    return Amount("-" if value is None else value)
+
+
 def cell(value: str | int) -> str:
     """Give a cell as text that cannot steer a terminal."""
     if isinstance(value, int):

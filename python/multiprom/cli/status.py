@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from multiprom.cli import directory, output, seen
 from multiprom.cli.failure import ATTENTION, DONE
-from multiprom.cli.output import Amount, Table, count_of, size
+from multiprom.cli.output import Amount, Table, count_of, or_dash, size
 
 if TYPE_CHECKING:
     import argparse
@@ -113,8 +113,8 @@ def _processes(found: Seen, limit: int | None) -> Table:
         usage = process["usage"] or {}
         rows.append(
             (
-                _or_dash(process["slot"]),
-                _or_dash(process["pid"] or process["identifier"]),
+                or_dash(process["slot"]),
+                or_dash(process["pid"] or process["identifier"]),
                 process["role"] or "-",
                 process["life"],
                 process["files"],
@@ -127,10 +127,6 @@ def _processes(found: Seen, limit: int | None) -> Table:
     headings = ("slot", "pid", "role", "life", "files", "memory", "CPU", "age", "known because")
     note = _more(len(ordered), limit, "process", "processes") or "" if rows else "none"
     return Table("Processes", headings, rows, note)
-
-
-def _or_dash(value: str | int | None) -> str | int:
-    return Amount("-" if value is None else value)
 
 
 def _age(start: float) -> str:
@@ -188,7 +184,7 @@ def _damage(found: Seen, limit: int | None) -> Table:
     rows: Sequence[tuple[Any, ...]] = [
         (
             file["name"],
-            _or_dash(problem["offset"]),
+            or_dash(problem["offset"]),
             problem["entries"] or "the rest",
             problem["reason"],
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from multiprom.cli import directory, output, ranges
 from multiprom.cli.failure import ATTENTION, DONE, Failure
 from multiprom.cli.moments import Moment, Rates
-from multiprom.cli.output import Amount, Table, count_of, size
+from multiprom.cli.output import Amount, Table, count_of, or_dash, size
 
 if TYPE_CHECKING:
     import argparse
@@ -88,12 +88,12 @@ def tables(rates: Rates, counter: str | None) -> list[Table]:
     processes = rates.processes(chosen)
     rows = [
         (
-            Amount("-" if process["slot"] is None else process["slot"]),
+            or_dash(process["slot"]),
             Amount(process["pid"] or process["identifier"]),
             process["role"] or "-",
             _percent(process["cpu"]),
             Amount("-") if process["resident_bytes"] is None else size(process["resident_bytes"]),
-            Amount("-" if process["threads"] is None else process["threads"]),
+            or_dash(process["threads"]),
             _rate(process["rate"]),
         )
         for process in processes[:_PROCESSES]
