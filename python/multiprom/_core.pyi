@@ -19,6 +19,7 @@ __all__ = [
     "compact",
     "count_exit",
     "directory_text",
+    "drops_all",
     "fold_dead",
     "gzip",
     "hold_back",
@@ -183,6 +184,9 @@ def fold_dead(path: str, pid: str) -> Compacted:
 
 def is_automatic() -> bool:
     """Say whether MULTIPROM_COMPACTION lets files be folded without being asked for."""
+
+def drops_all() -> bool:
+    """Say whether MULTIPROM_DROP_ALL lets the files of dead processes' `all` gauges be deleted."""
 
 def reset_compaction(sweep_seconds: float = 5.0) -> None:
     """Forget earlier sweeps, deaths and warnings, and set how often to sweep: for tests.

@@ -57,6 +57,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(scrape::merge_files, module)?)?;
     module.add_function(wrap_pyfunction!(scrape::read_consistently, module)?)?;
     module.add_function(wrap_pyfunction!(scrape::read_files, module)?)?;
+    module.add_function(wrap_pyfunction!(settings::drops_all, module)?)?;
     module.add_function(wrap_pyfunction!(settings::is_automatic, module)?)?;
     module.add_function(wrap_pyfunction!(settings::show_workers, module)?)?;
     module.add_function(wrap_pyfunction!(text::directory_text, module)?)?;

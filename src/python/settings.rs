@@ -27,6 +27,7 @@ pub(super) fn is_automatic(py: Python<'_>) -> PyResult<bool> {
 
 /// Whether the files of dead processes' `all` gauges are deleted: they are if `MULTIPROM_DROP_ALL`
 /// is on.
+#[pyfunction]
 pub(super) fn drops_all(py: Python<'_>) -> PyResult<bool> {
     is_on(py, "MULTIPROM_DROP_ALL", false)
 }

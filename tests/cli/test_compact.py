@@ -112,6 +112,8 @@ def test_a_dry_run_says_what_would_be_done(directory: Path) -> None:
 def test_a_dry_run_that_drops_gauges(directory: Path) -> None:
     leave_all(directory)
     planned = run_json("compact", directory, "--drop-all", "--dry-run")
+    by_variable = run_json("compact", directory, "--dry-run", MULTIPROM_DROP_ALL=" On ")
+    assert planned["files"] == by_variable["files"]
     done = run_json("compact", directory, "--drop-all", code=1)
     assert planned["files_deleted"] == done["files_deleted"] == 3
 

@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import multiprom
+from multiprom import _core
 from multiprom.cli import directory, output, ranges, seen
 from multiprom.cli.failure import ATTENTION, DONE, Failure
 from multiprom.cli.output import Table, count_of, size
@@ -88,8 +89,7 @@ def _strangers(path: str, pids: Sequence[str]) -> list[str]:
 
 def _plan(found: Seen, options: argparse.Namespace) -> list[Step]:
     """Say what compaction would do."""
-    variable = os.environ.get("MULTIPROM_DROP_ALL", "").strip().lower()
-    drops_all = bool(options.drop_all) or variable in ("on", "1", "true", "yes")
+    drops_all = options.drop_all or _core.drops_all()
     steps = []
     damaged = {seen.kind(file) for file in _damaged_archives(found)}
     for file in found.files:
