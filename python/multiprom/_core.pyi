@@ -286,7 +286,7 @@ def inspect(path: str) -> str:
     """Look at all of the directory `path`, and change nothing there.
 
     Returns:
-        A JSON object: see `multiprom.inspect`.
+        A JSON object, with the fields of `status` in docs/command-line.md.
 
     Raises:
         OSError: The directory could not be listed.

@@ -96,6 +96,13 @@ impl FileSeen {
         self.state == FileState::Dead && self.problems.is_empty() && self.kind().is_some_and(can_go)
     }
 
+    /// Whether it is of gauges that keep a series for each process, also of the dead: such a file is
+    /// never folded.
+    #[must_use]
+    pub fn is_of_one_process(&self) -> bool {
+        self.kind().is_some_and(|kind| !kind.is_foldable() && !kind.is_live())
+    }
+
     fn new(path: &Path, state: FileState, metadata: Option<&Metadata>) -> Self {
         Self {
             path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! What was seen, as JSON text: `docs/operating.md` has its fields.
+//! What was seen, as JSON text: `docs/command-line.md` has the fields of an inspection.
 
 use std::path::Path;
 
@@ -84,6 +84,7 @@ fn file(file: &FileSeen) -> Value {
         "state": file.state.name(),
         "is_counted": file.is_counted,
         "is_foldable": file.is_foldable(),
+        "is_of_one_process": file.is_of_one_process(),
         "used": file.used,
         "size": file.size,
         "allocated": file.allocated,

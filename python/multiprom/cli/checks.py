@@ -318,8 +318,7 @@ def _dead(found: Seen) -> Iterator[Finding]:
 
 
 def _kept(found: Seen) -> Iterator[Finding]:
-    dead = (file for file in found.files if file["state"] == "dead")
-    count = sum(map(seen.is_of_one_process, dead))
+    count = sum(f["state"] == "dead" and f["is_of_one_process"] for f in found.files)
     if count > _MANY_KEPT:
         yield Finding(
             "dead",

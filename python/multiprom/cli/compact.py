@@ -98,9 +98,10 @@ def _plan(found: Seen, options: argparse.Namespace) -> list[Step]:
             continue
         if seen.kind(file) in damaged:
             continue
-        if seen.is_of_one_process(file) and not drops_all:
+        is_dropped = file["is_of_one_process"]
+        if is_dropped and not drops_all:
             continue
-        is_deleted = seen.is_live_gauge(file) or seen.is_of_one_process(file) or not file["entries"]
+        is_deleted = seen.is_live_gauge(file) or is_dropped or not file["entries"]
         steps.append(Step(file, "delete" if is_deleted else "fold"))
     return steps
 

@@ -14,8 +14,6 @@ from multiprom.cli import directory
 _ESCAPING = "allow-utf-8"
 _DIALECT = (True, False)
 
-# The modes of gauges that are folded.
-_FOLDABLE = ("min", "max", "sum", "mostrecent")
 NO_METRICS_FILES = "no metrics files are here: is it the right directory?"
 STATES = ("live", "archive", "unknown", "dead", "spent", "foreign")
 
@@ -126,11 +124,6 @@ def kind(file: dict[str, Any]) -> str:
 def is_live_gauge(file: dict[str, Any]) -> bool:
     """Say whether a file is of gauges of the living only."""
     return (file["mode"] or "").startswith("live")
-
-
-def is_of_one_process(file: dict[str, Any]) -> bool:
-    """Say whether a file's gauges have a series for each process, so that they are not folded."""
-    return file["type"] == "gauge" and file["mode"] not in _FOLDABLE and not is_live_gauge(file)
 
 
 def is_unfoldable_archive(file: dict[str, Any]) -> bool:
