@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "status": status,
     "top": top,
+    "doctor": doctor,
     "export": export,
     "compact": compact,
-    "doctor": doctor,
     "serve": serve,
 }
 
