@@ -37,7 +37,7 @@ _MANY_KEPT = 100
 _SWITCHES = {
     "MULTIPROM_COMPACTION": "on",
     "MULTIPROM_DROP_ALL": "off",
-    "MULTIPROM_WORKER_METRICS": "off",
+    "MULTIPROM_WORKER_METRICS": "off, but on with multiprom.gunicorn",
 }
 _LIMIT = "MULTIPROM_SERIES_LIMIT"
 _WORDS = ("on", "1", "true", "yes", "off", "0", "false", "no")
