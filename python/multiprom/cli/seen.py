@@ -95,7 +95,6 @@ class Seen:
 
 def look(path: str) -> Seen:
     """Look at a directory, and scrape it once; nothing is changed there."""
-    directory.only_look()
     document: dict[str, Any] = json.loads(_core.inspect(path))
     if document["scrape_error"] is not None:
         return Seen(document, None, 0)
