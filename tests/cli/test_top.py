@@ -44,6 +44,7 @@ def test_rates() -> None:
     assert (stock["identifier"], stock["slot"], stock["rate"]) == ("stock", None, 1.0)
     document = rates.to_json()
     assert document["processes"][0]["rates"] == {"n": 1.5, "m": 2.0}
+    assert document["processes"][2]["rates"] == {"n": 1.0}
     assert json.dumps(document, allow_nan=False)
 
 

@@ -74,7 +74,7 @@ class Rates:
         }
 
     def processes(self, counter: str | None) -> list[dict[str, Any]]:
-        """Give the living processes, each with the rate at which it counts one metric."""
+        """Give the living processes, each with its `rates`, and its `rate` of one metric."""
         earlier = {_key(process): process["usage"] for process in self.before.processes}
         found = []
         for process in self.now.processes:
@@ -94,33 +94,36 @@ class Rates:
                     "resident_bytes": usage and usage["resident_bytes"],
                     "threads": usage and usage["threads"],
                     "rate": self._rate(process["identifier"], counter),
+                    "rates": self._rates(process["identifier"]),
                 }
             )
         known = {process["identifier"] for process in self.now.processes}
         # Processes without a slot: of these only the files tell.
         for identifier in sorted(i for i in self.now.counts if i is not None and i not in known):
-            rate = self._rate(identifier, counter)
-            if rate:
+            rates = self._rates(identifier)
+            if any(rates.values()):
                 nothing = dict.fromkeys(("slot", "pid", "role", "cpu", "resident_bytes", "threads"))
-                found.append({**nothing, "identifier": identifier, "rate": rate})
+                rate = self._rate(identifier, counter)
+                found.append({**nothing, "identifier": identifier, "rate": rate, "rates": rates})
         return found
 
     def _rate(self, identifier: str, counter: str | None) -> float | None:
         if counter is None or identifier not in self.now.counts:
             return None
-        now = self.now.counts[identifier].get(counter, 0.0)
-        before = self.before.counts.get(identifier, {}).get(counter, 0.0)
-        return max(now - before, 0.0) / self.seconds
+        return self._rates(identifier).get(counter, 0.0)
+
+    def _rates(self, identifier: str) -> dict[str, float]:
+        before = self.before.counts.get(identifier, {})
+        return {
+            name: max(now - before.get(name, 0.0), 0.0) / self.seconds
+            for name, now in self.now.counts.get(identifier, {}).items()
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Give all of it for `--json`: of each process the rate of each metric."""
         processes = self.processes(None)
         for process in processes:
-            identifier = process["identifier"]
             del process["rate"]
-            process["rates"] = {
-                name: self._rate(identifier, name) for name in self.now.counts.get(identifier, ())
-            }
         return {
             "seconds": self.seconds,
             "scrape_seconds": self.now.scrape_seconds,
