@@ -6,8 +6,9 @@ use std::path::Path;
 
 use crate::count;
 use crate::format::Damage;
-use crate::inspect::file::{self, FileState};
+use crate::inspect::file::{self, FileSeen, FileState};
 use crate::inspect::listener;
+use crate::inspect::removed;
 use crate::inspect::usage::{self, Usage};
 use crate::kind::MetricType;
 use crate::scrape::{Family, Labels, Sample, Samples};
@@ -32,7 +33,12 @@ pub struct Scraped<'a> {
 pub fn metrics(path: &Path, scraped: &Scraped<'_>) -> Vec<Family<'static>> {
     let slots = presence::held_slots(path);
     let mut families = of_processes(&slots);
-    families.extend(of_files(path));
+    if let Ok(files) = file::glance(path) {
+        families.extend(of_files(&files));
+        for process in slots.iter().filter_map(|slot| slot.occupant.as_ref()) {
+            removed::tell(process, path, &files);
+        }
+    }
     families.extend(of_scrape(scraped));
     families.push(of_memory(path));
     families.extend(of_listeners());
@@ -153,7 +159,7 @@ fn of_processes(slots: &[Slot]) -> Vec<Family<'static>> {
 }
 
 #[allow(clippy::cast_precision_loss)] // As above.
-fn of_files(path: &Path) -> [Family<'static>; 3] {
+fn of_files(files: &[FileSeen]) -> [Family<'static>; 3] {
     let mut count =
         family("multiprom_files", MetricType::Gauge, "Files in the directory, by their state.");
     let mut used = family(
@@ -166,7 +172,6 @@ fn of_files(path: &Path) -> [Family<'static>; 3] {
         MetricType::Gauge,
         "Bytes that metrics files take on the disk or in memory, by the state of the file.",
     );
-    let Ok(files) = file::glance(path) else { return [count, used, allocated] };
     for state in FileState::ALL {
         let of_state = || files.iter().filter(|file| file.state == state);
         let labels = [("state", state.name())];

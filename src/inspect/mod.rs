@@ -8,7 +8,8 @@
 //!
 //! [`metrics()`] is what of that a scrape shows beside the application's metrics, and `added` puts it
 //! there. What multiprom counts itself, such as workers that ended, is `counted` in files like those of
-//! an application. A `listener` is a socket at which connections wait.
+//! an application. A `listener` is a socket at which connections wait. `removed` tells the log of processes
+//! whose files are gone.
 
 mod added;
 mod counted;
@@ -19,6 +20,7 @@ mod json;
 mod listener;
 mod metrics;
 mod process;
+mod removed;
 mod usage;
 mod watch;
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import subprocess
 from typing import TYPE_CHECKING
 
 import multiprom
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from support.files import Entry, counter, write
+from support.interpreters import command, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,3 +163,47 @@ def test_what_is_registered_meanwhile_fails_no_scrape(registry: CollectorRegistr
 
     registry.register(Looked())
     assert "requests" in {metric.name for metric in registry.collect()}
+
+
+@pytest.mark.usefixtures("slot")
+def test_a_process_whose_files_were_removed_is_told_of_once(
+    registry: CollectorRegistry, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = """
+        import sys
+        import multiprom
+        from multiprom import _core
+        multiprom.install(sys.argv[1])
+        from prometheus_client import Counter
+        _core.hold_slot(sys.argv[1], "worker")
+        counter = Counter("jobs", "Help")
+        for line in sys.stdin:
+            counter.inc()
+            print("counted", flush=True)
+    """
+    process = subprocess.Popen(
+        command(script, directory),
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def scrape() -> list[str]:
+        """Let the process count, and return what two scrapes log: one tells of the other."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        print(file=process.stdin, flush=True)
+        assert process.stdout.readline() == "counted\n"
+        caplog.clear()
+        for _ in range(2):
+            multiprom.generate_latest(registry)
+        return [record.getMessage() for record in caplog.records]
+
+    with process:
+        assert scrape() == []
+        (directory / f"counter_{process.pid}.db").unlink()
+        [line] = scrape()
+        assert line.startswith(f"process {process.pid} counts in files that somebody has removed")
+        assert str(directory) in line
+        assert scrape() == []

@@ -1,0 +1,60 @@
+//! Files that somebody has removed while a living process counts in them. The process itself does not
+//! notice before it makes a series, scrapes or forks, since `inc` makes no system call.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::Path;
+
+use crate::count;
+use crate::inspect::file::FileSeen;
+use crate::store::Occupant;
+use crate::sys::ProcessLocal;
+
+/// The processes of which a line was logged, by pid and start.
+static TOLD: ProcessLocal<BTreeSet<(u32, u64)>> =
+    ProcessLocal::new(|earlier| earlier.cloned().unwrap_or_default());
+
+/// Logs once that a living process counts in removed files of `directory`, of which `files` are what
+/// is there. Asks the kernel only where the process has no file there.
+pub(crate) fn tell(process: &Occupant, directory: &Path, files: &[FileSeen]) {
+    let is_own = |file: &FileSeen| file.identifier() == Some(OsStr::new(&process.identifier));
+    if files.iter().any(is_own) || !holds_removed_file(process.pid, directory) {
+        return;
+    }
+    if TOLD.lock().insert((process.pid, process.start)) {
+        count::warn_later(format!(
+            "process {} counts in files that somebody has removed from {}: scrapes lack its counts \
+             until it makes a series, scrapes or forks, when it writes the files anew",
+            process.pid,
+            directory.display()
+        ));
+    }
+}
+
+/// Whether a process has a metrics file of `directory` open that was removed; false where only its
+/// user may know.
+#[cfg(target_os = "linux")]
+fn holds_removed_file(pid: u32, directory: &Path) -> bool {
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+
+    use crate::format::FileName;
+
+    /// What the kernel writes behind the path of a file that was removed.
+    const REMOVED: &[u8] = b" (deleted)";
+
+    let Ok(directory) = directory.canonicalize() else { return false };
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    descriptors.flatten().any(|descriptor| {
+        let Ok(path) = fs::read_link(descriptor.path()) else { return false };
+        let Some(path) = path.as_os_str().as_bytes().strip_suffix(REMOVED) else { return false };
+        let path = Path::new(OsStr::from_bytes(path));
+        path.parent() == Some(&directory) && FileName::of_path(path).is_some()
+    })
+}
+
+/// No other system has `/proc` as Linux has it.
+#[cfg(not(target_os = "linux"))]
+fn holds_removed_file(_pid: u32, _directory: &Path) -> bool {
+    false
+}
