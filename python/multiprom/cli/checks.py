@@ -258,7 +258,8 @@ def _processes(found: Seen) -> Iterator[Finding]:
             "processes",
             "note",
             f"{count_of(len(unknown), 'process', 'processes')} wrote with prometheus_client's own "
-            f"code, so that nothing tells whether {lives}: {_pids(unknown)}",
+            "code, or where locks are not seen, so that nothing tells whether "
+            f"{lives}: {_pids(unknown)}",
             "Call multiprom.install() in the service, or fold the dead: multiprom compact --pid.",
         )
     if alive:

@@ -21,7 +21,8 @@ STATES = ("live", "archive", "unknown", "dead", "spent", "foreign")
 _REASONS = {
     "live": "a living process counts in it",
     "archive": "what dead processes counted",
-    "unknown": "it does not tell whether its process lives: prometheus_client wrote it",
+    "unknown": "it does not tell whether its process lives: locks are not seen here, or "
+    "prometheus_client wrote it",
     "spent": "an archive has its content; the next compaction deletes it",
     "foreign": "it is no metrics file; nobody reads it",
 }
