@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service import Case, Service, total
+from support.pages import samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,12 +120,10 @@ class Load:
             self._on_their_way += 1
         try:
             status, text = self._service.get("/metrics")
-            if status >= 500:
+            if status != 200:
                 self.faults.append(f"/metrics answered {status}: {text[:500]}")
                 return
-            pattern = rf"^({self._service.case.counter})(?:\{{.*\}})? (\S+)$"
-            found = re.findall(pattern, text, re.MULTILINE)
-            seen = sum(float(match[-1]) for match in found)
+            seen = total(samples(text), self._service.case.counter)
             if seen < self._highest:
                 self.faults.append(f"the total fell from {self._highest} to {seen}")
             self._highest = seen

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from support.commands import free_port
 from support.gunicorn_server import python_environment
+from support.pages import samples
 from support.program import Program
 
 if TYPE_CHECKING:
@@ -187,12 +188,6 @@ class Service(Program):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         super().kill()
-
-
-def samples(text: str) -> dict[str, float]:
-    """Return the samples of a page, each under its name and labels as they are printed."""
-    lines = (line for line in text.splitlines() if line and not line.startswith("#"))
-    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
 def total(found: Mapping[str, float], name: str) -> float:

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from support import pages
 from support.gunicorn_server import CONFIGURATION, Server
 
 if TYPE_CHECKING:
@@ -121,9 +122,8 @@ class Watch:
             last = now
 
     def _scrape(self) -> dict[str, float]:
-        lines = self._server._get_once("/metrics").splitlines()
-        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-        return {name: float(value) for name, value in pairs if "app_worker" not in name}
+        found = pages.samples(self._server._get_once("/metrics"))
+        return {name: value for name, value in found.items() if "app_worker" not in name}
 
 
 def test_files_totals_and_scrape_time(tmp_path: Path) -> None:

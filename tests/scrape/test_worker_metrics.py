@@ -17,6 +17,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from support.files import Entry, counter, write
 from support.interpreters import command, environment
+from support.pages import samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,11 +44,6 @@ def registry(directory: Path) -> CollectorRegistry:
     registry = CollectorRegistry()
     multiprom.MultiProcessCollector(registry, directory)
     return registry
-
-
-def samples(text: str) -> dict[str, float]:
-    lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    return {name: float(value) for name, value in lines}
 
 
 @pytest.mark.parametrize("value", [None, "0", "off"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.pages import samples
 from support.program import Program
 
 if TYPE_CHECKING:
@@ -165,9 +166,7 @@ class Server(Program):
 
     def scrape(self) -> dict[str, float]:
         """Return the samples of /metrics, each under its name and labels as they are printed."""
-        lines = (line for line in self.get("/metrics").splitlines() if not line.startswith("#"))
-        pairs = (line.rsplit(" ", 1) for line in lines)
-        return {name: float(value) for name, value in pairs}
+        return samples(self.get("/metrics"))
 
     def stop(self, sent: signal.Signals = signal.SIGTERM) -> int:
         """Ask the first master to end and return its exit status."""
