@@ -8,6 +8,7 @@ import events
 from drill import kill
 from servers import GUNICORN, QUIET_NEWEST
 from service import Case
+from support.gunicorn_server import CONFIGURATION
 
 FLASK = {"counter": "flask_http_request_total", "histogram": "flask_http_request_duration.*_count"}
 MLFLOW = {
@@ -97,7 +98,7 @@ NEIGHBOURS = [
         "django-prometheus",
         DJANGO,
         *GUNICORN,
-        *("-c", "python:multiprom.gunicorn", *QUIET_NEWEST),
+        *(*CONFIGURATION, *QUIET_NEWEST),
         *("--workers=2", "--max-requests=200", "django_app:app"),
     ),
     neighbour(

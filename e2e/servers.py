@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from itertools import product
 from typing import Any
 
 import events
 from drill import kill
 from service import Action, Case
+from support.gunicorn_server import CONFIGURATION
+from support.users import USER
 
-CONFIGURATION = ("-c", "python:multiprom.gunicorn")
 GUNICORN = ("{python}", "{root}/tests/support/apps/gunicorn_command.py", "--bind=127.0.0.1:{port}")
-USER = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 USER_SAYS = f"`--user {USER}`, SIGKILL"
 # What gunicorn logs of a request whose worker is aborted.
 ABORTED = r"(?s)Traceback.*?SystemExit: 1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from support import files
 from support.equality import samples
 from support.files import counter, entry_bytes, file_bytes, write, write_ours
+from support.folders import let_others_reach
 from support.interpreters import command, environment, run
 
 if TYPE_CHECKING:
@@ -261,11 +261,7 @@ def scrape(directory: Path, file: Path) -> str:
 
 @pytest.fixture
 def two_files(directory: Path) -> list[Path]:
-    for parent in (directory, *directory.parents):
-        if parent.stat().st_uid == os.getuid() and parent.name.startswith("pytest"):
-            parent.chmod(0o755)
-    directory.parent.chmod(0o755)
-    directory.chmod(0o755)
+    let_others_reach(directory).chmod(0o755)
     return [
         write_ours(directory / "counter_1.db", counter(1)),
         write(directory / "counter_2.db", [counter(1)]),

@@ -7,11 +7,11 @@ is imported.
 from __future__ import annotations
 
 import errno
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 from support.files import values_of
+from support.folders import let_others_reach
 from support.interpreters import run
 
 if TYPE_CHECKING:
@@ -56,11 +56,7 @@ def count():
 @pytest.fixture(autouse=True)
 def _reachable(tmp_path: Path) -> None:
     """Let nobody come as far as the directory under test."""
-    for folder in [tmp_path, *tmp_path.parents][:3]:
-        if folder.owner() in {"root", os.environ.get("USER")} and folder.name.startswith(
-            ("pytest-", "test_")
-        ):
-            folder.chmod(0o755)
+    let_others_reach(tmp_path)
 
 
 def test_not_writable(directory: Path) -> None:

@@ -10,13 +10,14 @@ import pwd
 from typing import TYPE_CHECKING
 
 import pytest
+from support.folders import let_others_reach
 from support.gunicorn_server import CONFIGURATION, Server, each_version
 from support.interpreters import run
+from support.users import USER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-USER = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 OPTIONS = [*CONFIGURATION, "--workers=2", f"--user={USER}"]
 
 
@@ -53,12 +54,7 @@ def assert_it_counts(server: Server) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a folder that the user can reach, with all that a Python process needs to read."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.owner() == pwd.getpwuid(os.geteuid()).pw_name and parent.stat().st_mode & 0o1:
-            continue
-        if parent.stat().st_uid == os.geteuid():
-            parent.chmod(parent.stat().st_mode | 0o011)
-    return tmp_path
+    return let_others_reach(tmp_path)
 
 
 @each_version
