@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from support.command_line import run, run_json
 from support.files import Entry, counter, write, write_ours
+from support.locks import compacting
 from support.service import leave_all, leave_dead
 from support.terminal import Terminal
 
@@ -168,8 +169,7 @@ def test_a_dry_run_in_a_directory_that_may_not_be_written(directory: Path) -> No
 
 def test_progress_is_shown_in_a_terminal(directory: Path) -> None:
     leave_dead(directory, *range(300))
-    with (directory / ".multiprom.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with compacting(directory) as lock:
         terminal = Terminal("compact", directory)
         terminal.read(until="[..............................] 0 of 600 files")
         fcntl.flock(lock, fcntl.LOCK_UN)
@@ -179,8 +179,7 @@ def test_progress_is_shown_in_a_terminal(directory: Path) -> None:
 
 def test_ctrl_c_ends_it_at_once(directory: Path) -> None:
     leave_dead(directory, 1)
-    with (directory / ".multiprom.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with compacting(directory):
         terminal = Terminal("compact", directory)
         terminal.read(until="0 of 2 files")
         terminal.press("\x03")

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summ
 from support import stock
 from support.files import Entry, counter, write, write_ours
 from support.interpreters import run
+from support.locks import compacting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,8 +121,7 @@ def test_no_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_another_compaction_is_at_work(directory: Path) -> None:
     write_ours(directory / "counter_1.db", counter(1))
-    with (directory / ".multiprom.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with compacting(directory):
         assert multiprom.compact(timeout=0).busy
         kept = "another process compacts the directory"
         assert _core.remove_leftovers(str(directory), 0.0) == (0, kept)
@@ -215,18 +215,17 @@ def test_with_few_descriptors_all_is_folded_in_small_steps(tmp_path: Path) -> No
 
 
 @pytest.fixture
-def compacting(directory: Path) -> Iterator[Any]:
-    """Let somebody else compact the directory until the file is unlocked."""
+def other_compaction(directory: Path) -> Iterator[Any]:
+    """Let somebody else compact a directory with a file until the lock is given up."""
     write(directory / "counter_7.db", [counter(1)])
-    with (directory / ".multiprom.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with compacting(directory) as lock:
         yield lock
 
 
-def test_it_waits_for_another_compaction(compacting: Any) -> None:
+def test_it_waits_for_another_compaction(other_compaction: Any) -> None:
     """The other may be a sweep, which does not know who is named."""
     # Far longer than a hook would wait.
-    timer = threading.Timer(0.5, fcntl.flock, (compacting, fcntl.LOCK_UN))
+    timer = threading.Timer(0.5, fcntl.flock, (other_compaction, fcntl.LOCK_UN))
     timer.start()
     done = multiprom.compact(pids=[7])
     assert (done.files_folded, done.busy) == (1, False)
@@ -234,7 +233,7 @@ def test_it_waits_for_another_compaction(compacting: Any) -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, 0.0, 0.2])
-@pytest.mark.usefixtures("compacting")
+@pytest.mark.usefixtures("other_compaction")
 def test_it_gives_up_waiting_in_the_end(timeout: float, directory: Path) -> None:
     begin = time.monotonic()
     assert multiprom.compact(pids=[7], timeout=timeout).busy
@@ -251,7 +250,7 @@ def test_what_is_no_time_to_wait(timeout: float, directory: Path) -> None:
     assert multiprom.compact(pids=[7], timeout=math.inf).files_folded == 1
 
 
-@pytest.mark.usefixtures("compacting")
+@pytest.mark.usefixtures("other_compaction")
 def test_signals_are_handled_while_it_waits() -> None:
     def interrupt(*_: object) -> None:
         raise InterruptedError

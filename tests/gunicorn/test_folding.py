@@ -21,6 +21,7 @@ import pytest
 from support import ours
 from support.files import Entry, counter, write, write_ours
 from support.hooks import Failing, messages, names, total
+from support.locks import compacting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,14 +54,6 @@ def exited(hook: Callable[[Any, Any], None]) -> Callable[[Any], list[tuple[str, 
         return messages(server.log)
 
     return call
-
-
-@contextmanager
-def compacting(directory: Path) -> Iterator[None]:
-    """Let somebody else compact the directory meanwhile."""
-    with (directory / ".multiprom.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager
