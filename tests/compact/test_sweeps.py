@@ -25,13 +25,10 @@ import multiprom
 from multiprom import _core
 multiprom.install()
 from prometheus_client import Counter, Gauge
+from support.scripts import scrape
 directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
 counter = Counter("n", "Help")
 live = Gauge("live", "Help", multiprocess_mode="livesum")
-
-def scrape():
-    collector = multiprom.MultiProcessCollector(None)
-    return {s.name: s.value for metric in collector.collect() for s in metric.samples}
 
 def files():
     return sorted(name for name in os.listdir(directory) if name.endswith(".db"))

@@ -280,14 +280,9 @@ def _many_files(directory: Path) -> None:
 @pytest.mark.usefixtures("_many_files")
 def test_no_more_files_can_be_opened(directory: Path) -> None:
     script = """
+from support.scripts import take_all_descriptors
 print({outcome(scrape) for scrape in scrapes})
-resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-held = []
-try:
-    while True:
-        held.append(os.open(os.devnull, os.O_RDONLY))
-except OSError:
-    pass
+held = take_all_descriptors(64)
 print({outcome(scrape) for scrape in scrapes})
 # One is enough for one thread, but not for several.
 os.close(held.pop())
@@ -312,15 +307,13 @@ print(multiprom.left_out())
 def test_no_more_threads_can_be_started(directory: Path) -> None:
     script = """
 import threading
+from support.scripts import become_nobody
 # Imported now: as somebody else we may not read the modules.
 multiprom.generate_latest(registry)
 # For the same reason from within.
 os.chdir(directory)
-if os.geteuid() == 0:
-    # There is no such limit for root.
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
+# There is no such limit for root.
+become_nobody()
 resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 try:
     threading.Thread(target=print).start()

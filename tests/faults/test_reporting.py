@@ -228,16 +228,14 @@ def test_is_seen_without_any_logging_set_up(directory: Path, damaged: Path) -> N
 # An empty page with status 200 would show a service without metrics as a sound one (`up` is 1).
 
 SCRAPE = """
-import os, sys
+import sys
 import multiprom
-directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
 from prometheus_client import CollectorRegistry
+from support.scripts import become_nobody
 registry = CollectorRegistry()
 multiprom.generate_latest(registry)
 collector = multiprom.MultiProcessCollector(registry)
-if os.getuid() == 0:
-    os.setgid(65534)
-    os.setuid(65534)
+become_nobody()
 for scrape in (lambda: multiprom.generate_latest(registry), collector.collect):
     try:
         print(len(scrape()) > 0)

@@ -22,16 +22,13 @@ if TYPE_CHECKING:
 # The directory is missing at first.
 IN_TROUBLE = """
 import gc, os, pathlib, sys
+from support.scripts import scrape
 from support.warned import messages
 import multiprom
 multiprom.install()
 from prometheus_client import Counter, Gauge, values
 from multiprom import _core
 directory = pathlib.Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-
-def scrape():
-    collector = multiprom.MultiProcessCollector(None)
-    return {s.name: s.value for metric in collector.collect() for s in metric.samples}
 """
 
 
@@ -143,19 +140,13 @@ assert sum(written("counter_*.db").values()) == 4
 def test_not_writable(mode: int, directory: Path) -> None:
     """A directory of root's, and a process of somebody without rights."""
     beginning = """
-import os
+from support.scripts import become_nobody, scrape
 from support.warned import messages
 import multiprom
 multiprom.install()
 import prometheus_client.multiprocess
-if os.getuid() == 0:
-    os.setgid(65534)
-    os.setuid(65534)
+become_nobody()
 from prometheus_client import Counter, Gauge, Histogram
-
-def scrape():
-    collector = multiprom.MultiProcessCollector(None)
-    return {s.name: s.value for metric in collector.collect() for s in metric.samples}
 """
     let_others_reach(directory.parent)
     directory.chmod(mode if os.getuid() == 0 else 0o555)

@@ -17,7 +17,6 @@ from support.interpreters import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-# As root everything may be written to: become nobody, once all that is needed is imported.
 COUNTING = """
 import os, sys, time
 from support.warned import messages
@@ -25,15 +24,10 @@ import multiprom
 multiprom.install()
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, values
 from support import files
+from support.scripts import become_nobody
 multiprom.MultiProcessCollector, multiprom.generate_latest(CollectorRegistry())
 
 directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
-
-def become_nobody():
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
 
 def count():
     global counter, metrics
@@ -214,14 +208,8 @@ print(found["n"], found["other"])
 
 def test_no_descriptor_is_left(directory: Path) -> None:
     script = """
-import resource
-resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
-held = []
-try:
-    while True:
-        held.append(os.open(os.devnull, os.O_RDONLY))
-except OSError:
-    pass
+from support.scripts import take_all_descriptors
+held = take_all_descriptors(32)
 counter = Counter("n", "Help", registry=None)
 counter.inc(3)
 value = counter._value.get()

@@ -137,10 +137,7 @@ SCRAPE = """
 import os, sys
 import multiprom
 from prometheus_client import Counter, Gauge, Histogram
-
-def scrape():
-    collector = multiprom.MultiProcessCollector(None)
-    return {s.name: s.value for metric in collector.collect() for s in metric.samples}
+from support.scripts import scrape
 """
 
 

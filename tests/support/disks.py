@@ -43,10 +43,7 @@ directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
 import multiprom
 multiprom.install()
 from prometheus_client import Counter, Gauge, Histogram, Summary, values
-
-def scrape():
-    collector = multiprom.MultiProcessCollector(None)
-    return {s.name: s.value for metric in collector.collect() for s in metric.samples}
+from support.scripts import scrape
 
 def written(pattern="counter_*.db"):
     from support import files
