@@ -145,6 +145,7 @@ def test_nothing_of_it_if_it_is_turned_off(tmp_path: Path) -> None:
     with Server("newest", tmp_path, *CONFIGURATION, "--workers=1", environment=variables) as server:
         server.send(1)
         names = {re.split(r"\W", name)[0] for name in server.scrape()}
+        assert "app_requests_total" in names
         assert all(name.startswith("app_") for name in names)
         assert {path.name.split("_")[0] for path in directory.glob("*.db")} == {
             "counter",

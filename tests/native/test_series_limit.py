@@ -217,6 +217,8 @@ try:
     labelled.set_function(lambda: 1)
 except ValueError:
     assert messages == []
+else:
+    raise AssertionError("a function of a gauge that has label names")
 gauge.set_function(lambda: 1)
 other.set_function(lambda: 2)
 labelled.labels(1).set_function(lambda: 3)
