@@ -142,7 +142,7 @@ class Load:
         self._running.set()
 
     def begin_anew(self) -> None:
-        """Hold only what is sent from now on against the counter: the service was started anew."""
+        """Hold only what is sent from now on against the counter: the service has just started."""
         found = self._service.scrape()
         self.base = self._highest = total(found, self._service.case.counter)
         self.histogram_base = total(found, self._service.case.histogram)
@@ -180,8 +180,7 @@ def drill(case: Case, folder: Path, redis: str = "") -> Outcome:
     """Run the service through the drill, and assert all that must hold."""
     with Service(case, folder, redis) as service:
         load = Load(service)
-        load.base = total(service.scrape(), case.counter)
-        load.histogram_base = total(service.scrape(), case.histogram)
+        load.begin_anew()
         load.run(SECONDS)
         answering = load.settle()
         counted = assert_counts(service, load)

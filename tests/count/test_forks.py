@@ -93,7 +93,7 @@ def test_the_same_files_as_stock(action: str, tmp_path: Path) -> None:
 
 
 def test_a_metric_made_in_the_child_before_the_fork_was_noticed(directory: Path) -> None:
-    """Faults 14 (328): it belongs into the child's file."""
+    """It belongs into the file of the child."""
     printed = run(
         """
         import os
@@ -283,7 +283,7 @@ pipes = []
 
 
 def test_the_pid_of_the_parent(directory: Path) -> None:
-    """Faults 15 (868): all workers of a server have the same, and no byte of a file is torn."""
+    """All workers of a server have the same, and no byte of a file is torn."""
     script = """
 made = multiprom.MultiProcessValue(os.getppid)
 counter = made("counter", "n", "n_total", (), (), "Help")

@@ -91,7 +91,7 @@ def test_halves_of_the_public_merge(application: list[Process], data: st.DataObj
 def assert_same_text(directory: str) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     multiprom.MultiProcessCollector(ours, directory)
-    files.of_one_type(stock.files_of(directory), Path(directory, "copies"))
+    of_one_type(stock.files_of(directory), Path(directory, "copies"))
     stock.SortedCollector(theirs, str(Path(directory, "copies")))
     expected = stock.texts(theirs)
     assert stock.texts(ours, multiprom.generate_latest, openmetrics_latest) == expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import multiprom
@@ -11,11 +10,11 @@ from support.interpreters import another
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 LIVING = """
-import os, sys, threading
+import os, sys
 import multiprom
 multiprom.install()
 from prometheus_client import Counter, Gauge
@@ -33,11 +32,9 @@ for line in sys.stdin:
 """
 
 
-@contextmanager
-def living(directory: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def living(directory: Path) -> AbstractContextManager[tuple[subprocess.Popen[str], int]]:
     """Let a process live and count in the directory; give it and its pid."""
-    with another(directory, LIVING) as found:
-        yield found
+    return another(directory, LIVING)
 
 
 def leave_dead(directory: Path, *identifiers: object) -> None:
