@@ -79,6 +79,14 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def installed(directory: Path) -> None:
+    """Let metrics count in the directory until the end of the test."""
+    import multiprom
+
+    multiprom.install(directory)
+
+
+@pytest.fixture
 def automatic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let compaction happen by itself, and at each occasion, however short ago the last was."""
     from multiprom import _core

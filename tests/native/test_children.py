@@ -12,8 +12,10 @@ from prometheus_client import Counter, Gauge, Histogram, Summary, metrics, value
 from support.files import values_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("installed")
 
 MAKERS: dict[str, Callable[[], Any]] = {
     "counter": lambda: Counter("c_total", "Help", ["a", "b"], "n", "s", "u", None),
@@ -34,13 +36,6 @@ ARE_NATIVE = "_original_name" in vars(Counter("n", "Help", registry=None))
 STOCK: dict[Any, Any] = {
     owner: vars(owner)["_metric_init"] for owner in (Counter, Gauge, Summary, Histogram)
 }
-
-
-@pytest.fixture(autouse=True)
-def _installed(directory: Path) -> Iterator[None]:
-    multiprom.install(directory)
-    yield
-    multiprom.uninstall()
 
 
 def shown(metric: Any) -> dict[str, Any]:

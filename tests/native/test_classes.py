@@ -15,8 +15,9 @@ from prometheus_client.context_managers import InprogressTracker, Timer
 from support.interpreters import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("installed")
 
 METHODS: list[tuple[Any, str]] = [
     (metrics.MetricWrapperBase, "labels"),
@@ -40,13 +41,6 @@ STOCK = {(owner, name): vars(owner)[name] for owner, name in METHODS}
 methods = pytest.mark.parametrize(
     ("owner", "name"), METHODS, ids=[f"{owner.__name__}.{name}" for owner, name in METHODS]
 )
-
-
-@pytest.fixture(autouse=True)
-def _installed(directory: Path) -> Iterator[None]:
-    multiprom.install(directory)
-    yield
-    multiprom.uninstall()
 
 
 def parameters(function: Any) -> list[tuple[str, Any, Any]]:

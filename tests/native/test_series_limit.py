@@ -12,17 +12,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from support.interpreters import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("installed")
+
 OVERFLOW = "__overflow__"
-
-
-@pytest.fixture(autouse=True)
-def _installed(directory: Path) -> Iterator[None]:
-    multiprom.install(directory)
-    yield
-    multiprom.uninstall()
 
 
 def limited(limit: int | None, *names: str) -> Counter:

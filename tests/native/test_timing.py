@@ -10,16 +10,13 @@ from prometheus_client import Counter, Gauge, Histogram, Summary, context_manage
 from prometheus_client.context_managers import InprogressTracker, Timer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
-def _installed(directory: Path) -> Iterator[None]:
+def _installed(directory: Path) -> None:
     multiprom.install(directory)
     assert not hasattr(Timer.__enter__, "__code__")
-    yield
-    multiprom.uninstall()
 
 
 @pytest.fixture
