@@ -25,7 +25,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 pub(crate) use self::occupant::{Ended, Occupant, Role};
 use crate::store::reader::read_at;
@@ -40,8 +39,6 @@ const SUFFIX: &str = ".lock";
 const SLOTS_MAX: u32 = 1 << 16;
 /// The content of a slot is read up to here: an identifier is a part of a file's name.
 const CONTENT_MAX: usize = 4 << 10;
-/// How long a process waits for others that only look at a slot.
-const LOOK_WAIT: Duration = Duration::from_millis(200);
 
 /// One slot of a directory.
 #[derive(Debug, Clone, PartialEq)]
@@ -129,7 +126,7 @@ pub(crate) fn hold(
     for number in 0..SLOTS_MAX {
         let path = directory.join(file_name(number));
         let file = lock::open_or_create(&opened, OsStr::new(&file_name(number)))?;
-        if !try_hold(&file)? {
+        if !lock::try_lock(&file)? {
             continue;
         }
         // The server of those who held it may not have asked yet why they have ended.
@@ -155,24 +152,6 @@ pub(crate) fn hold(
         return Ok(number);
     }
     Err(io::ErrorKind::WouldBlock.into())
-}
-
-/// Locks the file of a slot; false if another process holds the slot.
-///
-/// A process that only looks at the slot (`look`) has a shared lock for an instant: that passes.
-fn try_hold(file: &File) -> io::Result<bool> {
-    let attempt = || {
-        if lock::try_lock(file)? {
-            return Ok(Some(true));
-        }
-        if file.try_lock_shared().is_err() {
-            return Ok(Some(false));
-        }
-        file.unlock()?;
-        Ok(None)
-    };
-    let held = lock::poll(|waited| waited < LOOK_WAIT, attempt)?;
-    Ok(held.unwrap_or(false))
 }
 
 /// Frees the slot that this process holds in `directory`, if it holds one.

@@ -4,6 +4,7 @@ use super::*;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::thread;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Another process's slot: a lock through a descriptor of its own.
