@@ -5,6 +5,7 @@
 //! come together. What is not so is built by name and labels in `build`.
 
 use std::borrow::Cow;
+use std::mem;
 
 use crate::kind::MetricType;
 use crate::scrape::column::{AnyColumn, MostRecent, PerProcess, Record};
@@ -148,11 +149,11 @@ pub(super) fn bucket_name(family: &str) -> String {
 }
 
 /// The values of a family of `parsed`, of which `group` has the keys, and `records` the values of each
-/// process.
+/// process, which are taken if the result has them.
 pub(crate) fn values<'a>(
     parsed: &ParsedTable<'a>,
     group: &Group,
-    records: &[Record],
+    records: &mut Vec<Record>,
     options: MergeOptions,
     bounds: &mut Bounds<'a>,
 ) -> Result<Values, Indirect> {
@@ -169,7 +170,7 @@ pub(crate) fn values<'a>(
         if column.repeated {
             return Err(Indirect::ByLabels);
         }
-        return Ok(Values::PerProcess(records.to_vec()));
+        return Ok(Values::PerProcess(mem::take(records)));
     }
     // Merging drops `pid`, without which two keys may have the same labels.
     if is_gauge && first.has_pid {

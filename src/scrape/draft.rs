@@ -47,11 +47,11 @@ pub(crate) fn drafts<'a>(tables: &[ParsedTable<'a>], options: MergeOptions) -> V
         group.numbers.first().map(|first| tables[*table].table.first_seen(*first))
     };
     groups.sort_by_key(first_seen);
-    let mut records = records_of(tables, &groups);
+    let records = records_of(tables, &groups);
     let mut bounds = Bounds::new(options.exponents);
     let mut drafts: Vec<Draft<'a>> = Vec::with_capacity(groups.len());
     let mut places: HashMap<Cow<'a, str>, usize> = HashMap::new();
-    for ((table, group), records) in groups.into_iter().zip(&mut records) {
+    for ((table, group), mut records) in groups.into_iter().zip(records) {
         let parsed = &tables[table];
         let Some(first) = group.numbers.first().map(|first| parsed.head(*first)) else { continue };
         let place = *places.entry(first.family.clone()).or_insert(drafts.len());
@@ -61,8 +61,7 @@ pub(crate) fn drafts<'a>(tables: &[ParsedTable<'a>], options: MergeOptions) -> V
             continue;
         }
         let (name, help) = (first.family.clone(), first.help.clone());
-        let records = std::mem::take(records);
-        let content = match direct::values(parsed, &group, &records, options, &mut bounds) {
+        let content = match direct::values(parsed, &group, &mut records, options, &mut bounds) {
             Ok(values) => Content::Direct(values),
             Err(Indirect::Inexact) => Content::Entries,
             Err(Indirect::ByLabels) => Content::Keys(ParsedKeys {
@@ -193,7 +192,8 @@ mod tests {
             let found = groups.map(|((_, group), records)| {
                 let parsed = &tables[0];
                 let mut bounds = Bounds::new(options.exponents);
-                let values = match direct::values(parsed, group, records, options, &mut bounds) {
+                let mut taken = records.clone();
+                let values = match direct::values(parsed, group, &mut taken, options, &mut bounds) {
                     Ok(values) => values,
                     Err(indirect) => return Some(indirect),
                 };
