@@ -7,14 +7,14 @@ use std::sync::{Arc, OnceLock};
 
 use crate::compact::Compaction;
 use crate::count::{Caller, Operation, Value, ValueClass, head_of};
-use crate::format::write_key;
+use crate::format::{kind_of_prefix, write_key};
+use crate::inspect::metrics::sample_name;
 use crate::store::presence;
 
 /// A metric that multiprom counts in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Counted {
     family: &'static str,
-    sample: &'static str,
     /// How the names of its files begin.
     prefix: &'static str,
     help: &'static str,
@@ -23,42 +23,36 @@ struct Counted {
 /// Compactions that folded something.
 const FOLDS: Counted = Counted {
     family: "multiprom_folds",
-    sample: "multiprom_folds_total",
     prefix: "counter",
     help: "Times that files of dead processes were folded into archives.",
 };
 /// Processes of which files were folded.
 const FOLDED_PROCESSES: Counted = Counted {
     family: "multiprom_folded_processes",
-    sample: "multiprom_folded_processes_total",
     prefix: "counter",
     help: "Dead processes whose files were folded into archives.",
 };
 /// Workers that were started.
 const SPAWNED: Counted = Counted {
     family: "gunicorn_workers_spawned",
-    sample: "gunicorn_workers_spawned_total",
     prefix: "counter",
     help: "Workers that the master has started.",
 };
 /// Workers that ended.
 const EXITS: Counted = Counted {
     family: "gunicorn_worker_exits",
-    sample: "gunicorn_worker_exits_total",
     prefix: "counter",
     help: "Workers that have ended, by reason and by exit code or signal.",
 };
 /// How many workers there shall be.
 const CONFIGURED: Counted = Counted {
     family: "gunicorn_workers_configured",
-    sample: "gunicorn_workers_configured",
     prefix: "gauge_livesum",
     help: "Workers that the master keeps running, as configured or changed by signals.",
 };
 /// Requests that workers are at.
 const IN_PROGRESS: Counted = Counted {
     family: "gunicorn_requests_in_progress",
-    sample: "gunicorn_requests_in_progress",
     prefix: "gauge_livesum",
     help: "Requests that workers are handling.",
 };
@@ -96,8 +90,9 @@ fn value(metric: Counted, labels: &mut [(&str, &str)], caller: &Caller) -> Optio
         // Another thread may have been faster.
         let _ = CLASS.set(Arc::new(ValueClass::new(caller).ok()?));
     }
-    let Counted { family, sample, prefix, help } = metric;
-    let key = write_key(family, sample, labels, help);
+    let Counted { family, prefix, help } = metric;
+    let sample = sample_name(family, kind_of_prefix(prefix).metric_type);
+    let key = write_key(family, &sample, labels, help);
     CLASS.get()?.values(prefix, vec![head_of([key.as_str()]).ok()?], caller).ok()?.pop()
 }
 

@@ -52,6 +52,12 @@ fn family(name: &'static str, metric_type: MetricType, help: &'static str) -> Fa
     Family { name, help, metric_type, mode: None, samples: Samples::Built(Vec::new()) }
 }
 
+/// The name of the samples of a counter or gauge.
+pub(super) fn sample_name(family: &str, metric_type: MetricType) -> String {
+    let suffix = if metric_type == MetricType::Counter { "_total" } else { "" };
+    format!("{family}{suffix}")
+}
+
 trait Add {
     /// Adds a sample.
     fn add<const N: usize>(&mut self, labels: [(&'static str, &str); N], value: f64);
@@ -59,11 +65,10 @@ trait Add {
 
 impl Add for Family<'static> {
     fn add<const N: usize>(&mut self, labels: [(&'static str, &str); N], value: f64) {
-        let suffix = if self.metric_type == MetricType::Counter { "_total" } else { "" };
         let mut owned = labels.map(|(name, value)| (name.into(), value.to_owned().into()));
         // As those of a key are.
         owned.sort_unstable();
-        let name = format!("{}{suffix}", self.name).into();
+        let name = sample_name(&self.name, self.metric_type).into();
         let labels = Labels::of_owned(owned.into());
         if let Samples::Built(samples) = &mut self.samples {
             samples.push(Sample { name, labels, value });
