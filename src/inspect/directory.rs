@@ -9,7 +9,7 @@ use crate::inspect::family::{self, FamilySize};
 use crate::inspect::file::{self, FileSeen};
 use crate::inspect::process::{self, ProcessSeen};
 use crate::scrape::{Merge, MergeOptions, SampleOrder};
-use crate::store::{LeftOut, is_absence, presence};
+use crate::store::{LeftOut, is_absence};
 use crate::sys::{Directory, lock};
 
 /// The order and the spelling of what is only counted do not matter.
@@ -60,11 +60,7 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         Err(error) => (Vec::new(), Vec::new(), Some(error.to_string())),
     };
     add_problems(&mut files, left_out);
-    let slots = match presence::slots(path) {
-        Ok(slots) => slots,
-        Err(error) if is_absence(&error) => Vec::new(),
-        Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
-    };
+    let slots = process::slots(path)?;
     Ok(Inspection {
         path: path.to_owned(),
         exists: opened.is_some(),
@@ -107,6 +103,7 @@ mod tests {
     use crate::format::testing::{entry, file_of};
     use crate::format::{Damage, MAGIC_ARCHIVE, MAGIC_STOCK, MAGIC_WRITER};
     use crate::inspect::{Evidence, FileState, Life};
+    use crate::store::presence;
     use std::fs::{self, File};
     use tempfile::TempDir;
 

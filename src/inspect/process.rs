@@ -3,11 +3,12 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use crate::error::{Error, Result};
 use crate::format::{FileName, number_of_file};
 use crate::inspect::file::{FileSeen, FileState};
 use crate::inspect::usage::{self, Usage};
-use crate::store::Occupant;
-use crate::store::presence::Slot;
+use crate::store::presence::{self, Slot};
+use crate::store::{Occupant, is_absence};
 
 /// Whether a process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,15 @@ pub struct ProcessSeen {
     pub usage: Option<Usage>,
     /// How many metrics files are named after it.
     pub files: usize,
+}
+
+/// The slots of the directory `path`; none if there is no such directory.
+pub(crate) fn slots(path: &Path) -> Result<Vec<Slot>> {
+    match presence::slots(path) {
+        Ok(slots) => Ok(slots),
+        Err(error) if is_absence(&error) => Ok(Vec::new()),
+        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
+    }
 }
 
 /// The processes of these slots, and those that only `files` tell of.

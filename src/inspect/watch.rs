@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::{FileName, Key};
 use crate::inspect::process::{self, ProcessSeen};
 use crate::kind::MetricType;
-use crate::store::{Reader, Snapshot, is_absence, presence, read_consistently};
+use crate::store::{Reader, Snapshot, read_consistently};
 
 /// What a process has counted.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,11 +34,7 @@ pub struct Watch {
 ///
 /// If the directory cannot be listed, or a file cannot be read for a reason that will pass.
 pub fn watch(path: &Path) -> Result<Watch> {
-    let slots = match presence::slots(path) {
-        Ok(slots) => slots,
-        Err(error) if is_absence(&error) => Vec::new(),
-        Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
-    };
+    let slots = process::slots(path)?;
     let (_, counts) = read_consistently(&path.into(), counts)?;
     Ok(Watch { processes: process::processes(slots, &[]), counts })
 }
