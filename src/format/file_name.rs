@@ -56,16 +56,18 @@ impl<'a> FileName<'a> {
 /// The name of the archive of `kind`.
 #[must_use]
 pub(crate) fn archive(kind: Kind<'_>) -> String {
-    format!("{}_{ARCHIVE_PID}{EXTENSION}", stem(kind))
+    format!("{}_{ARCHIVE_PID}{EXTENSION}", prefix_of(kind))
 }
 
 /// The name of an archive of `kind` that is being written: no reader takes it for a metrics file.
 #[must_use]
 pub(crate) fn temporary(kind: Kind<'_>) -> String {
-    format!(".multiprom_{}.tmp", stem(kind))
+    format!(".multiprom_{}.tmp", prefix_of(kind))
 }
 
-fn stem(Kind { metric_type, mode }: Kind<'_>) -> String {
+/// How the names of files of this kind begin, as [`kind_of`] takes it.
+#[must_use]
+pub(crate) fn prefix_of(Kind { metric_type, mode }: Kind<'_>) -> String {
     let separator = if mode.is_empty() { "" } else { "_" };
     format!("{}{separator}{mode}", metric_type.name())
 }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::format::{FileName, number_of_file};
+use crate::format::{FileName, number_of_file, prefix_of_kind};
 use crate::inspect::file::{FileSeen, FileState};
 use crate::inspect::usage::{self, Usage};
 use crate::store::presence::{self, Slot};
@@ -97,12 +97,18 @@ pub(crate) fn processes(slots: Vec<Slot>, files: &[FileSeen]) -> Vec<ProcessSeen
             continue;
         };
         let life = life_of(file);
+        let prefix = prefix_of_kind(name.kind);
+        let file_name = file.path.file_name().unwrap_or_default();
+        // The file of a process that was not the first with this identifier has a number.
+        let is_numbered = |identifier: &OsStr| {
+            !identifier.is_empty() && number_of_file(file_name, &prefix, identifier).is_some()
+        };
         let is_of = |process: &ProcessSeen| {
             let identifier = OsStr::new(&process.identifier);
             let fits = process.slot.is_none() || life == process.life || life == Life::Unknown;
             // While a process dies its files may be free already.
             let is_dying = process.life == Life::Alive && life == Life::Dead;
-            (fits || is_dying) && (name.pid == identifier || is_numbered(&file.path, identifier))
+            (fits || is_dying) && (name.pid == identifier || is_numbered(identifier))
         };
         let place = order.iter().copied().find(|&place| is_of(&found[place]));
         if let Some(place) = place {
@@ -147,17 +153,6 @@ fn of_file(identifier: &OsStr, life: Life) -> ProcessSeen {
         usage: None,
         files: 1,
     }
-}
-
-/// Whether the file at `path` is a further file of the process with this identifier, which was not the
-/// first of that name.
-fn is_numbered(path: &Path, identifier: &OsStr) -> bool {
-    let (Some(file), Some(name)) = (FileName::of_path(path), path.file_name()) else {
-        return false;
-    };
-    let mode = if file.kind.mode.is_empty() { "" } else { "_" };
-    let prefix = format!("{}{mode}{}", file.kind.metric_type.name(), file.kind.mode);
-    !identifier.is_empty() && number_of_file(name, &prefix, identifier).is_some()
 }
 
 fn life_of(file: &FileSeen) -> Life {
