@@ -91,11 +91,10 @@ impl<'a> Heads<'a> {
     pub(crate) fn number(&mut self, key: &'a [u8]) -> Result<u32, Damage> {
         for place in 0..RECENT {
             let number = self.recent[place];
-            let head = self.all.get(number as usize);
-            if let Some(labels) = head.and_then(|head| head.matches(key))
+            if let Some(head) = self.all.get(number as usize)
+                && let Some(labels) = head.matches(key)
                 && let Ok(text) = str::from_utf8(labels)
             {
-                let head = &self.all[number as usize];
                 if let Some(bound) = PlainLabels::is_like(text, &head.begins, head.bound_place) {
                     self.check_bound(bound.strip_suffix('"'))?;
                 } else if let Some(labels) = PlainLabels::parse(text) {
@@ -140,10 +139,10 @@ impl<'a> Heads<'a> {
         let head = &mut self.all[number as usize];
         head.has_pid |= labels.into_iter().any(|(name, _)| name == PID_LABEL);
         head.begins = labels.begins();
-        head.bound_place = labels.into_iter().position(|(name, _)| name == BOUND_LABEL);
-        head.has_bound |= head.bound_place.is_some();
-        let bound = labels.into_iter().find(|(name, _)| *name == BOUND_LABEL);
-        self.check_bound(bound.map(|(_, bound)| bound))
+        let bound = labels.into_iter().enumerate().find(|(_, (name, _))| *name == BOUND_LABEL);
+        head.bound_place = bound.map(|(place, _)| place);
+        head.has_bound |= bound.is_some();
+        self.check_bound(bound.map(|(_, (_, text))| text))
     }
 
     /// Whether the label `le` is a number, as a histogram's bound must be.
