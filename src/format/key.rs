@@ -121,7 +121,6 @@ pub(crate) fn parse_bound(le: &str) -> Result<f64, Damage> {
 /// Writes the key of a series, as `prometheus_client.mmap_dict.mmap_key` does.
 ///
 /// `labels` in any order; of a name that stands twice the last value counts.
-#[cfg_attr(not(feature = "python"), allow(dead_code))] // The binding calls it.
 pub(crate) fn write(family: &str, sample: &str, labels: &mut [(&str, &str)], help: &str) -> String {
     write_noting_bound(family, sample, labels, help).0
 }
