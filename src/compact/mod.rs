@@ -2,10 +2,10 @@
 //!
 //! An [`Occasion`] says why a directory is compacted now, and with that whose files a call may take,
 //! how many, and how long it waits: the [`Request`]. A call locks the directory (`run`) and goes kind
-//! by kind (`archiving`): select files of the dead (`select`, `dead`), leave them for later if the archive is
-//! too large to be written anew for so little (`worth`), else fold them (`fold`), commit the new
-//! archive, delete what it has absorbed (`recovery`). Each stage returns what it has done. Every system
-//! call on the way is a named step (`steps`), so that tests can stop before each.
+//! by kind (`archiving`): select files of the dead (`select`, `dead`), leave them for later if the
+//! archive is too large to be written anew for so little (`worth`), else fold them (`fold`), commit the
+//! new archive, delete what it has absorbed (`recovery`). Each stage returns what it has done. Every
+//! system call on the way is a named step (`steps`), so that tests can stop before each.
 //!
 //! `docs/compaction.md` has the protocol, and why no count is ever lost or seen twice.
 

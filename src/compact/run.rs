@@ -104,7 +104,7 @@ pub struct Compaction {
     pub files_deleted: usize,
     /// The room on the disk that all files had that are gone, in bytes.
     pub bytes_freed: u64,
-    /// The processes whose files are folded later, when it is worth to write an archive anew.
+    /// The processes whose files are folded later, when it is worth writing an archive anew.
     pub postponed: BTreeSet<OsString>,
     /// What had to be left alone.
     pub left_alone: Vec<LeftAlone>,

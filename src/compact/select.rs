@@ -95,7 +95,7 @@ pub(crate) fn next_batch<C: Checkpoint>(
 /// Whether the archive shall be written anew now for these files; see [`worth`].
 fn is_worth_it(small_archive: u64, archived: &Archived, batch: &[Dead]) -> bool {
     let Some(archive) = &archived.archive else { return true };
-    // The others are left alone, however many they are.
+    // Files that other users may read are left alone, however many wait.
     let fitting = batch.iter().filter(|dead| have_same_readers(&dead.metadata, archive.metadata()));
     let (files, bytes) =
         fitting.fold((0, 0), |(files, bytes), dead| (files + 1, bytes + dead.used()));
@@ -114,7 +114,8 @@ pub(crate) fn choose<C: Checkpoint>(
     batch: Vec<Dead>,
 ) -> (Option<Metadata>, Vec<Dead>, Vec<LeftAlone>) {
     let mut unread = archived.archive.as_ref().map_or(0, Archive::used);
-    // Else a large archive would be written anew at each death for a few of the files that wait.
+    // If all of these files are too much together, none is taken: otherwise each death would write a
+    // large archive anew for a few of the files that wait.
     let held: u64 = batch.iter().filter(|dead| dead.is_ours).map(Dead::used).sum();
     let is_too_much = unread > call.request.small_archive && unread + held > call.budget.bytes;
     let mut like = archived.archive.as_ref().map(|archive| archive.metadata().clone());

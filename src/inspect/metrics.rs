@@ -66,7 +66,7 @@ trait Add {
 impl Add for Family<'static> {
     fn add<const N: usize>(&mut self, labels: [(&'static str, &str); N], value: f64) {
         let mut owned = labels.map(|(name, value)| (name.into(), value.to_owned().into()));
-        // As those of a key are.
+        // `Labels` takes labels as a key has them, which is sorted by name.
         owned.sort_unstable();
         let name = sample_name(&self.name, self.metric_type).into();
         let labels = Labels::of_owned(owned.into());

@@ -177,7 +177,7 @@ pub(crate) fn say_ending(directory: &Path, ending: &'static str) {
 pub(crate) fn ending_of(directory: &Path, pid: u32) -> Option<String> {
     let slots = slots(directory).ok()?.into_iter();
     let occupants: Vec<_> = slots.filter_map(|slot| slot.occupant).collect();
-    // First the last ones: an earlier process may have had the same pid.
+    // The last holders of the slots come first: an earlier process may have had the same pid.
     if let Some(occupant) = occupants.iter().find(|occupant| occupant.pid == pid) {
         return occupant.ending.clone();
     }
@@ -247,7 +247,7 @@ impl Held {
         // may lock the file but not write it.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         if let Ok(file) = File::options().write(true).custom_flags(flags).open(path) {
-            // Cut off behind the new line, not emptied before: somebody may look meanwhile.
+            // The old content is cut off last, not first: another process may read the file meanwhile.
             let written = io::Write::write_all(&mut &file, content.as_bytes());
             let _ = file.set_len(written.map_or(0, |()| content.len() as u64));
         }
