@@ -11,6 +11,7 @@ use crate::kind::MetricType;
 use crate::scrape::column::{AnyColumn, MostRecent, PerProcess, Record};
 use crate::scrape::family::{MergeOptions, SampleOrder};
 use crate::scrape::heads::Head;
+use crate::scrape::histogram::count_name;
 use crate::scrape::labels::Labels;
 use crate::scrape::parsed::{Group, ParsedTable};
 use crate::scrape::runs::{self, Bounds};
@@ -136,16 +137,6 @@ impl<'a> DirectSamples<'a> {
             }
         }
     }
-}
-
-/// The name of the samples that count a histogram's observations.
-pub(super) fn count_name(family: &str) -> String {
-    format!("{family}_count")
-}
-
-/// The name of a histogram's buckets.
-pub(super) fn bucket_name(family: &str) -> String {
-    format!("{family}_bucket")
 }
 
 /// The values of a family of `parsed`, of which `group` has the keys, and `records` the values of each

@@ -68,8 +68,7 @@ impl<'a, S: Sum> Buckets<'a, S> {
         texts: &mut BoundTexts,
         samples: &mut SampleTable<'a>,
     ) -> bool {
-        let bucket_name = format!("{family}_bucket");
-        let count_name = format!("{family}_count");
+        let (bucket_name, count_name) = (bucket_name(family), count_name(family));
         let mut exact = true;
         for BucketSet { labels, buckets } in self.sets {
             let group = samples.group(&labels);
@@ -90,6 +89,16 @@ impl<'a, S: Sum> Buckets<'a, S> {
         }
         exact
     }
+}
+
+/// The name of the samples that count a histogram's observations.
+pub(super) fn count_name(family: &str) -> String {
+    format!("{family}_count")
+}
+
+/// The name of a histogram's buckets.
+pub(super) fn bucket_name(family: &str) -> String {
+    format!("{family}_bucket")
 }
 
 /// Bounds as text, each written once: most histograms have the same bounds.

@@ -6,9 +6,10 @@ use crate::float::{DoubleDouble, ExponentStyle, Sum, float_to_string};
 use crate::format::parse_bound;
 use crate::kind::MetricType;
 use crate::scrape::column::Sums;
-use crate::scrape::direct::{Indirect, Part, Point, bucket_name, count_name};
+use crate::scrape::direct::{Indirect, Part, Point};
 use crate::scrape::family::MergeOptions;
 use crate::scrape::heads::Head;
+use crate::scrape::histogram::{bucket_name, count_name};
 use crate::scrape::parsed::{Group, ParsedTable};
 
 /// How a bucket's bound begins among its labels. No other text of a plain key is like it: a name
