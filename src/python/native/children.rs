@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use super::descriptor::{call_method, call_with};
 use super::install::watch;
 use super::making::{CounterInit, SummaryInit, shared_class};
-use super::method::{Known, Method, Outcome};
+use super::method::{Known, Method, Outcome, known};
 
 /// What must be `prometheus_client`'s own, as it is known here, so that children can be made.
 pub(super) const NEEDED: [fn(Python<'_>) -> PyResult<()>; 4] = [
@@ -51,10 +51,7 @@ impl Method for MakingLabels {
         "_documentation",
     ];
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// The parameters of all constructors.
@@ -102,10 +99,7 @@ impl Method for BaseConstructor {
         "register",
     ];
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// `Gauge.__init__`.
@@ -138,10 +132,7 @@ impl Method for GaugeConstructor {
         "_is_most_recent",
     ];
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// `Histogram.__init__`.
@@ -165,10 +156,7 @@ impl Method for HistogramConstructor {
     ];
     const NAMES: &'static [&'static str] = &["_prepare_buckets", "super", "__init__", "_kwargs"];
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// What the constructor of a class gives its children besides what all have.

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyFloat, PyInt, PyList, PyString};
 
 use super::descriptor::{Call, call_method};
-use super::method::{Known, Method, Outcome};
+use super::method::{Method, Outcome, known};
 use super::shortcut::Buckets;
 use crate::python::value::Value;
 
@@ -35,10 +35,7 @@ impl Method for CounterInc {
         }
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// `Gauge.inc(amount=1)`.
@@ -58,10 +55,7 @@ impl Method for GaugeInc {
         }
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// `Gauge.dec(amount=1)`.
@@ -81,10 +75,7 @@ impl Method for GaugeDec {
         }
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// `Gauge.set(value)`.
@@ -114,10 +105,7 @@ impl Method for GaugeSet {
         Ok(done(call, is_set))
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// `Summary.observe(amount)`.
@@ -147,10 +135,7 @@ impl Method for SummaryObserve {
         Ok(done(call, true))
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// `Histogram.observe(amount, exemplar=None)`.
@@ -182,10 +167,7 @@ impl Method for HistogramObserve {
         Ok(done(call, true))
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// Adds to the only value of the metric.

@@ -6,7 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::descriptor::Call;
-use super::method::{Known, Method, Outcome};
+use super::method::{Method, Outcome, known};
 use crate::count;
 
 /// Whether this process was warned.
@@ -40,8 +40,5 @@ impl Method for GaugeSetFunction {
         Ok(None)
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }

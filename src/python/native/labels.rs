@@ -8,7 +8,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyNone, PyString, PyTuple};
 use super::children;
 use super::descriptor::Call;
 use super::limit;
-use super::method::{Known, Method, Outcome};
+use super::method::{Method, Outcome, known};
 
 /// More labels than a metric has. The arguments that were used are remembered as bits.
 const MAX_LABELS: usize = u64::BITS as usize;
@@ -47,10 +47,7 @@ impl Method for Labels {
         }
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// The labels that were given by keyword, in the order of the metric's names.

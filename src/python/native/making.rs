@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 
 use super::descriptor::Call;
-use super::method::{Known, Method, Outcome};
+use super::method::{Method, Outcome, known};
 use crate::count::head_of;
 use crate::float::{ExponentStyle, float_to_string};
 use crate::format::{BOUND_LABEL, write_key, write_key_noting_bound};
@@ -43,10 +43,7 @@ impl Method for CounterInit {
         init::<Self>(call, &[("_value", "_total")], true)
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// `Gauge._metric_init()`.
@@ -73,10 +70,7 @@ impl Method for GaugeInit {
         init::<Self>(call, &[("_value", "")], false)
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// `Summary._metric_init()`.
@@ -105,10 +99,7 @@ impl Method for SummaryInit {
         init::<Self>(call, &[("_count", "_count"), ("_sum", "_sum")], true)
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// `Histogram._metric_init()`.
@@ -148,10 +139,7 @@ impl Method for HistogramInit {
         Ok(Some(py.None().into_bound(py)))
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// Gives a metric its values: each as an attribute of this name, of the sample with this suffix.

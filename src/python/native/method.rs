@@ -30,9 +30,22 @@ pub(super) trait Method {
         Ok(None)
     }
 
-    /// What is known of the method, in a `static` of its own.
+    /// What is known of the method, in a `static` of its own: see [`known!`].
     fn known() -> &'static Known;
 }
+
+/// [`Method::known`] for an implementation. The body cannot stand in the trait, where all methods
+/// would have one `static` in common.
+macro_rules! known {
+    () => {
+        fn known() -> &'static $crate::python::native::method::Known {
+            static KNOWN: $crate::python::native::method::Known =
+                $crate::python::native::method::Known::new();
+            &KNOWN
+        }
+    };
+}
+pub(super) use known;
 
 /// What is known of a method once it is in use.
 pub(super) struct Known {

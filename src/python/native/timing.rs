@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyString};
 
 use super::descriptor::{Call, call_method};
-use super::method::{Known, Method, Outcome};
+use super::method::{Method, Outcome, known};
 
 /// `Timer.__enter__()`.
 pub(super) struct TimerEnter;
@@ -26,10 +26,7 @@ impl Method for TimerEnter {
         Ok(Some(call.receiver.clone()))
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// `Timer.__exit__(typ, value, traceback)`.
@@ -59,10 +56,7 @@ impl Method for TimerExit {
         Ok(Some(py.None().into_bound(py)))
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// `InprogressTracker.__enter__()`.
@@ -79,10 +73,7 @@ impl Method for TrackerEnter {
         track::<Self>(call, intern!(call.py(), "inc"))
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// `InprogressTracker.__exit__(typ, value, traceback)`.
@@ -99,10 +90,7 @@ impl Method for TrackerExit {
         track::<Self>(call, intern!(call.py(), "dec"))
     }
 
-    fn known() -> &'static Known {
-        static KNOWN: Known = Known::new();
-        &KNOWN
-    }
+    known!();
 }
 
 /// Calls a method of the gauge of a tracker, if all parameters are given by position.
