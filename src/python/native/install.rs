@@ -16,6 +16,37 @@ use super::method::Method;
 use super::stock::Stock;
 use super::timing::{TimerEnter, TimerExit, TrackerEnter, TrackerExit};
 
+/// What is done with a native method.
+struct Native {
+    put: fn(Python<'_>) -> PyResult<()>,
+    take_away: fn(Python<'_>) -> PyResult<()>,
+}
+
+impl Native {
+    const fn of<M: Method>() -> Self {
+        Self { put: put::<M>, take_away: take_away::<M> }
+    }
+}
+
+/// The methods that are done natively if metrics count in values of ours.
+const COUNTING: [Native; 15] = [
+    Native::of::<CounterInit>(),
+    Native::of::<GaugeInit>(),
+    Native::of::<SummaryInit>(),
+    Native::of::<HistogramInit>(),
+    Native::of::<CounterInc>(),
+    Native::of::<GaugeInc>(),
+    Native::of::<GaugeDec>(),
+    Native::of::<GaugeSet>(),
+    Native::of::<GaugeSetFunction>(),
+    Native::of::<SummaryObserve>(),
+    Native::of::<HistogramObserve>(),
+    Native::of::<TimerEnter>(),
+    Native::of::<TimerExit>(),
+    Native::of::<TrackerEnter>(),
+    Native::of::<TrackerExit>(),
+];
+
 /// Has methods of `prometheus_client`'s classes done natively: `labels`, and if metrics count in
 /// values of ours, the others, too.
 #[pyfunction]
@@ -26,21 +57,7 @@ pub(crate) fn install_methods(py: Python<'_>, counting: bool) -> PyResult<()> {
     children::NEEDED.iter().try_for_each(|watch| watch(py))?;
     put::<Labels>(py)?;
     if counting {
-        put::<CounterInit>(py)?;
-        put::<GaugeInit>(py)?;
-        put::<SummaryInit>(py)?;
-        put::<HistogramInit>(py)?;
-        put::<CounterInc>(py)?;
-        put::<GaugeInc>(py)?;
-        put::<GaugeDec>(py)?;
-        put::<GaugeSet>(py)?;
-        put::<GaugeSetFunction>(py)?;
-        put::<SummaryObserve>(py)?;
-        put::<HistogramObserve>(py)?;
-        put::<TimerEnter>(py)?;
-        put::<TimerExit>(py)?;
-        put::<TrackerEnter>(py)?;
-        put::<TrackerExit>(py)?;
+        COUNTING.iter().try_for_each(|method| (method.put)(py))?;
     }
     Ok(())
 }
@@ -49,21 +66,7 @@ pub(crate) fn install_methods(py: Python<'_>, counting: bool) -> PyResult<()> {
 #[pyfunction]
 pub(crate) fn remove_methods(py: Python<'_>) -> PyResult<()> {
     take_away::<Labels>(py)?;
-    take_away::<CounterInit>(py)?;
-    take_away::<GaugeInit>(py)?;
-    take_away::<SummaryInit>(py)?;
-    take_away::<HistogramInit>(py)?;
-    take_away::<TimerEnter>(py)?;
-    take_away::<TimerExit>(py)?;
-    take_away::<TrackerEnter>(py)?;
-    take_away::<TrackerExit>(py)?;
-    take_away::<CounterInc>(py)?;
-    take_away::<GaugeInc>(py)?;
-    take_away::<GaugeDec>(py)?;
-    take_away::<GaugeSet>(py)?;
-    take_away::<GaugeSetFunction>(py)?;
-    take_away::<SummaryObserve>(py)?;
-    take_away::<HistogramObserve>(py)
+    COUNTING.iter().try_for_each(|method| (method.take_away)(py))
 }
 
 /// Puts the native method `M` in the place of `prometheus_client`'s function.
