@@ -135,13 +135,6 @@ fn is_stock<M: Method>(
     if !name.eq(format!("{}.{}", M::CLASS, M::NAME))? {
         return Ok(false);
     }
-    let names = code.getattr(intern!(py, "co_varnames"))?.cast_into::<PyTuple>()?;
-    let by_position: usize = code.getattr(intern!(py, "co_argcount"))?.extract()?;
-    let known = M::PARAMETERS.iter().map(|parameter| {
-        let name = parameter.trim_start_matches('*');
-        name.split_once('=').map_or(name, |(name, _)| name)
-    });
-    let is_starred = |parameter: &&&str| parameter.starts_with('*');
     if !M::NAMES.is_empty() {
         let mut used: Vec<String> = code.getattr(intern!(py, "co_names"))?.extract()?;
         let mut known = M::NAMES.to_vec();
@@ -151,7 +144,14 @@ fn is_stock<M: Method>(
             return Ok(false);
         }
     }
-    Ok(by_position == M::PARAMETERS.iter().filter(|parameter| !is_starred(parameter)).count()
+    let names = code.getattr(intern!(py, "co_varnames"))?.cast_into::<PyTuple>()?;
+    let by_position: usize = code.getattr(intern!(py, "co_argcount"))?.extract()?;
+    let starred = M::PARAMETERS.iter().filter(|parameter| parameter.starts_with('*')).count();
+    let known = M::PARAMETERS.iter().map(|parameter| {
+        let name = parameter.trim_start_matches('*');
+        name.split_once('=').map_or(name, |(name, _)| name)
+    });
+    Ok(by_position + starred == M::PARAMETERS.len()
         && names.len() >= M::PARAMETERS.len()
         && names
             .iter()
