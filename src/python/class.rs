@@ -11,12 +11,11 @@ use pyo3::types::{PyList, PyModule, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::notices::{HoldingBack, tell};
+use super::settings::{DIRECTORY, path_in};
 use crate::count::{self, Caller, Head};
 use crate::format::write_key;
 
-/// The environment's name for the directory.
-const DIRECTORY: &str = "PROMETHEUS_MULTIPROC_DIR";
-/// Its deprecated name.
+/// The deprecated form of [`DIRECTORY`].
 const OLD_DIRECTORY: &str = "prometheus_multiproc_dir";
 
 /// All values that are counted under one process identifier.
@@ -127,18 +126,12 @@ impl ValueClass {
         PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), message, 1)
     }
 
-    /// What a variable says; an empty one is as good as unset.
+    /// The path that a variable names.
     fn variable(&self, py: Python<'_>, name: &str) -> PyResult<Option<OsString>> {
-        let environ = self.os.bind(py).getattr(intern!(py, "environ"));
-        let found = environ.and_then(|environ| {
-            let found = environ.call_method1(intern!(py, "get"), (name,))?;
-            // An empty variable is as good as none.
-            Ok(found.extract::<Option<OsString>>()?.filter(|found| !found.is_empty()))
-        });
-        match found {
+        match path_in(self.os.bind(py), name) {
             // Such as at the end of the interpreter, when `os` is empty: counting must not fail.
             Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
-            found => Ok(found?.filter(|value| !value.is_empty())),
+            found => found,
         }
     }
 

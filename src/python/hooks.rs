@@ -2,7 +2,6 @@
 //!
 //! A failure of any of them must not end a server.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process;
 
@@ -10,7 +9,7 @@ use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::settings::{self, shows_workers};
+use super::settings::{DIRECTORY, path_in, shows_workers};
 use crate::inspect as core;
 
 /// The function of gunicorn that calls the hook `child_exit`.
@@ -157,8 +156,10 @@ fn count_request(py: Python<'_>, change: f64) -> PyResult<()> {
 /// of what interrupts a program, such as the `SystemExit` of a signal handler.
 fn with_directory(py: Python<'_>, act: impl FnOnce(PathBuf) -> PyResult<()>) -> PyResult<()> {
     let done = shows_workers(py).and_then(|shows| {
-        let directory = settings::variable(py, "PROMETHEUS_MULTIPROC_DIR")?;
-        let directory = directory.extract::<Option<OsString>>()?.filter(|_| shows);
+        if !shows {
+            return Ok(());
+        }
+        let directory = path_in(&py.import(intern!(py, "os"))?, DIRECTORY)?;
         directory.map_or(Ok(()), |directory| act(directory.into()))
     });
     match done {

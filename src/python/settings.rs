@@ -1,7 +1,8 @@
-//! What the environment says: of compaction that nobody has asked for, and of how many series there
-//! may be.
+//! What the environment says: of the directory, of compaction that nobody has asked for, of how many
+//! series there may be, and whether scrapes show workers.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::intern;
@@ -10,6 +11,9 @@ use pyo3::types::PyString;
 
 use super::log::log;
 use crate::sys::ProcessLocal;
+
+/// The variable that names the directory.
+pub(super) const DIRECTORY: &str = "PROMETHEUS_MULTIPROC_DIR";
 
 const OFF: [&str; 4] = ["off", "0", "false", "no"];
 const ON: [&str; 4] = ["on", "1", "true", "yes"];
@@ -87,16 +91,22 @@ pub(super) fn series_limit(py: Python<'_>) -> PyResult<usize> {
 
 /// What `os.environ` says of a variable: nothing if it is not set.
 fn value_of(py: Python<'_>, variable: &str) -> PyResult<String> {
-    let value = self::variable(py, variable)?;
+    let value = look_up(&py.import(intern!(py, "os"))?, variable)?;
     if value.is_none() {
         return Ok(String::new());
     }
     Ok(value.cast::<PyString>()?.to_string_lossy().into_owned())
 }
 
+/// The path that a variable has in the `environ` of the module `os`; an empty one is as good as none.
+pub(super) fn path_in(os: &Bound<'_, PyModule>, variable: &str) -> PyResult<Option<OsString>> {
+    let path: Option<OsString> = look_up(os, variable)?.extract()?;
+    Ok(path.filter(|path| !path.is_empty()))
+}
+
 /// What `os.environ` has as `variable`; None if it is not set. Not `std::env`, which would read the
 /// environment while another thread's Python code changes it.
-pub(super) fn variable<'py>(py: Python<'py>, variable: &str) -> PyResult<Bound<'py, PyAny>> {
-    let environ = py.import(intern!(py, "os"))?.getattr(intern!(py, "environ"))?;
-    environ.call_method1(intern!(py, "get"), (variable,))
+fn look_up<'py>(os: &Bound<'py, PyModule>, variable: &str) -> PyResult<Bound<'py, PyAny>> {
+    let environ = os.getattr(intern!(os.py(), "environ"))?;
+    environ.call_method1(intern!(os.py(), "get"), (variable,))
 }
