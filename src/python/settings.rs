@@ -64,14 +64,11 @@ fn is_on(py: Python<'_>, variable: &'static str, default: bool) -> PyResult<bool
     if OFF.contains(&&*word) {
         return Ok(false);
     }
-    if !word.is_empty() && WARNED.lock().insert((variable, value.clone())) {
+    if !word.is_empty() {
         let stays = if default { "on" } else { "off" };
-        let message = format!(
-            "{variable} is {value:?}, which is not understood: {}, {} and yes are; it stays {stays}",
-            OFF.join(", "),
-            ON[..ON.len() - 1].join(", "),
-        );
-        log(py, &message, true)?;
+        let (off, on) = (OFF.join(", "), ON[..ON.len() - 1].join(", "));
+        let fault = format!("not understood: {off}, {on} and yes are; it stays {stays}");
+        warn_once(py, variable, value, &fault)?;
     }
     Ok(default)
 }
@@ -82,11 +79,16 @@ pub(super) fn series_limit(py: Python<'_>) -> PyResult<usize> {
     let value = value_of(py, VARIABLE)?;
     let word = value.trim();
     let limit = if word.is_empty() { Ok(0) } else { word.parse() };
-    if limit.is_err() && WARNED.lock().insert((VARIABLE, value.clone())) {
-        let message = format!("{VARIABLE} is {value:?}, which is no number: there is no limit");
-        log(py, &message, true)?;
+    if limit.is_err() {
+        warn_once(py, VARIABLE, value, "no number: there is no limit")?;
     }
     Ok(limit.unwrap_or_default())
+}
+
+/// Warns of a value that a variable has, unless this was done already.
+fn warn_once(py: Python<'_>, variable: &'static str, value: String, fault: &str) -> PyResult<()> {
+    let message = format!("{variable} is {value:?}, which is {fault}");
+    if WARNED.lock().insert((variable, value)) { log(py, &message, true) } else { Ok(()) }
 }
 
 /// What `os.environ` says of a variable: nothing if it is not set.
