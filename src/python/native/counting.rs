@@ -217,14 +217,10 @@ fn look_up_buckets<'a>(
     Ok(found.map(|found| &**sum.shortcut.buckets.get_or_init(|| found)))
 }
 
-/// What `time.time()` gives: tests replace it.
+/// The time of a call; none if it is no float.
 fn unix_time<M: Method>(call: &Call<'_, '_>) -> PyResult<Option<f64>> {
-    let py = call.py();
     let Some(stock) = M::known().stocks.of(call.receiver) else { return Ok(None) };
-    let Some(module) = stock.globals.bind(py).get_item(intern!(py, "time"))? else {
-        return Ok(None);
-    };
-    let now = module.getattr(intern!(py, "time"))?.call0()?;
+    let Some(now) = stock.unix_time(call.py())? else { return Ok(None) };
     Ok(now.cast_exact::<PyFloat>().ok().map(PyFloatMethods::value))
 }
 

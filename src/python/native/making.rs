@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 
 use super::descriptor::Call;
 use super::method::{Method, Outcome, known};
+use super::stock::Stock;
 use crate::count::head_of;
 use crate::float::{ExponentStyle, float_to_string};
 use crate::format::{BOUND_LABEL, write_key, write_key_noting_bound};
@@ -134,7 +135,7 @@ impl Method for HistogramInit {
         let Some(values) = maker.values(&["_sum"], &bounds)? else { return Ok(None) };
         let [sum, buckets @ ..] = values.as_slice() else { return Ok(None) };
         metric.setattr(intern!(py, "_buckets"), PyList::new(py, buckets)?)?;
-        metric.setattr(intern!(py, "_created"), maker.now()?)?;
+        metric.setattr(intern!(py, "_created"), maker.stock.unix_time(py)?)?;
         metric.setattr(intern!(py, "_sum"), sum)?;
         Ok(Some(py.None().into_bound(py)))
     }
@@ -156,7 +157,7 @@ fn init<'py, M: Method>(
         metric.setattr(*name, value)?;
     }
     if notes_time {
-        metric.setattr(intern!(py, "_created"), maker.now()?)?;
+        metric.setattr(intern!(py, "_created"), maker.stock.unix_time(py)?)?;
     }
     Ok(Some(py.None().into_bound(py)))
 }
@@ -176,7 +177,7 @@ pub(super) fn shared_class<'py>(
 /// What is known of a metric whose values are made.
 struct Maker<'a, 'py> {
     metric: &'a Bound<'py, PyAny>,
-    globals: &'a Bound<'py, PyDict>,
+    stock: &'static Stock,
     python_class: Bound<'py, PyType>,
     class: Bound<'py, ValueClass>,
     typ: Bound<'py, PyString>,
@@ -195,8 +196,7 @@ impl<'a, 'py> Maker<'a, 'py> {
         let Some(stock) = M::known().stocks.of(metric).filter(|_| call.count() == 0) else {
             return Ok(None);
         };
-        let globals = stock.globals.bind(py);
-        let Some(python_class) = shared_class(globals)? else { return Ok(None) };
+        let Some(python_class) = shared_class(stock.globals.bind(py))? else { return Ok(None) };
         let class = python_class.getattr(intern!(py, "_value_class"))?.cast_into::<ValueClass>()?;
         let shared = class.get();
         if shared.asks() || shared.is_patched() || !shared.has_stock_keys(py)? {
@@ -223,7 +223,7 @@ impl<'a, 'py> Maker<'a, 'py> {
         let multiprocess_mode = mode.to_str()?.to_owned();
         Ok(Some(Self {
             metric,
-            globals,
+            stock,
             python_class,
             class,
             typ,
@@ -273,7 +273,8 @@ impl<'a, 'py> Maker<'a, 'py> {
         let py = self.metric.py();
         let bounds = self.metric.getattr(intern!(py, "_upper_bounds"))?;
         let Ok(bounds) = bounds.extract::<Vec<f64>>() else { return Ok(None) };
-        let Some(to_text) = self.globals.get_item(intern!(py, "floatToGoString"))? else {
+        let globals = self.stock.globals.bind(py);
+        let Some(to_text) = globals.get_item(intern!(py, "floatToGoString"))? else {
             return Ok(None);
         };
         let text = |bound: f64| {
@@ -283,12 +284,5 @@ impl<'a, 'py> Maker<'a, 'py> {
             to_text.call1((bound,))?.extract()
         };
         bounds.into_iter().map(text).collect::<PyResult<_>>().map(Some)
-    }
-
-    /// What `time.time()` gives: tests replace it.
-    fn now(&self) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let py = self.metric.py();
-        let module = self.globals.get_item(intern!(py, "time"))?;
-        module.map(|module| module.getattr(intern!(py, "time"))?.call0()).transpose()
     }
 }

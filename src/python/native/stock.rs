@@ -3,6 +3,7 @@
 use std::iter;
 use std::sync::OnceLock;
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
@@ -13,6 +14,15 @@ pub(super) struct Stock {
     pub(super) function: Py<PyAny>,
     /// The globals of its module.
     pub(super) globals: Py<PyDict>,
+}
+
+impl Stock {
+    /// What `time.time()` gives in the module of the function, where tests replace it; none if the
+    /// module has no `time`.
+    pub(super) fn unix_time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let module = self.globals.bind(py).get_item(intern!(py, "time"))?;
+        module.map(|module| module.getattr(intern!(py, "time"))?.call0()).transpose()
+    }
 }
 
 /// The functions that one native method stands for: one for each import of `prometheus_client`.
