@@ -44,8 +44,8 @@ pub(super) fn merge_directory<'py>(
     let options = options(true, dialect);
     compact::prepare_scrape(metric_class.py(), &path)?;
     let shows_workers = settings::shows_workers(metric_class.py())?;
-    let taken = if shows_workers { names_beside(&collector) } else { BTreeSet::new() };
-    let shown = shows_workers.then_some((&*path, &taken));
+    let taken = shows_workers.then(|| names_beside(&collector));
+    let shown = taken.as_ref().map(|taken| (&*path, taken));
     let read = || Merge::of_directory_and_memory(&path, count::unwritten);
     merge(read, options, Maker::new(metric_class, sample_class)?, shown)
 }
@@ -120,8 +120,8 @@ fn merge<'py>(
             let series = families.iter().map(|family| family.samples.len()).sum();
             let seconds = start.elapsed().as_secs_f64();
             let mut own = inspect::metrics(path, &Scraped { seconds, series, left_out: &left_out });
-            let names: HashSet<_> = families.iter().map(|family| family.name.clone()).collect();
-            own.retain(|family| !taken.contains(&*family.name) && !names.contains(&family.name));
+            let names: HashSet<&str> = families.iter().map(|family| &*family.name).collect();
+            own.retain(|family| !taken.contains(&*family.name) && !names.contains(&*family.name));
             families.extend(own);
         }
         Ok::<_, Error>(families)
