@@ -89,24 +89,29 @@ unsafe extern "C" fn entry<M: Method>(
     };
     let (positional, by_keyword) = arguments.split_at_checked(positional).unwrap_or_default();
     let call = Call { receiver: &receiver, positional, by_keyword, names: names.as_deref() };
-    // A panic must not unwind into the interpreter.
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| M::call(&call)));
-    let result = match outcome {
-        Ok(Ok(Some(result))) => return result.into_ptr(),
-        Ok(Ok(None)) => match M::known().stocks.of(call.receiver) {
-            Some(stock) => call.forward(stock.function.bind(py)),
-            None => Err(PySystemError::new_err("the method has no function of prometheus_client")),
-        },
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(PySystemError::new_err("a native method of multiprom panicked")),
-    };
-    match result {
+    match run::<M>(&call) {
         Ok(result) => result.into_ptr(),
         Err(error) => {
             raise(py, error);
             ptr::null_mut()
         }
     }
+}
+
+/// What method `M` gives, or `prometheus_client`'s function if the method has done nothing.
+#[inline]
+fn run<'py, M: Method>(call: &Call<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    // A panic must not unwind into the interpreter.
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| M::call(call)))
+        .unwrap_or_else(|_| Err(PySystemError::new_err("a native method of multiprom panicked")));
+    if let Some(result) = outcome? {
+        return Ok(result);
+    }
+    let stock = M::known()
+        .stocks
+        .of(call.receiver)
+        .ok_or_else(|| PySystemError::new_err("the method has no function of prometheus_client"))?;
+    call.forward(stock.function.bind(call.py()))
 }
 
 /// Sets the exception of this thread.
@@ -117,7 +122,7 @@ unsafe extern "C" fn entry<M: Method>(
 fn raise(py: Python<'_>, error: PyErr) {
     let mut error = Some(error);
     Python::try_attach(|py| error.take().map(|error| error.restore(py)));
-    // At the end of the interpreter.
+    // At the end of the interpreter no thread can attach.
     if let Some(error) = error {
         error.restore(py);
     }
