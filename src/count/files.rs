@@ -70,6 +70,16 @@ pub(crate) struct Naming {
     pub(crate) suffix: u32,
 }
 
+impl Naming {
+    /// Has files opened in `directory` from now on.
+    pub(crate) fn move_to(&mut self, directory: &Path) {
+        if self.directory.as_deref() != Some(directory) {
+            self.directory = Some(directory.to_owned());
+            self.directory_was_there = false;
+        }
+    }
+}
+
 impl Files {
     /// Opens the file of `prefix` for one more class, and gives its path.
     pub(crate) fn open(

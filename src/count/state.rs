@@ -87,17 +87,15 @@ impl State {
         let Self { files, classes, .. } = self;
         let Some(class) = classes.get_mut(&id) else { return };
         let elsewhere = class.paths_outside(directory);
-        // Also what has no file yet, such as where a relative path led before the program changed its
-        // working directory.
-        if class.naming.directory.as_deref().is_some_and(|known| known != directory) {
-            class.naming.directory = Some(directory.to_owned());
-            class.naming.directory_was_there = false;
+        // A kind that has no file yet moves, too: a relative path may have led elsewhere before the
+        // program changed its working directory.
+        if class.naming.directory.is_some() {
+            class.naming.move_to(directory);
         }
         let mut classes: Vec<_> = classes.values_mut().collect();
         for path in elsewhere {
             for class in classes.iter_mut().filter(|class| class.has_open(&path)) {
-                class.naming.directory = Some(directory.to_owned());
-                class.naming.directory_was_there = false;
+                class.naming.move_to(directory);
             }
             replace(files, &mut classes, &path);
         }

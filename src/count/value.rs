@@ -165,11 +165,7 @@ impl ValueClass {
         let State { files, classes, generation, series_made, .. } = &mut *state;
         let class = classes.get_mut(&self.id)?;
         if let Some(directory) = &caller.directory {
-            let directory = absolute(directory);
-            if class.naming.directory.as_ref() != Some(&directory) {
-                class.naming.directory = Some(directory);
-                class.naming.directory_was_there = false;
-            }
+            class.naming.move_to(&absolute(directory));
         }
         let identifier = caller.identifier();
         if class.generation != *generation || class.naming.identifier != identifier {
