@@ -45,7 +45,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// As [`Writer::is_in_place`], if nobody has asked a moment ago; else yes.
+    /// Whether the file is in place, which it is without a look if it was a moment ago.
     pub(crate) fn was_in_place_lately(&mut self) -> bool {
         let now = Instant::now();
         let is_new = self.looked_at.is_some_and(|at| now.duration_since(at) < LOOK_PAUSE);

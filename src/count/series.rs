@@ -59,7 +59,7 @@ impl Series {
         is_wanted && !self.attachment.is_attached()
     }
 
-    /// What it holds while no cell is attached. For who has the lock of the state.
+    /// What it holds while no cell is attached. The caller has the lock of the state.
     pub(crate) fn unwritten(&self) -> MutexGuard<'_, Held> {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -138,8 +138,8 @@ fn replace(files: &mut Files, classes: &mut [&mut ClassState], removed: &Path) -
     let is_taken = matches!(taken, Some(Ok(())));
     if is_taken {
         files.take_users(&path, &shared);
-        // Before the lock is given up, which `shared` has: nobody may find the counts there that are
-        // in the new file. A process that is killed in between counts no more, so that no scrape ever
+        // `shared` still has the lock of the old file: no process may take it and find the counts that
+        // are in the new file. A process that is killed in between counts no more, so that no scrape ever
         // sees both files.
         files::remove(&shared.writer);
         shared.writer.empty_if_moved();
@@ -155,7 +155,7 @@ fn replace(files: &mut Files, classes: &mut [&mut ClassState], removed: &Path) -
     is_taken
 }
 
-/// The state, for who has its lock.
+/// The state, whose lock this holds.
 pub(crate) struct LockedState(MutexGuard<'static, State>);
 
 impl LockedState {

@@ -137,7 +137,7 @@ impl Writer {
             taken.push((self.place(&head)?.1, rule.filter(|_| !is_new), entry));
             rest = &rest[size..];
         }
-        // When nothing can fail any more: another attempt would add the same once more.
+        // Values are merged when nothing can fail any more: another attempt would add them once more.
         for (offset, rule, entry) in taken {
             let rule = rule.unwrap_or(Rule::PerProcess);
             self.mapping.cell(offset).merge(rule, entry.value, entry.timestamp);

@@ -249,7 +249,7 @@ pub(super) fn label_pairs<'py>(
 pub(super) fn texts_of<'a>(
     pairs: &'a [[Bound<'_, PyString>; 2]],
 ) -> Option<Vec<(&'a str, &'a str)>> {
-    // With room for one more, the upper bound of a bucket.
+    // There is room for one more, the upper bound of a bucket.
     let mut texts = Vec::with_capacity(pairs.len() + 1);
     for [name, value] in pairs {
         texts.push((name.to_str().ok()?, value.to_str().ok()?));

@@ -58,7 +58,7 @@ pub(super) fn post_fork(
 pub(super) fn pre_request(worker: &Bound<'_, PyAny>, req: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = worker.py();
     count_request(py, 1.0)?;
-    // As the hook that gunicorn has by itself.
+    // The hook takes the place of gunicorn's own, which logs this line.
     let (method, path) = (req.getattr(intern!(py, "method"))?, req.getattr(intern!(py, "path"))?);
     let log = worker.getattr(intern!(py, "log"))?;
     log.call_method1(intern!(py, "debug"), (intern!(py, "%s %s"), method, path)).map(drop)

@@ -168,7 +168,7 @@ pub(super) fn is_ours(class: &Bound<'_, PyType>) -> PyResult<bool> {
 }
 
 /// Values that a native method has made, of which no Python object exists yet. The constructor of
-/// their class takes it in the place of a name, and gives the next of them.
+/// their class takes these in the place of a name, and gives the next of them.
 #[pyclass(frozen, module = "multiprom._core")]
 pub(super) struct MadeValues {
     class: Py<ValueClass>,

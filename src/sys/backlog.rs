@@ -13,8 +13,8 @@ pub(crate) fn backlog(descriptor: RawFd) -> Option<u32> {
     // SAFETY: all fields are integers, for which zero is a value.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut size = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
-    // SAFETY: `info` is a live place of `size` bytes, and the kernel writes no more than that. What the
-    // descriptor is the kernel checks.
+    // SAFETY: `info` is a live place of `size` bytes, and the kernel writes no more than that. The
+    // kernel checks what the descriptor is.
     let result = unsafe {
         libc::getsockopt(
             descriptor,

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn who_looks_is_no_holder() {
+    fn a_process_that_looks_is_no_holder() {
         let parent = TempDir::new().unwrap();
         let path = parent.path().join("counter_1.db");
         fs::write(&path, "").unwrap();

@@ -89,7 +89,7 @@ impl Method for GaugeSet {
 
     #[inline]
     fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
-        // Its keyword is another, which hardly any program writes.
+        // Hardly any program gives `value` by its name.
         let ([argument], None) = (call.positional, call.names) else { return Ok(None) };
         let Some(number) = number(argument) else { return Ok(None) };
         let py = call.py();
@@ -176,7 +176,7 @@ fn add<'py>(call: &Call<'_, 'py>, amount: f64) -> Outcome<'py> {
     let py = call.py();
     let value = value(call.receiver, intern!(py, "_value"), "inc")?;
     let is_added = value.is_some_and(|value| {
-        // What was set last cannot be added to.
+        // `prometheus_client` raises an error: nothing can be added to what was set last.
         !value.get().shortcut.is_most_recent && value.get().try_inc(amount)
     });
     Ok(done(call, is_added))
@@ -319,6 +319,6 @@ fn exact_number(argument: &Bound<'_, PyAny>) -> Option<f64> {
 
 #[inline]
 fn whole_number(argument: &Bound<'_, PyAny>) -> Option<i64> {
-    // Not of a bool.
+    // A bool is no exact `int`: `prometheus_client` counts it.
     argument.cast_exact::<PyInt>().ok()?.extract().ok()
 }

@@ -53,7 +53,7 @@ const COUNTING: [Native; 15] = [
 #[pyo3(signature = (*, counting))]
 pub(crate) fn install_methods(py: Python<'_>, counting: bool) -> PyResult<()> {
     limit::read_environment(py)?;
-    // Before `labels` itself is replaced.
+    // `labels` is noted before it is replaced: `watch` would not find it any more.
     children::NEEDED.iter().try_for_each(|watch| watch(py))?;
     put::<Labels>(py)?;
     if counting {
@@ -162,7 +162,7 @@ fn is_stock<M: Method>(
 /// The text signature, from which `inspect.signature` reads, and the docstring of `function`.
 fn text_of<M: Method>(function: &Bound<'_, PyAny>) -> PyResult<CString> {
     let docstring = function.getattr(intern!(function.py(), "__doc__"))?;
-    // Not `str()`, which calls signal handlers: what one raises would be lost.
+    // `str()` would call signal handlers, and what one raises would be lost.
     let docstring = docstring.cast::<PyString>().ok().map_or(Ok(""), |text| text.to_str())?;
     let parameters = M::PARAMETERS.join(", ");
     Ok(CString::new(format!("{}(${parameters})\n--\n\n{docstring}", M::NAME))?)

@@ -152,7 +152,7 @@ fn first_overflow<'py, M: Method>(
     let help = "Label sets of a metric beyond its limit, counted as __overflow__.";
     let arguments = ("multiprom_series_overflow", help, ["metric"]);
     let counter = class.call(arguments, Some(&keywords))?;
-    // Whatever the limit of other metrics is.
+    // This counter has no limit, whatever that of other metrics is: a metric is one label set of it.
     counter.setattr(OWN_LIMIT, 0)?;
     let name = metric.getattr(intern!(py, "_name"))?;
     let counter = counter.call_method1(intern!(py, "labels"), (name,))?;

@@ -184,7 +184,7 @@ struct Maker<'a, 'py> {
     name: Bound<'py, PyString>,
     labels: Vec<[Bound<'py, PyString>; 2]>,
     help_text: Bound<'py, PyString>,
-    /// Of a gauge; else empty.
+    /// The mode of a gauge; else empty.
     multiprocess_mode: String,
 }
 

@@ -1,7 +1,7 @@
 //! The methods of `prometheus_client`'s metrics that programs call all the time, done natively.
 //!
 //! A method descriptor is put in the place of a method of `prometheus_client`'s own class, so that
-//! instances, subclasses and whoever looks at them see the same classes. It does what the method
+//! instances, subclasses and programs find the classes that they know. It does what the method
 //! does where everything is as usual, from what the instance has at that moment; only the buckets of a
 //! histogram are kept, with its sum. In all other cases it calls `prometheus_client`'s function with
 //! the same arguments: so errors are the same, and whatever a program has patched or overridden is
