@@ -163,8 +163,9 @@ impl Method for HistogramConstructor {
 struct Extra<'py> {
     /// The only entry of `_kwargs`.
     keyword: Option<&'py Bound<'py, PyString>>,
-    /// Attributes that a child has of its metric.
+    /// The attribute of its metric that a child gets before all others.
     before: Option<&'py Bound<'py, PyString>>,
+    /// The one that it gets after its values.
     after: Option<&'py Bound<'py, PyString>>,
 }
 
@@ -184,29 +185,26 @@ pub(super) fn make<'py>(
         return Ok(None);
     }
     let child = call_with(&class.getattr(intern!(py, "__new__"))?, [class.as_any()])?;
-    let take_over = |name: &Bound<'py, PyString>| -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some(found) = metric.getattr_opt(name)? else { return Ok(None) };
-        child.setattr(name, &found)?;
-        Ok(Some(found))
+    let take_over = |names: &[&Bound<'py, PyString>]| -> PyResult<bool> {
+        for name in names {
+            let Some(found) = metric.getattr_opt(name)? else { return Ok(false) };
+            child.setattr(name, found)?;
+        }
+        Ok(true)
     };
     // In the order of the constructor: so all instances share one table of their attributes' names.
-    if let Some(name) = extra.before
-        && take_over(name)?.is_none()
-    {
-        return Ok(None);
-    }
-    for name in [
+    let first = [
         intern!(py, "_original_name"),
         intern!(py, "_namespace"),
         intern!(py, "_subsystem"),
         intern!(py, "_name"),
-    ] {
-        if take_over(name)?.is_none() {
-            return Ok(None);
-        }
+        intern!(py, "_labelnames"),
+    ];
+    if !take_over(extra.before.as_slice())? || !take_over(&first)? {
+        return Ok(None);
     }
-    let Some(names) = take_over(intern!(py, "_labelnames"))? else { return Ok(None) };
-    let has_as_many = names
+    let has_as_many = child
+        .getattr(intern!(py, "_labelnames"))?
         .cast_exact()
         .is_ok_and(|names: &Bound<'_, PyTuple>| !names.is_empty() && names.len() == labels.len());
     if !has_as_many || metric.getattr(intern!(py, "_labelvalues"))?.is_truthy()? {
@@ -215,15 +213,11 @@ pub(super) fn make<'py>(
     child.setattr(intern!(py, "_labelvalues"), labels)?;
     let Some(keywords) = keywords_of(metric, extra.keyword)? else { return Ok(None) };
     child.setattr(intern!(py, "_kwargs"), keywords)?;
-    for name in [intern!(py, "_documentation"), intern!(py, "_unit")] {
-        if take_over(name)?.is_none() {
-            return Ok(None);
-        }
+    if !take_over(&[intern!(py, "_documentation"), intern!(py, "_unit")])? {
+        return Ok(None);
     }
     call_method(&child, intern!(py, "_metric_init"), None)?;
-    if let Some(name) = extra.after
-        && take_over(name)?.is_none()
-    {
+    if !take_over(extra.after.as_slice())? {
         return Ok(None);
     }
     known.call_method1(intern!(py, "setdefault"), (labels, child)).map(Some)
