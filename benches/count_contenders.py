@@ -37,8 +37,9 @@ STATEMENTS = {
 }
 NEW_SERIES = "a new series: `Counter.labels(…)`"
 NEW_HISTOGRAM = "a new child of a histogram, 15 buckets"
+REMOVED_SERIES = "`Counter.remove(…)`"
 AFTER_FORK = "first `inc()` after a fork, 10,000 series"
-OPERATIONS = (*STATEMENTS, NEW_SERIES, NEW_HISTOGRAM, AFTER_FORK)
+OPERATIONS = (*STATEMENTS, NEW_SERIES, NEW_HISTOGRAM, REMOVED_SERIES, AFTER_FORK)
 
 # How often an operation is done in one sample: some milliseconds for the slowest library.
 REPETITIONS = 5_000
@@ -67,14 +68,17 @@ def use(library: str, directory: Path) -> None:
 
 
 def is_measured(library: str, operation: str) -> bool:
-    """Say whether there is such a thing: in memory a fork changes nothing."""
-    return (library, operation) != (IN_MEMORY, AFTER_FORK)
+    """Say whether there is such a thing.
+
+    In memory a fork changes nothing, and stock's files keep what is removed.
+    """
+    return (library, operation) not in {(IN_MEMORY, AFTER_FORK), (STOCK, REMOVED_SERIES)}
 
 
 def sampler(operation: str) -> Sample:
     """Return what times an operation, on metrics of its own."""
-    if operation in (NEW_SERIES, NEW_HISTOGRAM):
-        return functools.partial(_new_series, operation)
+    if operation in (NEW_SERIES, NEW_HISTOGRAM, REMOVED_SERIES):
+        return functools.partial(_series, operation)
     if operation == AFTER_FORK:
         return _after_fork()
     timer = timeit.Timer(STATEMENTS[operation], globals=_metrics())
@@ -108,20 +112,25 @@ def _metrics() -> dict[str, object]:
 _families = itertools.count()
 
 
-def _new_series(operation: str) -> float:
+def _series(operation: str) -> float:
     from prometheus_client import Counter, Histogram
 
     # Ever new ones: the family before has been dropped, but stock keeps the values of all.
     name = f"shop_requests_{next(_families)}"
     kind = Histogram if operation == NEW_HISTOGRAM else Counter
-    labels = kind(name, "Requests answered.", ("method", "endpoint"), registry=None).labels
+    metric = kind(name, "Requests answered.", ("method", "endpoint"), registry=None)
     endpoints = [f"/api/v1/orders/{number}" for number in range(SERIES_PER_SAMPLE)]
     # What was dropped before is not to be collected in the time of these.
     gc.collect()
     before = time.perf_counter()
     for endpoint in endpoints:
-        labels("GET", endpoint)
-    return (time.perf_counter() - before) / SERIES_PER_SAMPLE
+        metric.labels("GET", endpoint)
+    made = time.perf_counter()
+    if operation != REMOVED_SERIES:
+        return (made - before) / SERIES_PER_SAMPLE
+    for endpoint in endpoints:
+        metric.remove("GET", endpoint)
+    return (time.perf_counter() - made) / SERIES_PER_SAMPLE
 
 
 def _after_fork() -> Sample:

@@ -21,6 +21,11 @@ const UNIT: f64 = (1u64 << 44) as f64;
 /// The bit of a series that says under which of two help texts it is.
 const HELP: u8 = 2;
 
+/// The bit of a series that says that it was withdrawn: as if its entry were not there.
+const WITHDRAWN: u8 = 16;
+/// The timestamp of such an entry is minus this, or less.
+const WITHDRAWN_TIME: f64 = (1u64 << 32) as f64;
+
 #[derive(Debug, Arbitrary)]
 struct Entry {
     series: u8,
@@ -57,9 +62,10 @@ fuzz_target!(|input: (u8, bool, Vec<Process>)| {
             }
             clock += 1.0;
             // A file has a key once.
-            own.insert(key(kind, *series), (sample(*series), *value, clock));
+            let time = if series & WITHDRAWN == 0 { clock } else { -WITHDRAWN_TIME - clock };
+            own.insert(key(kind, *series), (sample(*series), *value, time));
         }
-        for (sample, value, _) in own.values() {
+        for (sample, value, _) in own.values().filter(|(_, _, time)| *time >= 0.0) {
             terms.entry(sample.clone()).or_default().push(*value);
         }
         let written = own.iter().map(|(key, (_, value, time))| (key.as_str(), *value, *time));

@@ -14,6 +14,7 @@ use crate::compact::recovery;
 use crate::compact::run::{Call, Compaction, LeftAlone, left_alone};
 use crate::compact::select::{self, Selection};
 use crate::compact::steps::{Checkpoint, Disk, Step};
+use crate::compact::withdrawn;
 use crate::format::{archive_name, temporary_name};
 use crate::kind::Kind;
 use crate::store::{Archive, Mark, encode_journal};
@@ -80,9 +81,29 @@ pub(crate) fn compact_kind<C: Checkpoint>(
 fn compact_at<C: Checkpoint>(
     call: &mut Call<'_, '_, C>,
     place: &ArchivePlace<'_>,
-    mut files: VecDeque<&Path>,
+    files: VecDeque<&Path>,
     done: &mut Compaction,
 ) -> Result<(), LeftAlone> {
+    let all: Vec<&Path> = files.iter().copied().collect();
+    // Before anything is folded: files of the dead tell of it, too.
+    let withdrawals = withdrawn::look(call.disk, place, &all)
+        .map_err(|error| left_alone(&place.archive, error))?;
+    call.folds_all = withdrawals.is_some();
+    let archived = fold_all(call, place, files, done)?;
+    if let Some(withdrawals) = withdrawals {
+        let is_last = !done.is_cut_short;
+        done.add(withdrawn::heed(call, place, archived, &all, withdrawals, is_last)?);
+    }
+    Ok(())
+}
+
+/// Recovers, and folds the files of the dead.
+fn fold_all<C: Checkpoint>(
+    call: &mut Call<'_, '_, C>,
+    place: &ArchivePlace<'_>,
+    mut files: VecDeque<&Path>,
+    done: &mut Compaction,
+) -> Result<Archived, LeftAlone> {
     let (mut archived, recovered) = recovery::recover(call.disk, place)?;
     done.add(recovered);
     if let Some(archive) = &archived.archive
@@ -96,7 +117,7 @@ fn compact_at<C: Checkpoint>(
     loop {
         let batch = match halves.pop() {
             Some(half) => half,
-            None if files.is_empty() => return Ok(()),
+            None if files.is_empty() => return Ok(archived),
             None => {
                 let Selection { batch, done: selected } =
                     select::next_batch(call, &archived, &mut files);
@@ -180,7 +201,8 @@ fn fold<C: Checkpoint>(
     (folded, left_out)
 }
 
-fn add_archive<C: Checkpoint>(
+/// Adds the archive, if there is one.
+pub(crate) fn add_archive<C: Checkpoint>(
     disk: &mut Disk<'_, C>,
     place: &ArchivePlace<'_>,
     archived: &Archived,
@@ -211,7 +233,7 @@ fn add<C: Checkpoint>(
 
 /// Writes what was folded to `temporary`, with a journal that names `files`, and renames it over the
 /// archive.
-fn commit<C: Checkpoint>(
+pub(crate) fn commit<C: Checkpoint>(
     call: &mut Call<'_, '_, C>,
     place: &ArchivePlace<'_>,
     spent: &[Mark],

@@ -1,5 +1,6 @@
 //! What several files of one kind hold, as the bytes of an archive.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
@@ -21,13 +22,25 @@ pub(crate) struct Fold {
     table: Table,
     metric_type: MetricType,
     reader: Reader,
+    /// The keys of an archive's entries that are left out.
+    without: HashSet<Box<[u8]>>,
 }
 
 impl Fold {
     /// No entries yet, for files of this kind.
     #[must_use]
     pub(crate) fn new(kind: Kind<'_>) -> Self {
-        Self { table: Table::new(kind), metric_type: kind.metric_type, reader: Reader::default() }
+        Self::without(kind, HashSet::new())
+    }
+
+    /// The same, where entries of an archive with these keys are left out.
+    pub(crate) fn without(kind: Kind<'_>, keys: HashSet<Box<[u8]>>) -> Self {
+        Self {
+            table: Table::new(kind),
+            metric_type: kind.metric_type,
+            reader: Reader::default(),
+            without: keys,
+        }
     }
 
     /// Checks that all of a file is sound. No process may write to the file meanwhile.
@@ -35,7 +48,7 @@ impl Fold {
     /// Of a damaged file the valid prefix counts in every scrape, and every scrape reports a damaged
     /// key. Both would end with the file, so the error says that it stays.
     pub(crate) fn check(&mut self, file: impl Read) -> Result<(), Reason> {
-        let Self { table, reader, metric_type } = self;
+        let Self { table, reader, metric_type, .. } = self;
         let mut cursor = Cursor::default();
         let mut first = None;
         let outcome = reader.read_entries(file, |offset, entry| {
@@ -54,7 +67,8 @@ impl Fold {
 
     /// Adds the file at `path`, which was checked. After an error the fold is of no use any more.
     pub(crate) fn add(&mut self, path: &Path, file: impl Read, is_archive: bool) -> io::Result<()> {
-        let entries = Checked { reader: &mut self.reader, path, file, is_archive };
+        let without = &self.without;
+        let entries = Checked { reader: &mut self.reader, path, file, is_archive, without };
         // The file's place and process matter only for rules that are never folded.
         match self.table.read(entries, OsStr::new(""), 0, &mut Skipped::default()) {
             Ok(Outcome::Complete) => Ok(()),
@@ -109,6 +123,7 @@ struct Checked<'a, R> {
     path: &'a Path,
     file: R,
     is_archive: bool,
+    without: &'a HashSet<Box<[u8]>>,
 }
 
 impl<R: Read> Entries for Checked<'_, R> {
@@ -116,9 +131,17 @@ impl<R: Read> Entries for Checked<'_, R> {
         self.is_archive
     }
 
-    fn read(self, visit: impl FnMut(u64, Entry<'_>)) -> Result<Outcome> {
+    fn read(self, mut visit: impl FnMut(u64, Entry<'_>)) -> Result<Outcome> {
         let io_error = |source| Error::Io { path: self.path.to_owned(), source };
-        self.reader.read_entries(self.file, visit).map_err(io_error)
+        if !self.is_archive || self.without.is_empty() {
+            return self.reader.read_entries(self.file, visit).map_err(io_error);
+        }
+        let visit_kept = |offset, entry: Entry<'_>| {
+            if !self.without.contains(entry.key) {
+                visit(offset, entry);
+            }
+        };
+        self.reader.read_entries(self.file, visit_kept).map_err(io_error)
     }
 }
 

@@ -4,8 +4,9 @@
 //! how many, and how long it waits: the [`Request`]. A call locks the directory (`run`) and goes kind
 //! by kind (`archiving`): select files of the dead (`select`, `dead`), leave them for later if the
 //! archive is too large to be written anew for so little (`worth`), else fold them (`fold`), commit the
-//! new archive, delete what it has absorbed (`recovery`). Each stage returns what it has done. Every
-//! system call on the way is a named step (`steps`), so that tests can stop before each.
+//! new archive, delete what it has absorbed (`recovery`), and forget series that no process has any more
+//! (`withdrawn`). Each stage returns what it has done. Every system call on the way is a named step
+//! (`steps`), so that tests can stop before each.
 //!
 //! `docs/compaction.md` has the protocol, and why no count is ever lost or seen twice.
 
@@ -20,6 +21,7 @@ mod recovery;
 mod run;
 mod select;
 mod steps;
+mod withdrawn;
 mod worth;
 
 pub use earlier_run::{Leftovers, remove_leftovers};

@@ -11,6 +11,7 @@ use crate::compact::reason::Concern;
 use crate::compact::run::{self, Compaction, LeftAlone, Locks, Request};
 use crate::compact::worth::SMALL_ARCHIVE;
 use crate::error::Result;
+use crate::store::withdrawals_in;
 use crate::sys::{Identity, ProcessLocal, process};
 
 /// A process sweeps a directory at most this often on each of the two occasions for it.
@@ -43,6 +44,8 @@ pub enum Occasion {
     Scrape,
     /// A process has opened a file: the same, but large archives are left to a scrape.
     Opening,
+    /// A process has withdrawn many series: what a scrape would do, however long ago the last was.
+    Withdrawal,
 }
 
 /// What this process remembers from one occasion to the next.
@@ -52,6 +55,8 @@ struct Memory {
     /// When a scrape last swept each directory (true), and when a process that opened a file did (false).
     /// The times are separate, since a scrape folds the large archives that the other leaves.
     swept: BTreeMap<(PathBuf, bool), Instant>,
+    /// How often series of each directory had been withdrawn at the last scrape that has heeded it.
+    withdrawn: BTreeMap<PathBuf, f64>,
     /// Dead processes whose files are not folded yet, the oldest first: the next death names them again.
     /// Nobody but the hook knows of a process that wrote with `prometheus_client`'s own code that it is
     /// dead.
@@ -80,12 +85,24 @@ impl Occasion {
     /// process: a hook tells of it, and workers may die every second.
     pub fn compact(&self, path: &Path, drop_all: bool, own: &[Identity]) -> Result<Compaction> {
         let request = Request { drop_all, ..self.request() };
+        let has_withdrawals = *self == Self::Scrape
+            && memory().is_some_and(|mut memory| memory.has_new(path, withdrawals_in(path)));
+        let is_due = |by_scrape| {
+            memory().is_some_and(|mut memory| memory.is_due(path, by_scrape, Instant::now()))
+        };
         match self {
-            Self::Scrape | Self::Opening
-                if !memory().is_some_and(|mut memory| {
-                    memory.is_due(path, *self == Self::Scrape, Instant::now())
-                }) =>
-            {
+            Self::Scrape if has_withdrawals => {
+                // A scrape that comes before they are heeded shows what the dead have left of them.
+                let request = Request { wait: HOOK_WAIT, ..request };
+                let done = run::compact(path, &request, own)?;
+                if done.busy
+                    && let Some(mut memory) = memory()
+                {
+                    memory.withdrawn.remove(path);
+                }
+                Ok(done)
+            }
+            Self::Scrape | Self::Opening if !is_due(*self == Self::Scrape) => {
                 Ok(Compaction::default())
             }
             Self::Death(pid) => match fold_dead(path, pid, request) {
@@ -114,7 +131,7 @@ impl Occasion {
                 max_bytes: BYTES_AT_ONCE,
                 ..unasked
             },
-            Self::Scrape => sweep,
+            Self::Scrape | Self::Withdrawal => sweep,
             Self::Opening => Request { max_bytes: BYTES_AT_ONCE, ..sweep },
         }
     }
@@ -174,6 +191,7 @@ impl Memory {
     const NEW: Self = Self {
         sweep_every: SWEEP_EVERY,
         swept: BTreeMap::new(),
+        withdrawn: BTreeMap::new(),
         unfolded: VecDeque::new(),
         told: BTreeSet::new(),
     };
@@ -187,6 +205,11 @@ impl Memory {
             self.swept.insert(occasion, now);
         }
         is_due
+    }
+
+    /// Whether series of a directory were withdrawn since the last call, by how often they were so far.
+    fn has_new(&mut self, path: &Path, withdrawn: f64) -> bool {
+        withdrawn > 0.0 && self.withdrawn.insert(path.to_owned(), withdrawn) != Some(withdrawn)
     }
 
     /// Remembers that a process has died, and gives those that died before and are not folded yet.

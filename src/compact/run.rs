@@ -204,6 +204,7 @@ pub(crate) fn compact_on<C: Checkpoint>(
         lock: &lock,
         request,
         budget: Budget { files: request.max_files, bytes: request.max_bytes },
+        folds_all: false,
     };
     let mut done = Compaction::default();
     for (kind, files) in by_kind(&listing.files) {
@@ -223,6 +224,8 @@ pub(crate) struct Call<'a, 'c, C> {
     lock: &'a Locked,
     pub(crate) request: &'a Request,
     pub(crate) budget: Budget,
+    /// Whether no file of the dead waits for others, whatever the request says.
+    pub(crate) folds_all: bool,
 }
 
 impl<C: Checkpoint> Call<'_, '_, C> {
@@ -236,7 +239,11 @@ impl<C: Checkpoint> Call<'_, '_, C> {
 
     /// Takes the file at `path` if its process is dead; see [`dead::select`].
     pub(crate) fn select(&mut self, path: &Path) -> io::Result<Selected> {
-        dead::select(self.disk, path, self.request, &mut self.budget)
+        if !self.folds_all {
+            return dead::select(self.disk, path, self.request, &mut self.budget);
+        }
+        let request = Request { named_only: false, ..self.request.clone() };
+        dead::select(self.disk, path, &request, &mut self.budget)
     }
 }
 

@@ -83,7 +83,10 @@ pub(crate) fn next_batch<C: Checkpoint>(
         }
     }
     // More files than these could not be opened later either.
-    if !is_short_of_descriptors && !is_worth_it(call.request.small_archive, archived, &batch) {
+    if !is_short_of_descriptors
+        && !call.folds_all
+        && !is_worth_it(call.request.small_archive, archived, &batch)
+    {
         call.budget.return_files(batch.len());
         for dead in batch.drain(..) {
             done.postponed.extend(FileName::of_path(&dead.path).map(|name| name.pid.to_owned()));

@@ -14,7 +14,10 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use crate::compact::reason::Reason;
-use crate::store::{Archive, FromStart, Listing, clear_journal, list_open};
+use crate::kind::Kind;
+use crate::store::{
+    Archive, FromStart, Listing, WITHDRAWALS_FILE, Withdrawn, clear_journal, list_open,
+};
 use crate::sys::lock::{self, Locked};
 use crate::sys::{Directory, Identity, identity};
 
@@ -56,6 +59,12 @@ steps! {
     LockSpent,
     /// Delete a file that the journal names.
     DeleteSpent,
+    /// Open the file that says whether series were withdrawn.
+    OpenWithdrawals,
+    /// Open a file, of a living process too, to see which series were withdrawn.
+    OpenLiving,
+    /// Note that what was withdrawn is gone from the archive.
+    NoteHeeded,
     /// Open a file that may be a dead process's.
     OpenDead,
     /// Lock such a file.
@@ -176,6 +185,40 @@ impl<'c, C: Checkpoint> Disk<'c, C> {
         }
         let archive = Archive::of(path, opened)?;
         Ok(archive.map_or(Found::Other, |archive| Found::Archive(Box::new(archive))))
+    }
+
+    /// Opens the file that says whether series of a kind were withdrawn, and gives what it says; none
+    /// if there is no such file, or this process cannot note there what it has heeded.
+    pub(crate) fn open_withdrawals(
+        &mut self,
+        directory: &Path,
+        kind: Kind<'_>,
+    ) -> io::Result<Option<(File, Withdrawn)>> {
+        self.checkpoint.pass(Step::OpenWithdrawals, &directory.join(WITHDRAWALS_FILE))?;
+        let file = match self.directory.open_file(OsStr::new(WITHDRAWALS_FILE), OFlags::RDWR) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                return Ok(None);
+            }
+            result => result?,
+        };
+        Ok(Withdrawn::read(&file, kind)?.map(|told| (file, told)))
+    }
+
+    /// Notes that what was withdrawn of a kind until `now` is gone from the archive.
+    pub(crate) fn note_heeded(
+        &mut self,
+        kind: Kind<'_>,
+        file: &File,
+        told: &Withdrawn,
+        now: f64,
+    ) -> io::Result<()> {
+        self.checkpoint.pass(Step::NoteHeeded, self.directory.path())?;
+        told.note_heeded(file, kind, now)
     }
 
     /// Opens a file that may be a dead process's.

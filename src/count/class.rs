@@ -154,6 +154,15 @@ impl ClassState {
         self.note(files, kind, attached);
     }
 
+    /// Withdraws a series: its entry is as if it were not there.
+    pub(crate) fn withdraw(&self, files: &mut Files, kind: usize, series: &Series) {
+        series.withdraw();
+        let kind = &self.kinds[kind];
+        if let Some(path) = &kind.path {
+            files.withdraw(path, kind_of_prefix(&kind.prefix), &series.head);
+        }
+    }
+
     /// Attaches all series that wait for a cell. A directory that was removed is made anew if
     /// `remakes`.
     pub(crate) fn attach_all(&mut self, files: &mut Files, remakes: bool) {

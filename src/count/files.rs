@@ -10,9 +10,10 @@ use crate::count::notice::Notice;
 use crate::count::open::{self, Opened, Opening, Taken};
 use crate::count::writer::Writer;
 use crate::error::{Error, Result};
-use crate::format::{ARCHIVE_PID, metrics_file_name};
-use crate::store::{MemoryFile, presence};
-use crate::sys::Identity;
+use crate::format::{ARCHIVE_PID, FileName, archive_name, metrics_file_name};
+use crate::kind::Kind;
+use crate::store::{MemoryFile, Withdrawals, presence};
+use crate::sys::{Identity, monotonic_time};
 
 /// The number of suffixes that a process tries before it gives up.
 const SUFFIXES: u32 = 1000;
@@ -30,6 +31,10 @@ pub(crate) struct Files {
     pub(crate) opened_in: BTreeSet<PathBuf>,
     /// What is to be logged.
     pub(crate) notices: Vec<Notice>,
+    /// The files of which most was withdrawn since the last call of `take_notices`.
+    pub(crate) crowded: BTreeSet<PathBuf>,
+    /// For each directory in which series were withdrawn, where that is noted; none if it cannot be.
+    withdrawals: HashMap<PathBuf, Option<Withdrawals>>,
 }
 
 /// A file that is open or, if all classes that use it have closed it, only locked.
@@ -42,6 +47,9 @@ pub(crate) struct Shared {
     pub(crate) open: usize,
     /// When the file was last found in place for a series that was made.
     looked_at: Option<Instant>,
+    /// The file before it was last written anew. Its lock is kept: a reader that has opened the old
+    /// file just now shall see that its process lives.
+    before: Option<Writer>,
 }
 
 impl Shared {
@@ -112,7 +120,13 @@ impl Files {
                 Opened::Ours(writer) => {
                     self.by_path.insert(
                         path.clone(),
-                        Shared { writer: *writer, users: users + 1, open: 1, looked_at: None },
+                        Shared {
+                            writer: *writer,
+                            users: users + 1,
+                            open: 1,
+                            looked_at: None,
+                            before: None,
+                        },
                     );
                     naming.directory_was_there = true;
                     self.opened(directory, &naming.identifier);
@@ -225,15 +239,63 @@ impl Files {
         Some(MemoryFile::of_entries(path.file_name()?.to_owned(), &shared.writer.entries()))
     }
 
+    /// Withdraws the entry with this head from the file at `path`, if it is there.
+    pub(crate) fn withdraw(&mut self, path: &Path, kind: Kind<'_>, head: &[u8]) {
+        let Some(Shared { writer, .. }) = self.by_path.get_mut(path) else { return };
+        if !writer.withdraw(head, monotonic_time()) {
+            return;
+        }
+        if writer.is_crowded() {
+            self.crowded.insert(path.to_owned());
+        }
+        if kind.is_foldable()
+            && let Some(withdrawals) = self.withdrawals_beside(path)
+        {
+            withdrawals.note(kind);
+        }
+    }
+
+    /// Where it is noted that a series was withdrawn from the file at `path`.
+    fn withdrawals_beside(&mut self, path: &Path) -> Option<&Withdrawals> {
+        let directory = path.parent()?;
+        if !self.withdrawals.contains_key(directory) {
+            let opened = Withdrawals::open(directory).ok();
+            self.withdrawals.insert(directory.to_owned(), opened);
+        }
+        self.withdrawals.get(directory)?.as_ref()
+    }
+
+    /// Up to when it has been heeded what was withdrawn from the file at `path`: always, where no
+    /// archive could have anything of it.
+    pub(crate) fn heeded_at(&mut self, path: &Path) -> f64 {
+        let kind = FileName::of_path(path).map(|name| name.kind).filter(|kind| kind.is_foldable());
+        let archived = kind.filter(|kind| path.with_file_name(archive_name(*kind)).exists());
+        archived.map_or(f64::INFINITY, |kind| {
+            self.withdrawals_beside(path).map_or(0.0, |withdrawals| withdrawals.heeded_at(kind))
+        })
+    }
+
+    /// Puts the writer of a file that was written anew in the place of the one before.
+    pub(crate) fn exchange(&mut self, path: &Path, made: Writer) {
+        if let Some(shared) = self.by_path.get_mut(path) {
+            shared.before = Some(std::mem::replace(&mut shared.writer, made));
+        }
+    }
+
     /// Closes all descriptors, in the child of a fork; allocates nothing, as handlers of forks must.
     pub(crate) fn disown(&mut self) {
-        self.by_path.values_mut().for_each(|shared| shared.writer.disown());
+        for shared in self.by_path.values_mut() {
+            shared.writer.disown();
+            shared.before.iter_mut().for_each(Writer::disown);
+        }
     }
 
     /// Forgets all files, in the child of a fork.
     pub(crate) fn forget(&mut self) {
         self.by_path.clear();
         self.opened_in.clear();
+        self.crowded.clear();
+        self.withdrawals.clear();
         // The parent logs them.
         self.notices.clear();
     }

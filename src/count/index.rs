@@ -6,9 +6,9 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::sys::Mapping;
 
-/// The entries of one file. Hash and offset have 32 bits each, so that a process that makes millions
+/// Entries of one file. Hash and offset have 32 bits each, so that a process that makes millions
 /// of short-lived series pays a few bytes for each.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Index {
     places: HashTable<SeriesPlace>,
     hasher: DefaultHashBuilder,
@@ -72,6 +72,15 @@ impl Index {
         let place = SeriesPlace { hash, offset: offset as u32 };
         let spread = |place: &SeriesPlace| SeriesPlace::spread(place.hash);
         self.places.insert_unique(SeriesPlace::spread(hash), place, spread);
+    }
+
+    /// Forgets the entry with this head, and gives where it begins.
+    pub(crate) fn remove(&mut self, mapping: &Mapping, head: &[u8]) -> Option<usize> {
+        let hash = self.hash(head);
+        let found = self.places.find_entry(SeriesPlace::spread(hash), |place| {
+            place.hash == hash && mapping.has(place.offset as usize, head)
+        });
+        Some(found.ok()?.remove().0.offset as usize)
     }
 
     /// The hash of a head.

@@ -4,7 +4,8 @@
 //! behind one lock, and what a fork does to it. A `class` is what is counted under one process
 //! identifier: for each `kind` of file a table of `series`, which are attached to cells of `files`, each
 //! with one `writer` and an `index` of its entries. `open` says how a file comes to be this process's own, a `notice` is what
-//! the log is told, and `unwritten` is what no file holds at the moment.
+//! the log is told, and `unwritten` is what no file holds at the moment. What is `withdrawn`
+//! from a file goes when that is written anew (`rewriting`).
 
 mod class;
 mod files;
@@ -12,18 +13,21 @@ mod index;
 mod kind;
 mod notice;
 mod open;
+mod rewriting;
 mod series;
 mod state;
 mod unwritten_files;
 mod value;
+mod withdrawn;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use notice::Notice;
+pub use rewriting::rewrite;
 pub use state::{
-    ensure_memory, has_notices, mark_self_dead, open_files, take_notices, warn_later,
+    News, ensure_memory, has_notices, mark_self_dead, open_files, take_notices, warn_later,
     write_unwritten,
 };
 pub use unwritten_files::unwritten;

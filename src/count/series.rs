@@ -79,6 +79,13 @@ impl Series {
         }
     }
 
+    /// Detaches the cell, and forgets all that it holds: the series is withdrawn. It begins anew if
+    /// another value of it is made or counts.
+    pub(crate) fn withdraw(&self) {
+        self.attachment.detach();
+        *self.unwritten() = Held { is_dormant: true, ..Held::default() };
+    }
+
     /// Forgets what the closed file held: the next file is that of another identifier.
     pub(crate) fn begin(&self) {
         self.unwritten().closed = 0.0;

@@ -204,7 +204,8 @@ impl Drop for LockedState {
     fn drop(&mut self) {
         self.0.forget_dropped();
         let files = &self.0.files;
-        let has_notices = !files.notices.is_empty() || !files.opened_in.is_empty();
+        let has_notices =
+            !files.notices.is_empty() || !files.opened_in.is_empty() || !files.crowded.is_empty();
         HAS_NOTICES.store(has_notices, Ordering::Relaxed);
     }
 }
@@ -303,11 +304,27 @@ pub fn warn_later(text: String) {
     LockedState::new().files.notices.push(Notice::Given { text });
 }
 
-/// What is to be logged, and the directories in which files were opened, since the last call.
+/// What has come up since the last call.
+#[derive(Debug, Default)]
+pub struct News {
+    /// What is to be logged.
+    pub notices: Vec<Notice>,
+    /// The directories in which files were opened.
+    pub opened_in: BTreeSet<PathBuf>,
+    /// The files for [`rewrite`](crate::count::rewrite), after a compaction has heeded what was
+    /// withdrawn.
+    pub crowded: BTreeSet<PathBuf>,
+}
+
+/// What has come up since the last call.
 #[must_use]
-pub fn take_notices() -> (Vec<Notice>, BTreeSet<PathBuf>) {
+pub fn take_notices() -> News {
     let files = &mut LockedState::new().0.files;
-    (mem::take(&mut files.notices), mem::take(&mut files.opened_in))
+    News {
+        notices: mem::take(&mut files.notices),
+        opened_in: mem::take(&mut files.opened_in),
+        crowded: mem::take(&mut files.crowded),
+    }
 }
 
 /// The devices and inodes of the files that this process writes.

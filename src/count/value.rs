@@ -34,6 +34,13 @@ pub struct Value {
     class: Arc<ValueClass>,
     kind: usize,
     series: Arc<Series>,
+    is_withdrawn: AtomicBool,
+}
+
+impl Value {
+    fn new(class: &Arc<ValueClass>, kind: usize, series: Arc<Series>) -> Self {
+        Self { class: Arc::clone(class), kind, series, is_withdrawn: AtomicBool::new(false) }
+    }
 }
 
 /// Who counts, and where.
@@ -124,8 +131,7 @@ impl ValueClass {
     }
 
     fn values_of(self: &Arc<Self>, kind: usize, made: Vec<Arc<Series>>) -> Vec<Value> {
-        let value = |series| Value { class: Arc::clone(self), kind, series };
-        made.into_iter().map(value).collect()
+        made.into_iter().map(|series| Value::new(self, kind, series)).collect()
     }
 
     /// Closes the files, but keeps their locks: nobody folds or continues them while the class
@@ -222,8 +228,11 @@ impl Value {
     /// Does what is asked for, in a cell or in memory, and gives the value.
     #[allow(clippy::must_use_candidate)] // Most callers count, and do not ask for the value.
     pub fn operate(&self, operation: Operation, caller: &Caller) -> f64 {
-        let Self { class, kind, series } = self;
+        let Self { class, kind, series, is_withdrawn } = self;
         let done = class.with_state(caller, |class, files, _| {
+            if is_withdrawn.load(Ordering::Relaxed) {
+                return 0.0;
+            }
             let counts = operation != Operation::Get;
             if counts && !series.attachment.is_attached() && class.is_due(*kind) {
                 class.attach(files, *kind, series);
@@ -246,5 +255,15 @@ impl Value {
         });
         // The state has the class as long as one of its values lives.
         done.unwrap_or_default()
+    }
+
+    /// Withdraws the series from the files of this process, with what it has counted. From now on
+    /// [`operate`](Self::operate) does nothing with this value; others of the same series, and those
+    /// made later, begin at 0. Nobody may use the methods that begin with `try_` any more.
+    pub fn withdraw(&self, caller: &Caller) {
+        self.is_withdrawn.store(true, Ordering::Relaxed);
+        self.class.with_state(caller, |class, files, _| {
+            class.withdraw(files, self.kind, &self.series);
+        });
     }
 }

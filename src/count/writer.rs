@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::count::index::Index;
 use crate::count::open;
+use crate::count::withdrawn::Withdrawn;
 use crate::error::{Error, Result};
 use crate::format::{self, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER};
 use crate::kind::Rule;
@@ -39,6 +40,7 @@ pub(crate) struct Writer {
     reserved: usize,
     used: usize,
     index: Index,
+    withdrawn: Withdrawn,
 }
 
 impl Writer {
@@ -64,7 +66,7 @@ impl Writer {
                 let head = format::entry_head(entry.key).unwrap_or_default();
                 let offset = used;
                 used += format::entry_size(entry.key.len());
-                places.push((head, offset));
+                places.push((head, offset, entry.withdrawn_at().is_some()));
             })?;
             if outcome != Outcome::Complete || i32::try_from(used).is_err() {
                 return Ok(None);
@@ -84,10 +86,13 @@ impl Writer {
             reserved,
             used,
             index: Index::with_capacity(places.len()),
+            withdrawn: Withdrawn::default(),
         };
         writer.publish()?;
-        for (head, offset) in places {
-            if writer.mapping.has(offset, &head) {
+        for (head, offset, is_withdrawn) in places {
+            if is_withdrawn && writer.mapping.has(offset, &head) {
+                writer.withdrawn.add(&writer.mapping, &head, offset);
+            } else if writer.mapping.has(offset, &head) {
                 writer.index.insert(&writer.mapping, &head, offset);
             }
         }
@@ -99,9 +104,49 @@ impl Writer {
         let hash = self.index.hash(head);
         let known = self.index.find_hashed(&self.mapping, head, hash);
         let offset = known
+            .or_else(|| self.revive(head))
             .map_or_else(|| self.append(head, hash), Ok)
             .map_err(|source| Error::Io { path: self.path.clone(), source })?;
         Ok((&self.mapping, offset + head.len()))
+    }
+
+    /// Withdraws the entry with this head, `at` so many seconds after the machine's start: nobody may
+    /// count in it any more. False if there is none.
+    pub(crate) fn withdraw(&mut self, head: &[u8], at: f64) -> bool {
+        let Some(offset) = self.index.remove(&self.mapping, head) else { return false };
+        self.mapping.cell(offset + head.len()).withdraw(format::withdrawn_timestamp(at));
+        self.withdrawn.add(&self.mapping, head, offset);
+        true
+    }
+
+    /// Whether the entry with this key at `offset` says when the series was last withdrawn.
+    pub(crate) fn is_latest_withdrawn(&self, key: &[u8], offset: usize) -> bool {
+        format::entry_head(key)
+            .is_some_and(|head| self.withdrawn.is_latest(&self.mapping, &head, offset))
+    }
+
+    /// Notes that the file cannot be written anew yet.
+    pub(crate) fn note_crowded(&mut self) {
+        self.withdrawn.note_needed();
+    }
+
+    /// How many bytes of the file are in use.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Whether so much of the file is withdrawn that it should be written anew.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.withdrawn.is_crowding(self.used)
+    }
+
+    /// Begins an entry anew that was withdrawn twice, so that it need not tell of that any more.
+    fn revive(&mut self, head: &[u8]) -> Option<usize> {
+        self.index.try_reserve()?;
+        let offset = self.withdrawn.take_spare(&self.mapping, head)?;
+        self.mapping.cell(offset + head.len()).revive();
+        self.index.insert(&self.mapping, head, offset);
+        Some(offset)
     }
 
     /// Whether entries with these heads fit into the file as it is, or are all there.
@@ -131,11 +176,14 @@ impl Writer {
         let mut rest = &bytes[..];
         let mut taken = Vec::new();
         while let format::Parsed::Entry(entry, size) = format::parse_entry(rest, rest.len()) {
+            rest = &rest[size..];
+            if entry.withdrawn_at().is_some() {
+                continue;
+            }
             // UNWRAP: the entry was written with a head.
             let head = format::entry_head(entry.key).unwrap_or_default();
             let is_new = self.index.find(&self.mapping, &head).is_none();
             taken.push((self.place(&head)?.1, rule.filter(|_| !is_new), entry));
-            rest = &rest[size..];
         }
         // Values are merged when nothing can fail any more: another attempt would add them once more.
         for (offset, rule, entry) in taken {

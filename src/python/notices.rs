@@ -4,13 +4,14 @@
 //! handler that counts lines by level would then wait for that lock for ever.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 
 use pyo3::prelude::*;
 
 use super::compact;
 use super::log::log;
 use crate::compact::Occasion;
-use crate::count;
+use crate::count::{self, News};
 
 thread_local! {
     /// How many calls of this thread hold back what there is to say.
@@ -48,13 +49,20 @@ fn tell_all(py: Python<'_>) -> PyResult<()> {
         return Ok(());
     }
     let mut interruption = Ok(());
-    let (notices, opened_in) = py.detach(count::take_notices);
+    let News { notices, opened_in, crowded } = py.detach(count::take_notices);
     for notice in notices {
         let logged = log(py, &notice.to_string(), notice.is_warning());
         interruption = interruption.and(logged);
     }
     for directory in opened_in {
         interruption = interruption.and(compact::sweep(py, &directory, &Occasion::Opening));
+    }
+    if !crowded.is_empty() {
+        let directories: BTreeSet<_> = crowded.iter().filter_map(|path| path.parent()).collect();
+        for directory in directories {
+            interruption = interruption.and(compact::sweep(py, directory, &Occasion::Withdrawal));
+        }
+        py.detach(|| count::rewrite(&crowded));
     }
     interruption
 }

@@ -1,6 +1,7 @@
 //! The values that `prometheus_client`'s metrics count in.
 
 use std::ffi::OsString;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::vec;
 
@@ -20,8 +21,9 @@ use crate::count::{self, Caller, Operation};
 pub(super) struct Value {
     counted: count::Value,
     class: Py<ValueClass>,
-    /// Whether the identifier has to be asked for each time.
-    asks: bool,
+    /// Whether what is counted goes through the lock of all values: the identifier has to be asked for
+    /// each time, or the value was withdrawn.
+    is_slow: AtomicBool,
     /// What native methods of metrics know of the value.
     pub(super) shortcut: Shortcut,
 }
@@ -63,7 +65,7 @@ impl Value {
         let counted =
             ValueClass::make(&class, typ, multiprocess_mode, vec![count::head_of([&key])?])?;
         let [counted] = <[_; 1]>::try_from(counted).map_err(|_| missing_value())?;
-        Ok(Self { counted, class: class.unbind(), asks, shortcut })
+        Ok(Self::made(counted, class, asks, shortcut))
     }
 
     /// Takes what the constructor took: subclasses may call it.
@@ -73,7 +75,7 @@ impl Value {
 
     /// Adds `amount`.
     fn inc(&self, py: Python<'_>, amount: f64) -> PyResult<()> {
-        if !self.asks && self.counted.try_add(amount) {
+        if !self.is_slow() && self.counted.try_add(amount) {
             return tell(py);
         }
         self.operate(py, Operation::Add(amount)).map(drop)
@@ -83,7 +85,7 @@ impl Value {
     #[pyo3(signature = (value, timestamp = None))]
     fn set(&self, py: Python<'_>, value: f64, timestamp: Option<f64>) -> PyResult<()> {
         let timestamp = timestamp.unwrap_or_default();
-        if !self.asks && timestamp == 0.0 && self.counted.try_set(value) {
+        if !self.is_slow() && timestamp == 0.0 && self.counted.try_set(value) {
             return tell(py);
         }
         // With a timestamp it is two words that must be of one call: under the lock.
@@ -93,7 +95,7 @@ impl Value {
     /// Gives the value.
     fn get(&self, py: Python<'_>) -> PyResult<f64> {
         match self.counted.try_get() {
-            Some(value) if !self.asks => tell(py).map(|()| value),
+            Some(value) if !self.is_slow() => tell(py).map(|()| value),
             _ => self.operate(py, Operation::Get),
         }
     }
@@ -148,6 +150,32 @@ impl Value {
 }
 
 impl Value {
+    fn made(
+        counted: count::Value,
+        class: Bound<'_, ValueClass>,
+        asks: bool,
+        shortcut: Shortcut,
+    ) -> Self {
+        Self { counted, class: class.unbind(), is_slow: AtomicBool::new(asks), shortcut }
+    }
+
+    #[inline]
+    fn is_slow(&self) -> bool {
+        self.is_slow.load(Ordering::Relaxed)
+    }
+
+    /// Withdraws the series from the files of this process: what counts in this value from now on is
+    /// nowhere.
+    pub(super) fn withdraw(&self, py: Python<'_>) -> PyResult<()> {
+        // Before the cell is given up: no thread shall find it again by this value.
+        self.shortcut.close();
+        self.is_slow.store(true, Ordering::Relaxed);
+        let identifier = self.class.get().identifier(py)?;
+        let caller = Caller { directory: None, identifier };
+        py.detach(|| self.counted.withdraw(&caller));
+        Ok(())
+    }
+
     fn operate(&self, py: Python<'_>, operation: Operation) -> PyResult<f64> {
         let class = self.class.get();
         // With the interpreter held: both run Python code.
@@ -182,7 +210,7 @@ impl MadeValues {
         Ok(Value {
             counted: next.ok_or_else(missing_value)?,
             class: self.class.clone_ref(py),
-            asks: false,
+            is_slow: AtomicBool::new(false),
             shortcut: Shortcut::new(true, &self.multiprocess_mode),
         })
     }

@@ -145,6 +145,9 @@ impl<E: Entries> Pass<'_, E> {
         let mut cursor = Cursor::default();
         let known = keys.len();
         entries.read(|offset, entry| {
+            if !is_archive && entry.withdrawn_at().is_some() {
+                return;
+            }
             let Some(number) = keys.number(&mut cursor, entry.key) else {
                 if let Err(damage) = Key::parse(entry.key, metric_type) {
                     skipped.add(offset, &damage);

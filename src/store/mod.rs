@@ -4,7 +4,8 @@
 //! `journal` of the files that went into it, and `directory` lists what is there. `snapshot` reads
 //! a set of files so that each count is seen once, whatever compaction does beside it. What has to
 //! be left out on the way is a `report`, never an error. `presence` says who uses a directory,
-//! and a `memory_file` has what a process could not write into a file.
+//! a `memory_file` has what a process could not write into a file, and `withdrawals` says whether a
+//! compaction has to heed that series were withdrawn.
 
 mod archive;
 mod directory;
@@ -16,6 +17,7 @@ pub(crate) mod presence;
 mod reader;
 mod report;
 mod snapshot;
+mod withdrawals;
 
 pub(crate) use archive::{Archive, identity_at, is_spent};
 pub(crate) use directory::{Listing, is_absence, list as list_directory, list_open};
@@ -31,3 +33,4 @@ pub(crate) use report::{LeftOut, Skipped};
 #[cfg(feature = "python")]
 pub(crate) use snapshot::read_for as read_consistently_for;
 pub(crate) use snapshot::{Origin, Snapshot, read as read_consistently};
+pub(crate) use withdrawals::{WITHDRAWALS_FILE, Withdrawals, Withdrawn, withdrawals_in};

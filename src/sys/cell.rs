@@ -50,6 +50,20 @@ impl Cell {
         }
     }
 
+    /// Sets the timestamp of a series that was withdrawn.
+    ///
+    /// That is what withdraws it; the value of 0 is for `prometheus_client`'s reader.
+    pub(crate) fn withdraw(&self, timestamp: f64) {
+        self.timestamp.store(timestamp.to_bits(), Ordering::Release);
+        self.value.store(0.0_f64.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Lets a series that was withdrawn begin anew, at 0.
+    pub(crate) fn revive(&self) {
+        self.value.store(0.0_f64.to_bits(), Ordering::Relaxed);
+        self.timestamp.store(0.0_f64.to_bits(), Ordering::Release);
+    }
+
     /// The value.
     #[inline]
     pub(crate) fn value(&self) -> f64 {

@@ -53,7 +53,7 @@ gauge = Gauge("g", "Help", ["a"], multiprocess_mode="max")
 counter = Counter("n", "Help", ["a"])
 for metric, last in ((gauge, 7), (counter, 2)):
     (metric.labels("x").set if metric is gauge else metric.labels("x").inc)(5)
-    metric.remove("x")
+    metric._metrics.clear()
     gc.collect()
     (metric.labels("x").set if metric is gauge else metric.labels("x").inc)(last)
 print(gauge.labels("x")._value.get(), counter.labels("x")._value.get())

@@ -37,7 +37,8 @@ impl Scene {
         let dead = |name: &str, key: &str, value| {
             drop(Worker::start(path, name, &[(key.to_owned(), value)]));
         };
-        dead("counter_0.db", &key("c"), 0.1);
+        let series = [(key("c"), 0.1), (key("withdrawn"), 9.0)];
+        drop(Worker::start(path, "counter_0.db", &series));
         sweep(path);
         dead("counter_1.db", &key("c"), 0.2);
         let stock = file(None, &[entry(&key("c"), 0.3, 0.0)]);
@@ -47,7 +48,9 @@ impl Scene {
         dead("gauge_max_1.db", &key("max"), 7.0);
         dead("gauge_sum_1.db", &key("sum"), 7.0);
         drop(Worker::start(path, "summary_1.db", &[]));
-        let living = Worker::start(path, "counter_3.db", &[(key("c"), 0.4)]);
+        let series = [(key("c"), 0.4), (key("withdrawn"), 1.0)];
+        let living = Worker::start(path, "counter_3.db", &series);
+        living.withdraw(&key("withdrawn"));
         Self { directory, _living: living }
     }
 
@@ -55,10 +58,12 @@ impl Scene {
         self.directory.path()
     }
 
-    /// What a scrape must show, whatever happens.
+    /// What a scrape must show, whatever happens; of the series that was withdrawn it shows all that
+    /// the dead have left, or nothing.
     fn totals(&self) -> BTreeMap<String, f64> {
         let mut totals = totals(self.path());
         totals.retain(|name, _| !name.ends_with("all"));
+        assert!(totals.remove("withdrawn").is_none_or(|value| value == 9.0));
         totals
     }
 
@@ -75,12 +80,14 @@ impl Scene {
     fn assert_clean(&self) {
         let expected = [
             ".multiprom.lock",
+            ".multiprom.withdrawn",
             "counter_3.db",
             "counter_compacted.db",
             "gauge_max_compacted.db",
             "gauge_sum_compacted.db",
         ];
         assert_eq!(names(self.path()), expected);
+        assert_eq!(totals(self.path()).get("withdrawn"), None);
         let (done, _) = self.compact(|_| false, false);
         assert_eq!(done, Compaction::default());
     }

@@ -8,3 +8,4 @@ mod race;
 mod sums;
 pub(crate) mod support;
 mod switched;
+mod withdrawn;

@@ -14,9 +14,11 @@ use crate::compact::steps::{Checkpoint, Step};
 use crate::count::{CONTINUING, Opened, Writer, open_file};
 use crate::float::{ExactSum, Sum};
 use crate::format::testing::{entry, file, file_of};
-use crate::format::{HEADER_SIZE, MAGIC_WRITER, entry_head};
+use crate::format::{FileName, HEADER_SIZE, MAGIC_WRITER, entry_head, withdrawn_timestamp};
 use crate::scrape::{ExponentStyle, Merge, MergeOptions, SampleOrder};
+use crate::store::Withdrawals;
 use crate::sys::lock::Locked;
+use crate::sys::monotonic_time;
 use crate::text::{Format, directory_text};
 
 /// The key of a series without labels.
@@ -64,6 +66,17 @@ impl Worker {
             }
         }
         panic!("both names are held");
+    }
+
+    /// Withdraws a series, the last of those that the worker was started with.
+    pub(crate) fn withdraw(&self, key: &str) {
+        let content = fs::read(&self.path).unwrap();
+        let head = entry_head(key.as_bytes()).unwrap();
+        let place = content.windows(head.len()).rposition(|bytes| bytes == &*head).unwrap();
+        let numbers = [0.0, withdrawn_timestamp(monotonic_time())].map(f64::to_ne_bytes).concat();
+        self.file.write_all_at(&numbers, (place + head.len()) as u64).unwrap();
+        let kind = FileName::of_path(&self.path).unwrap().kind;
+        Withdrawals::open(self.path.parent().unwrap()).unwrap().note(kind);
     }
 
     /// Adds to the file's only series.

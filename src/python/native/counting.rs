@@ -248,7 +248,7 @@ fn value<'py>(
 /// The value of ours whose method a value of `prometheus_client`'s has as an attribute: `install()`
 /// gives it one, where the metric was made before.
 #[cold]
-fn stand_in<'py>(
+pub(super) fn stand_in<'py>(
     value: &Bound<'py, PyAny>,
     method: &'static str,
 ) -> PyResult<Option<Bound<'py, Value>>> {

@@ -13,6 +13,7 @@ use super::labels::Labels;
 use super::limit;
 use super::making::{CounterInit, GaugeInit, HistogramInit, SummaryInit};
 use super::method::Method;
+use super::removal::{Clear, Remove, RemoveByLabels};
 use super::stock::Stock;
 use super::timing::{TimerEnter, TimerExit, TrackerEnter, TrackerExit};
 
@@ -29,7 +30,7 @@ impl Native {
 }
 
 /// The methods that are done natively if metrics count in values of ours.
-const COUNTING: [Native; 15] = [
+const COUNTING: [Native; 18] = [
     Native::of::<CounterInit>(),
     Native::of::<GaugeInit>(),
     Native::of::<SummaryInit>(),
@@ -39,6 +40,9 @@ const COUNTING: [Native; 15] = [
     Native::of::<GaugeDec>(),
     Native::of::<GaugeSet>(),
     Native::of::<GaugeSetFunction>(),
+    Native::of::<Remove>(),
+    Native::of::<RemoveByLabels>(),
+    Native::of::<Clear>(),
     Native::of::<SummaryObserve>(),
     Native::of::<HistogramObserve>(),
     Native::of::<TimerEnter>(),

@@ -17,6 +17,7 @@ mod labels;
 mod limit;
 mod making;
 mod method;
+mod removal;
 mod shortcut;
 mod stock;
 mod timing;

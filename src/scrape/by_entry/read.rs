@@ -90,6 +90,9 @@ pub(crate) fn read(snapshot: &Snapshot, wanted: impl Fn(&str) -> bool) -> Result
         let has_pairs = kind.rule() == Rule::Sum && is_archive;
         let mut skipped = Skipped::default();
         let outcome = snapshot.read(place, &mut reader, |offset, entry| {
+            if !is_archive && entry.withdrawn_at().is_some() {
+                return;
+            }
             if !known.contains_key(entry.key) {
                 // A damaged key is not remembered, so that each file that holds it is reported.
                 let key = match Key::parse(entry.key, kind.metric_type) {

@@ -1,0 +1,230 @@
+//! `remove`, `remove_by_labels` and `clear`: what this process has counted of a series goes from its
+//! files. `prometheus_client`'s functions only warn that files keep it.
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+
+use super::counting::stand_in;
+use super::descriptor::Call;
+use super::method::{Method, Outcome, known};
+use crate::python::value::Value;
+
+/// `MetricWrapperBase.remove(*labelvalues)`.
+pub(super) struct Remove;
+
+impl Method for Remove {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "MetricWrapperBase";
+    const NAME: &'static str = "remove";
+    const PARAMETERS: &'static [&'static str] = &["self", "*labelvalues"];
+
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        if call.names.is_some() {
+            return Ok(None);
+        }
+        let Some(metric) = Labelled::must_be(call.receiver)? else { return Ok(None) };
+        let names = metric.names()?;
+        let given = call.positional.len();
+        if given != names.len() {
+            let values = PyTuple::new(call.py(), call.positional)?;
+            let message = format!(
+                "Incorrect label count (expected {}, got {})",
+                names.len(),
+                values.repr()?.to_string_lossy()
+            );
+            return Err(PyValueError::new_err(message));
+        }
+        let mut labels = Vec::with_capacity(given);
+        for value in call.positional {
+            labels.push(value.str()?);
+        }
+        let labels = PyTuple::new(call.py(), labels)?;
+        let child = metric.while_locked(|children| {
+            let child = children.get_item(&labels)?;
+            if child.is_some() {
+                children.del_item(&labels)?;
+            }
+            Ok(child)
+        })?;
+        child.map_or(Ok(()), |child| withdraw(&child))?;
+        Ok(Some(done(call)))
+    }
+
+    known!();
+}
+
+/// `MetricWrapperBase.remove_by_labels(labels)`, which there is since 0.23.
+pub(super) struct RemoveByLabels;
+
+impl Method for RemoveByLabels {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "MetricWrapperBase";
+    const NAME: &'static str = "remove_by_labels";
+    const PARAMETERS: &'static [&'static str] = &["self", "labels"];
+
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        let argument = match (call.positional, call.by_keyword) {
+            ([argument], []) => argument,
+            ([], [argument]) if is_called(call, "labels")? => argument,
+            _ => return Ok(None),
+        };
+        let Some(metric) = Labelled::must_be(call.receiver)? else { return Ok(None) };
+        let Ok(wanted) = argument.cast::<PyDict>() else {
+            let message = "labels must be a dict of {label_name: label_value}";
+            return Err(PyTypeError::new_err(message));
+        };
+        let names = metric.names()?;
+        let unknown = PyList::empty(call.py());
+        let mut filter = Vec::with_capacity(wanted.len());
+        for (name, value) in wanted.copy()? {
+            match names.index(&name) {
+                Ok(place) => filter.push((place, value)),
+                Err(_) => unknown.append(name)?,
+            }
+        }
+        if !unknown.is_empty() {
+            let [unknown, names] = [unknown.repr()?, names.repr()?];
+            let message = format!("Unknown label names: {unknown}; expected {names}");
+            return Err(PyValueError::new_err(message));
+        }
+        if filter.is_empty() {
+            return Ok(Some(done(call)));
+        }
+        let mut texts = Vec::with_capacity(filter.len());
+        for (place, value) in filter {
+            texts.push((place, value.str()?));
+        }
+        let removed = metric.while_locked(|children| {
+            let mut removed = Vec::new();
+            for labels in children.keys() {
+                let labels = labels.cast_into::<PyTuple>()?;
+                let mut fits = true;
+                for (place, text) in &texts {
+                    fits &= labels.get_item(*place)?.eq(text)?;
+                }
+                if fits {
+                    removed.extend(children.get_item(&labels)?);
+                    children.del_item(&labels)?;
+                }
+            }
+            Ok(removed)
+        })?;
+        removed.iter().try_for_each(withdraw)?;
+        Ok(Some(done(call)))
+    }
+
+    known!();
+}
+
+/// `MetricWrapperBase.clear()`.
+pub(super) struct Clear;
+
+impl Method for Clear {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "MetricWrapperBase";
+    const NAME: &'static str = "clear";
+    const PARAMETERS: &'static [&'static str] = &["self"];
+
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        if call.count() > 0 {
+            return Ok(None);
+        }
+        let Some(metric) = Labelled::of(call.receiver)? else { return Ok(None) };
+        let empty = PyDict::new(call.py());
+        let children = metric.while_locked(|children| {
+            metric.metric.setattr(intern!(call.py(), "_metrics"), empty)?;
+            Ok(children.clone())
+        })?;
+        for child in children.values() {
+            withdraw(&child)?;
+        }
+        Ok(Some(done(call)))
+    }
+
+    known!();
+}
+
+/// A metric that has children.
+struct Labelled<'a, 'py> {
+    metric: &'a Bound<'py, PyAny>,
+    lock: Bound<'py, PyAny>,
+}
+
+impl<'a, 'py> Labelled<'a, 'py> {
+    /// None if the metric has no children.
+    fn of(metric: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        let children = metric.getattr_opt(intern!(metric.py(), "_metrics"))?;
+        if children.is_none_or(|children| !children.is_exact_instance_of::<PyDict>()) {
+            return Ok(None);
+        }
+        let lock = metric.getattr(intern!(metric.py(), "_lock"))?;
+        Ok(Some(Self { metric, lock }))
+    }
+
+    /// The same; it is an error if the metric has no labels. `prometheus_client`'s function warns
+    /// before it raises that.
+    fn must_be(metric: &'a Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        let names = metric.getattr_opt(intern!(metric.py(), "_labelnames"))?;
+        if names.is_some_and(|names| names.is_truthy().is_ok_and(|has_names| !has_names)) {
+            let message = format!("No label names were set when constructing {}", metric.str()?);
+            return Err(PyValueError::new_err(message));
+        }
+        Self::of(metric)
+    }
+
+    fn names(&self) -> PyResult<Bound<'py, PyTuple>> {
+        Ok(self.metric.getattr(intern!(self.metric.py(), "_labelnames"))?.cast_into()?)
+    }
+
+    /// Calls `act` with the children, while no other thread makes one. It must run no code of Python:
+    /// a signal handler that makes a child would wait for ever.
+    fn while_locked<T>(&self, act: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<T>) -> PyResult<T> {
+        let py = self.metric.py();
+        self.lock.call_method0(intern!(py, "acquire"))?;
+        let children = self.metric.getattr(intern!(py, "_metrics"));
+        let result = children.and_then(|children| act(&children.cast_into::<PyDict>()?));
+        self.lock.call_method0(intern!(py, "release"))?;
+        result
+    }
+}
+
+/// Withdraws what a child has counted.
+fn withdraw(child: &Bound<'_, PyAny>) -> PyResult<()> {
+    let attributes = child.getattr(intern!(child.py(), "__dict__"))?.cast_into::<PyDict>()?;
+    for attribute in attributes.values() {
+        match attribute.cast::<PyList>() {
+            Ok(list) => {
+                for value in list {
+                    withdraw_value(&value)?;
+                }
+            }
+            Err(_) => withdraw_value(&attribute)?,
+        }
+    }
+    Ok(())
+}
+
+fn withdraw_value(value: &Bound<'_, PyAny>) -> PyResult<()> {
+    if let Ok(value) = value.cast::<Value>() {
+        return value.get().withdraw(value.py());
+    }
+    // Of a metric that has moved into shared files: any other attribute has no such method.
+    let is_plain =
+        value.is_exact_instance_of::<PyString>() || value.is_exact_instance_of::<PyTuple>();
+    match if is_plain { None } else { stand_in(value, "inc")? } {
+        Some(value) => value.get().withdraw(value.py()),
+        None => Ok(()),
+    }
+}
+
+/// Whether the only argument that is given by keyword has this name.
+fn is_called(call: &Call<'_, '_>, name: &str) -> PyResult<bool> {
+    call.names.map_or(Ok(false), |names| names.get_item(0)?.eq(name))
+}
+
+/// What a method gives that returns nothing.
+fn done<'py>(call: &Call<'_, 'py>) -> Bound<'py, PyAny> {
+    call.py().None().into_bound(call.py())
+}
