@@ -40,8 +40,8 @@ MODULES = (
     ("exposition",),
     ("installation",),
     ("private",),
-    ("gunicorn",),
     ("cli",),
+    ("gunicorn",),
     ("__main__",),
 )
 # Rust knows the package by its own name and that of its logger; it calls nothing in it.
@@ -240,8 +240,8 @@ def tree(tmp_path: Path) -> Path:
         "python/multiprom/reports.py": "def log():\n    from . import environment",
         "python/multiprom/values.py": 'import multiprom.stock\nload("multiprom.gunicorn")',
         "python/multiprom/stock.py": 'from multiprom import compact\nname = "multiprom.compact"',
-        "python/multiprom/gunicorn.py": "import multiprom\nimport multiprom.cli.page",
-        "python/multiprom/cli/page.py": "import multiprom.values\nfrom multiprom.cli import other",
+        "python/multiprom/gunicorn.py": "import multiprom\nimport multiprom.__main__",
+        "python/multiprom/cli/page.py": "import multiprom.gunicorn\nimport multiprom.cli.other",
         "python/multiprom/cli/other.py": "import multiprom.__main__",
         "python/multiprom/__main__.py": "from multiprom.cli import other",
         "tests/count/test_one.py": "from count.test_two import helper",
@@ -268,8 +268,9 @@ def test_the_checks_can_fail(tree: Path) -> None:
     assert sorted(upward_in_python(tree)) == [
         ("python/multiprom/attic.py", "no place"),
         ("python/multiprom/cli/other.py", "__main__"),
+        ("python/multiprom/cli/page.py", "gunicorn"),
         ("python/multiprom/environment.py", "stock"),
-        ("python/multiprom/gunicorn.py", "cli"),
+        ("python/multiprom/gunicorn.py", "__main__"),
         ("python/multiprom/reports.py", "environment"),
         ("python/multiprom/values.py", "gunicorn"),
     ]

@@ -1,5 +1,5 @@
 """`python -m multiprom`: the `multiprom` command."""
 
-from multiprom.cli import main
+from multiprom.cli.command import main
 
 raise SystemExit(main())

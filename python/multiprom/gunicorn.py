@@ -15,7 +15,7 @@ killed, the next one that the same user starts removes it.
 ``child_exit`` alone is enough for most servers. The other hooks add: a directory that ``raw_env``
 names, or that is relative to ``chdir``, is there before a preloaded application counts, and has
 what the configuration counted; one that root makes belongs to the server's ``user``; what an
-earlier run has left in it is removed; and scrapes show workers and requests (docs/operating.md).
+earlier run has left in it is removed; scrapes show workers; MULTIPROM_METRICS_ADDR has an effect.
 
 gunicorn applies every global of a configuration that is named like one of its settings, so only the
 hooks have such names here: https://docs.gunicorn.org/en/stable/settings.html#server-hooks
@@ -24,11 +24,12 @@ hooks have such names here: https://docs.gunicorn.org/en/stable/settings.html#se
 from __future__ import annotations
 
 import atexit
-import contextlib
 import importlib
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,12 @@ def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None
     gunicorn calls it first of all when a server starts, with None as ``old_value``, and later when
     the number changes. Raises RuntimeError, which ends the start, if there can be no directory.
     """
-    try:
+    is_start = old_value is None
+    with nullcontext() if is_start else _warning(server, "go on in another directory"):
         _prepare(server.cfg, server)
         _core.set_configured(new_value)
-    except Exception as error:
-        if old_value is None:
-            raise
-        _warn(server, "go on in another directory", error)
+    if not is_start:
+        _keep_port(server)
 
 
 def on_starting(server: Any) -> None:
@@ -72,17 +72,15 @@ def on_starting(server: Any) -> None:
     application has been loaded by now. Raises as `nworkers_changed`.
     """
     _prepare(getattr(server, "cfg", None), server)
-    try:
-        if getattr(server, "master_pid", 0) or not _core.is_automatic():
-            return
-        files, kept = _core.remove_leftovers(named_directory(), 0.0)
-        if files:
-            _log(server, "info", "removed %d metrics files of an earlier run", files)
-        if kept is not None:
-            which = "the other" if files else "all"
-            _log(server, "info", "kept %s metrics files of an earlier run: %s", which, kept)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the server shall start
-        _warn(server, "remove what an earlier run left", error)
+    with _warning(server, "remove what an earlier run left"):
+        if not getattr(server, "master_pid", 0) and _core.is_automatic():
+            files, kept = _core.remove_leftovers(named_directory(), 0.0)
+            if files:
+                _log(server, "info", "removed %d metrics files of an earlier run", files)
+            if kept is not None:
+                which = "the other" if files else "all"
+                _log(server, "info", "kept %s metrics files of an earlier run: %s", which, kept)
+    _keep_port(server)
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -96,7 +94,7 @@ def child_exit(server: Any, worker: Any) -> None:
     _mark_dead(server, worker)
     _core.count_exit(worker)
     _Server.master = os.getpid()
-    with contextlib.suppress(Exception):  # Once more: the disk may have been full.
+    with suppress(Exception):  # Once more: the disk may have been full.
         _core.hold_slot(named_directory(), "master")
 
 
@@ -107,33 +105,37 @@ def dirty_worker_exit(arbiter: Any, worker: Any) -> None:
 
 def _mark_dead(server: Any, worker: Any) -> None:
     path, pid = named_directory(), None
-    if not path:
+    with _warning(server, "mark worker of unknown pid as dead"):
+        pid = worker.pid if path else None
+    if pid is None:
         return
-    try:
-        pid = worker.pid
+    with _warning(server, f"mark worker {pid} as dead"):
         # It may be patched or imported anew. An `import` might wait for an interrupted thread.
         module = sys.modules.get(_MULTIPROCESS) or importlib.import_module(_MULTIPROCESS)
         module.mark_process_dead(pid)
         _log(server, "info", "marked worker %s as dead", pid)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the server
-        which = "of unknown pid" if pid is None else pid
-        _warn(server, f"mark worker {which} as dead", error)
-        if pid is None:
-            return
-    try:
+    with _warning(server, f"fold the files of worker {pid}"):  # If not, they stay, and count.
         _core.fold_dead(path, str(pid))
-    except Exception as error:  # noqa: BLE001 - as above; the files stay, and count
-        _warn(server, f"fold the files of worker {pid}", error)
+
+
+def _keep_port(server: Any) -> None:
+    """Serve the metrics where MULTIPROM_METRICS_ADDR says, in a process of its own."""
+    with _warning(server, "serve the metrics at a port of their own"):
+        importlib.import_module("multiprom.cli.port").keep(getattr(server, "cfg", None))
 
 
 def _log(server: Any, level: str, text: str, *arguments: object) -> None:
-    with contextlib.suppress(Exception):
+    with suppress(Exception):
         log = getattr(server, "log", None) or logging.getLogger("multiprom")
         getattr(log, level)(text, *arguments)
 
 
-def _warn(server: Any, what: str, error: Exception) -> None:
-    _log(server, "warning", "could not %s: %s: %s", what, type(error).__name__, error)
+@contextmanager
+def _warning(server: Any, what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the server
+        _log(server, "warning", "could not %s: %s: %s", what, type(error).__name__, error)
 
 
 def _prepare(cfg: Any, server: Any = None) -> None:
@@ -166,15 +168,13 @@ def _prepare(cfg: Any, server: Any = None) -> None:
         else:
             _leave()
         if path in (_Server.made, _Server.private) and os.geteuid() == 0 != cfg.uid:
-            try:
+            with _warning(server, f"give {path} to user {cfg.uid} (make it for that user)"):
                 for found in (Path(path), *Path(path).iterdir()):
                     os.chown(found, cfg.uid, cfg.gid, follow_symlinks=False)
-            except OSError as error:
-                _warn(server, f"give {path} to user {cfg.uid} (make it for that user)", error)
 
 
 def _hold_slot_in_child() -> None:
-    with contextlib.suppress(Exception):
+    with suppress(Exception):
         path = named_directory()
         if path and path != _Server.private:
             # Where only `child_exit` was imported, nobody has made it before.

@@ -167,7 +167,7 @@ def test_services_do_not_import_the_command() -> None:
 def test_the_help_imports_no_prometheus_client() -> None:
     printed = run_script("""
         import sys
-        from multiprom.cli import main
+        from multiprom.cli.command import main
         try:
             main(["--help"])
         except SystemExit:

@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +136,22 @@ def test_clients_that_say_nothing_or_nonsense(directory: Path) -> None:
             other.sendall(b"\x16\x03\x01nonsense\r\n\r\n")
             assert ask(url)[0] == 200
         assert process.poll() is None
+
+
+def test_many_connections_at_once(directory: Path) -> None:
+    """None is turned away, such as those of 40 scrapes, while the server is busy."""
+    with serving(directory) as (url, process), ExitStack() as clients:
+        address = ("127.0.0.1", int(url.split("/")[2].split(":")[1]))
+        process.send_signal(signal.SIGSTOP)
+        try:
+            found = [socket.create_connection(address, timeout=1) for _ in range(100)]
+        finally:
+            process.send_signal(signal.SIGCONT)
+        for client in map(clients.enter_context, found):
+            client.sendall(b"GET /-/healthy HTTP/1.0\r\n\r\n")
+        for client in found:
+            client.settimeout(10)
+            assert client.recv(100).startswith(b"HTTP/1.0 200 OK")
 
 
 @pytest.fixture(scope="session")

@@ -35,8 +35,10 @@ _PORT = 9464
 _PORT_MAX = 65535
 # A client that connects and says nothing keeps a thread so long.
 _CLIENT_SECONDS = 30
-# So long the scrapes at work may take when the server is to end.
-_END_SECONDS = 5.0
+# So many connections may wait until the server accepts them.
+_WAITING = 128
+END_SECONDS = 5.0
+"""So long the scrapes at work may take when the server is to end."""
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 
 logger = logging.getLogger("multiprom")
@@ -74,16 +76,13 @@ def run(options: argparse.Namespace) -> int:
     # Blocked in the threads of the server too, which start with the mask of this one.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
     _core.show_workers(shows=True)
-    server, thread = _start(path, options.addr, options.port, tls)
-    port = server.server_address[1]
-    host = f"[{options.addr}]" if ":" in options.addr else options.addr
-    url = f"{'https' if tls else 'http'}://{host}:{port}/metrics"
+    server, thread, url = start(path, options.addr, options.port, tls)
     if options.json:
         output.print_json("serve", {"directory": path, "url": url}, on_one_line=True)
     else:
         output.print_text(output.printable(f"serving the metrics of {path} at {url}"))
     signal.sigwait(_ENDS)
-    _stop(server, thread)
+    stop(server, thread)
     return DONE
 
 
@@ -97,14 +96,21 @@ def _tls(options: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _start(
+def start(
     path: str, addr: str, port: int, tls: dict[str, Any]
-) -> tuple[WSGIServer, threading.Thread]:
+) -> tuple[WSGIServer, threading.Thread, str]:
+    """Start a server for the metrics of a directory, in a thread; give both, and its address.
+
+    Raises Failure if it cannot listen there.
+    """
     scrapes = importlib.import_module("multiprom.cli.scrapes")
+    host = f"[{addr}]" if ":" in addr else addr
     try:
         server, thread = multiprom.start_http_server(port, addr, **tls)
     except OSError as error:
-        raise Failure(f"cannot serve at {addr}:{port}: {reason(error)}") from None
+        raise Failure(f"cannot serve at {host}:{port}: {reason(error)}") from None
+    # Once more, with room for more than the five connections that Python lets wait.
+    server.socket.listen(_WAITING)
     server.set_app(scrapes.Application(path))
     if tls:
         # In the thread of the client: one that does not go on with it must not keep out others.
@@ -112,7 +118,7 @@ def _start(
     handler: Any = server.RequestHandlerClass
     server.RequestHandlerClass = type("Handler", (handler,), {"timeout": _CLIENT_SECONDS})
     server.handle_error = _handle_error  # type: ignore[method-assign, assignment]
-    return server, thread
+    return server, thread, f"{'https' if tls else 'http'}://{host}:{server.server_port}/metrics"
 
 
 def _handle_error(_request: Any, client: Any) -> None:
@@ -120,9 +126,10 @@ def _handle_error(_request: Any, client: Any) -> None:
     logger.info("no answer to %s: %s", client, sys.exc_info()[1])
 
 
-def _stop(server: WSGIServer, thread: threading.Thread) -> None:
+def stop(server: WSGIServer, thread: threading.Thread) -> None:
+    """End the server when the scrapes at work are answered, but in a few seconds at the latest."""
     server.shutdown()
     thread.join()
     server.server_close()
     application: Any = server.get_app()
-    application.wait_until_idle(_END_SECONDS)
+    application.wait_until_idle(END_SECONDS)

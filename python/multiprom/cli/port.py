@@ -1,0 +1,249 @@
+"""Serves the metrics of a gunicorn server at a port of its own, which MULTIPROM_METRICS_ADDR names.
+
+`keep` starts a process beside the server's master. That process gives up root's rights as workers
+do, and forks the process that serves, anew whenever it has ended. Both look twice a second whether
+their parent lives: so they end with the master however it ends, also by SIGKILL. They are a new
+program (`python -m multiprom.cli.port`), without descriptors, threads and memory of the server.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from multiprom import _core, environment
+from multiprom.cli.failure import UNUSABLE, Failure
+
+VARIABLE = "MULTIPROM_METRICS_ADDR"
+"""Names the address."""
+
+_PORT_MAX = 65535
+_LOOK_SECONDS = 0.5
+# An upgrade's new master gets the port so soon after the old one has ended.
+_RETRY_SECONDS = 1.0
+_PAUSE_SECONDS = 0.5
+_PAUSE_SECONDS_MAX = 30.0
+# A process that served so long has not ended for what it found at its start.
+_SOUND_SECONDS = 60.0
+_END_SECONDS = 2.0
+# Imported before the rights of root are given up: another user may not be able to read the modules.
+_NEEDED = ("multiprom.cli.serve", "multiprom.cli.scrapes", "multiprom.exposition", "encodings.idna")
+
+logger = logging.getLogger("multiprom")
+
+
+class _Started:
+    """The process that this master has started, and with which settings."""
+
+    process: subprocess.Popen[bytes] | None = None
+    settings: tuple[str, ...] = ()
+
+
+def parse(address: str) -> tuple[str, int]:
+    """Give the host and the port of an address such as `127.0.0.1:9464`, `[::1]:9464` or `:9464`.
+
+    Raises ValueError if it is none.
+    """
+    found = re.fullmatch(
+        r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]/]*)):(?P<port>[0-9]{1,5})", address
+    )
+    if found is None or int(found["port"]) > _PORT_MAX:
+        text = f"{VARIABLE} is {address!r}, which is not HOST:PORT, such as 127.0.0.1:9464"
+        raise ValueError(text)
+    return found["six"] or found["host"] or "0.0.0.0", int(found["port"])  # noqa: S104 - as asked for
+
+
+def keep(cfg: Any) -> None:
+    """Start the process in this master unless it runs; end it if another one is wanted, or none.
+
+    Raises ValueError if the address is none, and OSError if no process can be started.
+    """
+    variables = {**os.environ, **getattr(cfg, "env", {})}
+    address = variables.get(VARIABLE, "").strip()
+    if not (address or _Started.process):
+        return
+    settings = (address, environment.named_directory())
+    if _Started.process and _Started.process.poll() is None and _Started.settings == settings:
+        return
+    _end_process()
+    if address:
+        parse(address)
+        _Started.settings = settings
+        _Started.process = _start(cfg, variables, address)
+
+
+def _start(cfg: Any, variables: dict[str, str], address: str) -> subprocess.Popen[bytes]:
+    # The modules of the application come last: gunicorn has put them first after all its imports.
+    home = os.getcwd()  # noqa: PTH109
+    paths = sorted(map(os.path.abspath, sys.path), key=home.__eq__)
+    settings = {
+        "address": address,
+        "master": os.getpid(),
+        "owner": (cfg.uid, cfg.gid, cfg.initgroups),
+        "error_log": "" if cfg.errorlog == "-" else os.path.abspath(cfg.errorlog),  # noqa: PTH100
+        "level": cfg.loglevel.upper(),
+    }
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", __name__, json.dumps(settings)],
+        env={
+            **variables,
+            environment.VARIABLE: os.path.abspath(environment.named_directory()),  # noqa: PTH100
+            "PYTHONPATH": os.pathsep.join(paths),
+        },
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        # Ctrl-C and a closed terminal are the master's to answer.
+        start_new_session=True,
+    )
+
+
+def _end_process() -> None:
+    """End the process, and wait until the port is free, so that the next server can have it."""
+    process, _Started.process = _Started.process, None
+    if process is not None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+
+
+def _forget_process() -> None:
+    """Leave the process to the master that has started it: this is a worker."""
+    if _Started.process is not None:
+        _Started.process.returncode = 0
+
+
+atexit.register(_end_process)
+os.register_at_fork(after_in_child=_forget_process)
+
+
+class _ErrorLog(logging.Handler):
+    """gunicorn's error log, opened for each line: it may be moved away at any time."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = Path(path)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as log:
+            log.write(f"{self.format(record)}\n")
+
+
+def main() -> None:
+    """Have the metrics served as long as the master lives."""
+    settings = json.loads(sys.argv[1])
+    signal.signal(signal.SIGTERM, _end)
+    handler = _ErrorLog(settings["error_log"]) if settings["error_log"] else logging.StreamHandler()
+    # As gunicorn's own lines.
+    line = logging.Formatter(
+        "%(asctime)s [%(process)d] [%(levelname)s] %(message)s", "[%Y-%m-%d %H:%M:%S %z]"
+    )
+    handler.setFormatter(line)
+    logger.addHandler(handler)
+    level = logging.getLevelName(settings["level"])
+    logger.setLevel(level if isinstance(level, int) else logging.INFO)
+    try:
+        for module in _NEEDED:
+            importlib.import_module(module)
+        importlib.import_module("gunicorn.util").set_owner_process(*settings["owner"])
+        _watch(settings["address"], settings["master"])
+    except Exception:
+        # gunicorn 23 takes some exit codes of any child for those of a worker that does not boot.
+        logger.exception("cannot serve the metrics at %s", settings["address"])
+
+
+def _end(*_: object) -> NoReturn:
+    sys.exit(0)
+
+
+def _watch(address: str, master: int) -> None:
+    """Have a process serve while the master lives."""
+    pause, is_refused = _PAUSE_SECONDS, False
+    while os.getppid() == master:
+        start = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            _serve_and_exit(address, is_refused=is_refused)
+        code = _wait(child, master)
+        is_refused = code == UNUSABLE
+        if is_refused:
+            _sleep(_RETRY_SECONDS, master)
+        elif code is not None:
+            sound = time.monotonic() - start > _SOUND_SECONDS
+            pause = _PAUSE_SECONDS if sound else min(2 * pause, _PAUSE_SECONDS_MAX)
+            how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+            text = "the process that serves the metrics has ended (%s): another one starts in %d s"
+            logger.warning(text, how, pause)
+            _sleep(pause, master)
+
+
+def _wait(child: int, master: int) -> int | None:
+    """Wait until the child has ended, and give its exit code; end it if the master has ended."""
+    try:
+        while os.getppid() == master:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                child = 0
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        # Also when SIGTERM has come.
+        if child:
+            os.kill(child, signal.SIGTERM)
+            os.waitpid(child, 0)
+    return None
+
+
+def _sleep(seconds: float, master: int) -> None:
+    deadline = time.monotonic() + seconds
+    while os.getppid() == master and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+
+
+def _serve_and_exit(address: str, *, is_refused: bool) -> NoReturn:
+    code = 1
+    try:
+        _serve(address)
+        code = 0
+    except SystemExit:
+        code = 0
+    except Failure as failure:
+        code = UNUSABLE
+        if not is_refused:
+            # The master that an upgrade (USR2) replaces has the port until it ends.
+            level = logging.INFO if "GUNICORN_PID" in os.environ else logging.WARNING
+            logger.log(level, "%s; trying again every second", failure)
+    except BaseException:
+        logger.exception("cannot serve the metrics at %s", address)
+    finally:
+        os._exit(code)
+
+
+def _serve(address: str) -> None:
+    parent = os.getppid()
+    serve = importlib.import_module("multiprom.cli.serve")
+    _core.show_workers(shows=True)
+    server, _, url = serve.start(environment.named_directory(), *parse(address), {})
+    try:
+        logger.info("serving the metrics at %s", url)
+        while os.getppid() == parent:
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        # Without the half second that `shutdown` may take: the master waits.
+        server.get_app().wait_until_idle(serve.END_SECONDS)
+
+
+if __name__ == "__main__":
+    main()
