@@ -1,6 +1,6 @@
 """The Rust core. Private: the public names are those of `multiprom`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import ModuleType
 from typing import Any, Literal, TypeVar, final
@@ -32,6 +32,8 @@ __all__ = [
     "mark_self_dead",
     "merge_directory",
     "merge_files",
+    "move_metric",
+    "move_value",
     "post_fork",
     "post_request",
     "pre_fork",
@@ -241,6 +243,29 @@ def slots(path: str) -> list[tuple[int, bool, bool, tuple[int, int, str, str] | 
 
     Raises:
         OSError: The directory could not be listed.
+    """
+
+def move_metric(
+    metric: object, old_class: type, new_class: type, noted: MutableMapping[int, Any]
+) -> None:
+    """Move what a metric or child counts in values of `old_class` to values of `new_class`.
+
+    All who hold an old value count in its new one from then on. The old values are noted by their
+    ids.
+
+    Raises:
+        Exception: Whatever the metric raises where it makes its values.
+
+    """
+
+def move_value(old: object, new_class: type, *, is_heir: bool) -> None:
+    """Have a value that knows how it was made, in `_params`, count in one of `new_class`.
+
+    What it holds is this process's, and no other value's, if it `is_heir`.
+
+    Raises:
+        Exception: Whatever the new class raises.
+
     """
 
 def remove_live_files(path: str, pid: str, modes: Sequence[str]) -> None:

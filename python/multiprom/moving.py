@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import importlib
 import mmap
 import os
 import shutil
 import sys
-import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +26,6 @@ from multiprom.stock import is_genuine
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_METHODS = ("inc", "set", "get", "set_exemplar", "get_exemplar")
-
 # On an old value: the new one, and what that held before.
 _NEW = "_multiprom_new"
 # On an old value: what the new one has still to be told, in a dictionary; `()` when it has moved.
@@ -37,6 +33,8 @@ _REST = "_multiprom_rest"
 # On an old value: a pid, and what of its count is that process's. `unshare` gave it back, and the
 # file of the process has it; or a child inherited it (0 in place of the parent's pid).
 _KNOWN = "_multiprom_known"
+# What an old value gets when it moves.
+_OURS = {"inc", "set", "get", "set_exemplar", "get_exemplar", "_multiprocess", _NEW, _REST}
 
 
 class _State:
@@ -132,8 +130,7 @@ def unshare() -> None:
     for old in filter(_has_moved, _living(state.values)):
         new, _ = vars(old)[_NEW]
         value = new.get()
-        ours = {_NEW, _REST, *_methods_of(new)}
-        kept = {name: item for name, item in vars(old).items() if name not in ours}
+        kept = {name: item for name, item in vars(old).items() if name not in _OURS}
         # All at once, so that nobody finds half of it.
         old.__dict__ = kept | {"_value": value, _KNOWN: (os.getpid(), value)}
         # What another thread has counted since it was read.
@@ -192,7 +189,7 @@ def _shared_class(values: Any, found: Any) -> Any:
         """Count in `ours`, and in no file of prometheus_client's, when the class makes a value."""
         if _REST not in vars(value):
             value._value = value._timestamp = 0.0
-            vars(value).update(_methods_of(ours(*value._params)), **{_REST: ()})
+            _core.move_value(value, ours, is_heir=False)
 
     found._MmapedValue__reset, found._multiprom_class = reset, ours
     return ours
@@ -262,81 +259,22 @@ def _detach(file: Any) -> None:
 
 def _move_metric(state: _State, metric: Any, old_class: type[Any]) -> None:
     """Move what a metric or child counts in values of `old_class`."""
-    olds = _values_of(metric, old_class)
-    if all(map(_has_moved, olds)):
-        return
     try:
-        # What makes the values of a metric is its own to know: it makes them on a copy.
-        shadow = object.__new__(type(metric))
-        vars(shadow).update(vars(metric))
-        shadow._metric_init()
-        for old, new in zip(olds, _values_of(shadow, state.ours), strict=True):
-            state.values[id(old)] = old
-            _move(old, new, metric._type, getattr(metric, "_multiprocess_mode", ""))
+        _core.move_metric(metric, old_class, state.ours, state.values)
     except Exception as error:  # noqa: BLE001 - a metric may be of any class
         state.warn(repr(metric), error)
 
 
 def _move_value(state: _State, old: Any, ours: Any, *, is_heir: bool = True) -> None:
     """Move a value that knows how it was made."""
-    if hasattr(old, "_params") and not _has_moved(old):
-        try:
-            _move(old, ours(*old._params), old._params[0], old._params[-1], is_heir=is_heir)
-        except Exception as error:  # noqa: BLE001 - `mmap_key` and identifiers may raise anything
-            state.warn(f"a series of {old._params[2]!r}", error)
+    try:
+        _core.move_value(old, ours, is_heir=is_heir)
+    except Exception as error:  # noqa: BLE001 - `mmap_key` and identifiers may raise anything
+        state.warn(f"a series of {old._params[2]!r}", error)
 
 
 def _has_moved(old: Any) -> bool:
     return bool(vars(old).get(_REST) == ())
-
-
-def _move(old: Any, new: Any, typ: str, mode: str, *, is_heir: bool = True) -> None:
-    """Let all who hold `old` count in `new`, which goes on from it.
-
-    `new` is used if `old` has no new value yet. `typ` is the metric's, and `mode` a gauge's. What
-    `old` holds is this process's, and no other value's, if it `is_heir`.
-    """
-    attributes = vars(old)
-    # Of two threads, or of a call that was broken off and this one, the first decides.
-    new, there = attributes.setdefault(_NEW, (new, new.get()))
-    is_stock_file = hasattr(old, "_file")
-    if typ != "gauge":
-        methods = _methods_of(new)
-        get = methods.pop("get")  # The last, so that no total falls meanwhile.
-        attributes.update(methods)
-        amount = old._value - _counted(old, there) if is_heir else 0.0
-        rest = attributes.setdefault(_REST, {None: amount})
-        # Taken by one thread, and counted in one step that no signal handler comes into.
-        any(map(new.inc, iter(functools.partial(rest.pop, None, None), None)))
-        attributes.update({"get": get, _REST: ()})
-        return
-    now = time.time() if "mostrecent" in mode else None
-    timestamp = old._timestamp if is_stock_file else now
-    value = old._value
-    # A gauge in memory that was never set, or not since a fork, is not set in the file either.
-    pid, known = vars(old).get(_KNOWN, (0, 0.0))
-    is_set = value or known if pid == os.getpid() else value != known
-    if is_heir and (is_stock_file or is_set):
-        new.set(value, timestamp)
-    attributes.update(_methods_of(new), **{_REST: ()})
-    # What another thread has set since it was read.
-    if is_heir and old._value != value:
-        new.set(old._value, timestamp)
-
-
-def _methods_of(new: Any) -> dict[str, Any]:
-    return {name: getattr(new, name) for name in _METHODS} | {"_multiprocess": True}
-
-
-def _counted(old: Any, there: float) -> float:
-    """Say how much of what `old` holds is in files, of which the new value's held `there`."""
-    if hasattr(old, "_file"):
-        # multiprom continues the file of `old`, which has the count; or less, if it was removed or
-        # the directory is another one.
-        return float(min(there, old._value))
-    pid, value = vars(old).get(_KNOWN, (0, 0.0))
-    # What another process counted is in its file; what was given back is in ours, if that has it.
-    return value if pid != os.getpid() or abs(there) >= abs(value) else 0.0
 
 
 def _values_of(metric: Any, value_class: Any) -> list[Any]:

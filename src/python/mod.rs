@@ -12,6 +12,7 @@ mod hooks;
 mod inspect;
 mod log;
 mod metrics;
+mod moving;
 mod native;
 mod notices;
 mod presence;
@@ -44,6 +45,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(hooks::worker_exit, module)?)?;
     module.add_function(wrap_pyfunction!(inspect::inspect, module)?)?;
     module.add_function(wrap_pyfunction!(inspect::watch, module)?)?;
+    module.add_function(wrap_pyfunction!(moving::move_metric, module)?)?;
+    module.add_function(wrap_pyfunction!(moving::move_value, module)?)?;
     module.add_function(wrap_pyfunction!(notices::hold_back, module)?)?;
     module.add_function(wrap_pyfunction!(notices::warn_later, module)?)?;
     module.add_function(wrap_pyfunction!(native::install_methods, module)?)?;

@@ -192,7 +192,7 @@ pub(super) fn call_with<'py, const N: usize>(
 
 /// Calls the method `name` of `object`, without making a bound method or a tuple.
 #[inline]
-pub(super) fn call_method<'py>(
+pub(in crate::python) fn call_method<'py>(
     object: &Bound<'py, PyAny>,
     name: &Bound<'py, PyString>,
     argument: Option<&Bound<'py, PyAny>>,

@@ -22,6 +22,7 @@ mod shortcut;
 mod stock;
 mod timing;
 
+pub(super) use descriptor::call_method;
 pub(super) use install::{install_methods, remove_methods};
 pub(super) use limit::limit_series;
 pub(super) use shortcut::Shortcut;
