@@ -11,16 +11,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use super::descriptor::{call_method, call_with};
-use super::install::watch;
 use super::making::{CounterInit, SummaryInit, shared_class};
-use super::method::{Known, Method, Outcome, known};
+use super::method::{About, Known, Method, Outcome, known};
 
 /// What must be `prometheus_client`'s own, as it is known here, so that children can be made.
-pub(super) const NEEDED: [fn(Python<'_>) -> PyResult<()>; 4] = [
-    |py| watch::<MakingLabels>(py).map(drop),
-    |py| watch::<BaseConstructor>(py).map(drop),
-    |py| watch::<GaugeConstructor>(py).map(drop),
-    |py| watch::<HistogramConstructor>(py).map(drop),
+pub(super) const NEEDED: [About; 4] = [
+    About::of::<MakingLabels>(),
+    About::of::<BaseConstructor>(),
+    About::of::<GaugeConstructor>(),
+    About::of::<HistogramConstructor>(),
 ];
 
 /// `MetricWrapperBase.labels`, as far as it makes children.

@@ -128,6 +128,17 @@ fn raise(py: Python<'_>, error: PyErr) {
     }
 }
 
+/// What `CPython` calls for a method.
+#[derive(Clone, Copy)]
+pub(super) struct Entry(ffi::PyCFunctionFastWithKeywords);
+
+impl Entry {
+    /// That of method `M`.
+    pub(super) const fn of<M: Method>() -> Self {
+        Self(entry::<M>)
+    }
+}
+
 /// What `CPython` is told of a method. Never freed: descriptors point to it.
 pub(super) struct Definition(OnceLock<&'static Raw>);
 
@@ -143,18 +154,19 @@ impl Definition {
         Self(OnceLock::new())
     }
 
-    /// A descriptor of method `M` for `class`. The name and the docstring, which begins with the
-    /// text signature, are those of the first call.
-    pub(super) fn descriptor<'py, M: Method>(
+    /// A descriptor for `class`. The entry, the name and the docstring, which begins with the text
+    /// signature, are those of the first call.
+    pub(super) fn descriptor<'py>(
         &self,
         class: &Bound<'py, PyType>,
+        entry: Entry,
         name: CString,
         docstring: CString,
     ) -> PyResult<Bound<'py, PyAny>> {
         let raw = self.0.get_or_init(|| {
             Box::leak(Box::new(Raw(ffi::PyMethodDef {
                 ml_name: name.into_raw(),
-                ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: entry::<M> },
+                ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: entry.0 },
                 ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
                 ml_doc: docstring.into_raw(),
             })))

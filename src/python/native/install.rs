@@ -8,26 +8,29 @@ use pyo3::types::{PyModule, PyString, PyTuple, PyType};
 
 use super::children;
 use super::counting::{CounterInc, GaugeDec, GaugeInc, GaugeSet, HistogramObserve, SummaryObserve};
+use super::descriptor::Entry;
 use super::function::GaugeSetFunction;
 use super::labels::Labels;
 use super::limit;
 use super::making::{CounterInit, GaugeInit, HistogramInit, SummaryInit};
-use super::method::Method;
+use super::method::{About, Method};
 use super::removal::{Clear, Remove, RemoveByLabels};
 use super::stock::Stock;
 use super::timing::{TimerEnter, TimerExit, TrackerEnter, TrackerExit};
 
-/// What is done with a native method.
+/// A method that is done natively.
 struct Native {
-    put: fn(Python<'_>) -> PyResult<()>,
-    take_away: fn(Python<'_>) -> PyResult<()>,
+    about: About,
+    entry: Entry,
 }
 
 impl Native {
     const fn of<M: Method>() -> Self {
-        Self { put: put::<M>, take_away: take_away::<M> }
+        Self { about: About::of::<M>(), entry: Entry::of::<M>() }
     }
 }
+
+const LABELS: Native = Native::of::<Labels>();
 
 /// The methods that are done natively if metrics count in values of ours.
 const COUNTING: [Native; 18] = [
@@ -58,10 +61,12 @@ const COUNTING: [Native; 18] = [
 pub(crate) fn install_methods(py: Python<'_>, counting: bool) -> PyResult<()> {
     limit::read_environment(py)?;
     // `labels` is noted before it is replaced: `watch` would not find it any more.
-    children::NEEDED.iter().try_for_each(|watch| watch(py))?;
-    put::<Labels>(py)?;
+    for needed in &children::NEEDED {
+        watch(py, needed)?;
+    }
+    put(py, &LABELS)?;
     if counting {
-        COUNTING.iter().try_for_each(|method| (method.put)(py))?;
+        COUNTING.iter().try_for_each(|native| put(py, native))?;
     }
     Ok(())
 }
@@ -69,30 +74,31 @@ pub(crate) fn install_methods(py: Python<'_>, counting: bool) -> PyResult<()> {
 /// Puts `prometheus_client`'s own methods back.
 #[pyfunction]
 pub(crate) fn remove_methods(py: Python<'_>) -> PyResult<()> {
-    take_away::<Labels>(py)?;
-    COUNTING.iter().try_for_each(|method| (method.take_away)(py))
+    take_away(py, &LABELS.about)?;
+    COUNTING.iter().try_for_each(|native| take_away(py, &native.about))
 }
 
-/// Puts the native method `M` in the place of `prometheus_client`'s function.
-fn put<M: Method>(py: Python<'_>) -> PyResult<()> {
-    let Some((class, function)) = watch::<M>(py)? else { return Ok(()) };
-    let (name, text) = (CString::new(M::NAME)?, text_of::<M>(&function)?);
-    let descriptor = M::known().definition.descriptor::<M>(&class, name, text)?;
-    class.setattr(M::NAME, descriptor)
+/// Puts a native method in the place of `prometheus_client`'s function.
+fn put(py: Python<'_>, Native { about, entry }: &Native) -> PyResult<()> {
+    let Some((class, function)) = watch(py, about)? else { return Ok(()) };
+    let (name, text) = (CString::new(about.name)?, text_of(about, &function)?);
+    let descriptor = (about.known)().definition.descriptor(&class, *entry, name, text)?;
+    class.setattr(about.name, descriptor)
 }
 
-/// Notes `prometheus_client`'s function in the place of `M`, and gives it and its class; none if
+/// Notes `prometheus_client`'s function in the place of a method, and gives it and its class; none if
 /// another function is there.
-pub(super) fn watch<M: Method>(
-    py: Python<'_>,
-) -> PyResult<Option<(Bound<'_, PyType>, Bound<'_, PyAny>)>> {
-    let module = py.import(M::MODULE)?;
-    let class = module.getattr(M::CLASS)?.cast_into::<PyType>()?;
-    let Some(function) = own_attribute::<M>(&class)? else { return Ok(None) };
-    if !is_stock::<M>(&function, &module)? {
+fn watch<'py>(
+    py: Python<'py>,
+    about: &About,
+) -> PyResult<Option<(Bound<'py, PyType>, Bound<'py, PyAny>)>> {
+    let module = py.import(about.module)?;
+    let class = module.getattr(about.class)?.cast_into::<PyType>()?;
+    let Some(function) = own_attribute(about, &class)? else { return Ok(None) };
+    if !is_stock(about, &function, &module)? {
         return Ok(None);
     }
-    let stocks = &M::known().stocks;
+    let stocks = &(about.known)().stocks;
     if stocks.of_class(&class).is_none() {
         let globals = module.dict().unbind();
         stocks.add(Stock {
@@ -104,28 +110,30 @@ pub(super) fn watch<M: Method>(
     Ok(Some((class, function)))
 }
 
-fn take_away<M: Method>(py: Python<'_>) -> PyResult<()> {
-    for stock in M::known().stocks.iter() {
+fn take_away(py: Python<'_>, about: &About) -> PyResult<()> {
+    for stock in (about.known)().stocks.iter() {
         let class = stock.class.bind(py);
-        let Some(found) = own_attribute::<M>(class)? else { continue };
+        let Some(found) = own_attribute(about, class)? else { continue };
         // The class is written in Python: a method descriptor of it can only be ours.
         if found.get_type().name()? == "method_descriptor" {
-            class.setattr(M::NAME, &stock.function)?;
+            class.setattr(about.name, &stock.function)?;
         }
     }
     Ok(())
 }
 
 /// What the class itself has under the name of the method.
-fn own_attribute<'py, M: Method>(
+fn own_attribute<'py>(
+    about: &About,
     class: &Bound<'py, PyType>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let attributes = class.getattr(intern!(class.py(), "__dict__"))?;
-    Ok(attributes.get_item(M::NAME).ok())
+    Ok(attributes.get_item(about.name).ok())
 }
 
 /// Whether `function` is that of the module, with the parameters that the native method has.
-fn is_stock<M: Method>(
+fn is_stock(
+    about: &About,
     function: &Bound<'_, PyAny>,
     module: &Bound<'_, PyModule>,
 ) -> PyResult<bool> {
@@ -136,12 +144,12 @@ fn is_stock<M: Method>(
         return Ok(false);
     }
     let name = function.getattr(intern!(py, "__qualname__"))?;
-    if !name.eq(format!("{}.{}", M::CLASS, M::NAME))? {
+    if !name.eq(format!("{}.{}", about.class, about.name))? {
         return Ok(false);
     }
-    if !M::NAMES.is_empty() {
+    if !about.names.is_empty() {
         let mut used: Vec<String> = code.getattr(intern!(py, "co_names"))?.extract()?;
-        let mut known = M::NAMES.to_vec();
+        let mut known = about.names.to_vec();
         used.sort_unstable();
         known.sort_unstable();
         if used != known {
@@ -150,13 +158,13 @@ fn is_stock<M: Method>(
     }
     let names = code.getattr(intern!(py, "co_varnames"))?.cast_into::<PyTuple>()?;
     let by_position: usize = code.getattr(intern!(py, "co_argcount"))?.extract()?;
-    let starred = M::PARAMETERS.iter().filter(|parameter| parameter.starts_with('*')).count();
-    let known = M::PARAMETERS.iter().map(|parameter| {
+    let starred = about.parameters.iter().filter(|parameter| parameter.starts_with('*')).count();
+    let known = about.parameters.iter().map(|parameter| {
         let name = parameter.trim_start_matches('*');
         name.split_once('=').map_or(name, |(name, _)| name)
     });
-    Ok(by_position + starred == M::PARAMETERS.len()
-        && names.len() >= M::PARAMETERS.len()
+    Ok(by_position + starred == about.parameters.len()
+        && names.len() >= about.parameters.len()
         && names
             .iter()
             .zip(known)
@@ -164,10 +172,10 @@ fn is_stock<M: Method>(
 }
 
 /// The text signature, from which `inspect.signature` reads, and the docstring of `function`.
-fn text_of<M: Method>(function: &Bound<'_, PyAny>) -> PyResult<CString> {
+fn text_of(about: &About, function: &Bound<'_, PyAny>) -> PyResult<CString> {
     let docstring = function.getattr(intern!(function.py(), "__doc__"))?;
     // `str()` would call signal handlers, and what one raises would be lost.
     let docstring = docstring.cast::<PyString>().ok().map_or(Ok(""), |text| text.to_str())?;
-    let parameters = M::PARAMETERS.join(", ");
-    Ok(CString::new(format!("{}(${parameters})\n--\n\n{docstring}", M::NAME))?)
+    let parameters = about.parameters.join(", ");
+    Ok(CString::new(format!("{}(${parameters})\n--\n\n{docstring}", about.name))?)
 }

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 
 use super::descriptor::Call;
-use super::method::{Method, Outcome, known};
+use super::method::{Known, Method, Outcome, known};
 use super::stock::Stock;
 use crate::count::head_of;
 use crate::float::{ExponentStyle, float_to_string};
@@ -41,7 +41,7 @@ impl Method for CounterInit {
     ];
 
     fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
-        init::<Self>(call, &[("_value", "_total")], true)
+        init(call, Self::known(), &[(intern!(call.py(), "_value"), "_total")], false)
     }
 
     known!();
@@ -68,7 +68,7 @@ impl Method for GaugeInit {
     ];
 
     fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
-        init::<Self>(call, &[("_value", "")], false)
+        init(call, Self::known(), &[(intern!(call.py(), "_value"), "")], true)
     }
 
     known!();
@@ -97,7 +97,9 @@ impl Method for SummaryInit {
     ];
 
     fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
-        init::<Self>(call, &[("_count", "_count"), ("_sum", "_sum")], true)
+        let py = call.py();
+        let values = [(intern!(py, "_count"), "_count"), (intern!(py, "_sum"), "_sum")];
+        init(call, Self::known(), &values, false)
     }
 
     known!();
@@ -130,7 +132,7 @@ impl Method for HistogramInit {
 
     fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
         let (py, metric) = (call.py(), call.receiver);
-        let Some(maker) = Maker::new::<Self>(call)? else { return Ok(None) };
+        let Some(maker) = Maker::new(call, Self::known(), false)? else { return Ok(None) };
         let Some(bounds) = maker.bounds()? else { return Ok(None) };
         let Some(values) = maker.values(&["_sum"], &bounds)? else { return Ok(None) };
         let [sum, buckets @ ..] = values.as_slice() else { return Ok(None) };
@@ -144,19 +146,20 @@ impl Method for HistogramInit {
 }
 
 /// Gives a metric its values: each as an attribute of this name, of the sample with this suffix.
-fn init<'py, M: Method>(
+fn init<'py>(
     call: &Call<'_, 'py>,
-    values: &[(&'static str, &str)],
-    notes_time: bool,
+    known: &'static Known,
+    values: &[(&Bound<'py, PyString>, &str)],
+    is_gauge: bool,
 ) -> Outcome<'py> {
     let (py, metric) = (call.py(), call.receiver);
-    let Some(maker) = Maker::new::<M>(call)? else { return Ok(None) };
+    let Some(maker) = Maker::new(call, known, is_gauge)? else { return Ok(None) };
     let suffixes: Vec<_> = values.iter().map(|(_, suffix)| *suffix).collect();
     let Some(made) = maker.values(&suffixes, &[])? else { return Ok(None) };
     for ((name, _), value) in values.iter().zip(made) {
-        metric.setattr(*name, value)?;
+        metric.setattr(name, value)?;
     }
-    if notes_time {
+    if !is_gauge {
         metric.setattr(intern!(py, "_created"), maker.stock.unix_time(py)?)?;
     }
     Ok(Some(py.None().into_bound(py)))
@@ -191,9 +194,9 @@ struct Maker<'a, 'py> {
 impl<'a, 'py> Maker<'a, 'py> {
     /// None if the values are not of our class, or the metric is none as `prometheus_client` makes
     /// them.
-    fn new<M: Method>(call: &Call<'a, 'py>) -> PyResult<Option<Self>> {
+    fn new(call: &Call<'a, 'py>, known: &'static Known, is_gauge: bool) -> PyResult<Option<Self>> {
         let (py, metric) = (call.py(), call.receiver);
-        let Some(stock) = M::known().stocks.of(metric).filter(|_| call.count() == 0) else {
+        let Some(stock) = known.stocks.of(metric).filter(|_| call.count() == 0) else {
             return Ok(None);
         };
         let Some(python_class) = shared_class(stock.globals.bind(py))? else { return Ok(None) };
@@ -204,7 +207,7 @@ impl<'a, 'py> Maker<'a, 'py> {
         }
         let text = |name| metric.getattr(name).map(|text| text.cast_into::<PyString>().ok());
         let tuple = |name| metric.getattr(name).map(|texts| texts.cast_into::<PyTuple>().ok());
-        let mode = if M::CLASS == "Gauge" {
+        let mode = if is_gauge {
             text(intern!(py, "_multiprocess_mode"))?
         } else {
             Some(PyString::intern(py, ""))

@@ -47,6 +47,29 @@ macro_rules! known {
 }
 pub(super) use known;
 
+/// What a method is, but for what it does. Functions that take this are compiled once for all methods.
+pub(super) struct About {
+    pub(super) module: &'static str,
+    pub(super) class: &'static str,
+    pub(super) name: &'static str,
+    pub(super) parameters: &'static [&'static str],
+    pub(super) names: &'static [&'static str],
+    pub(super) known: fn() -> &'static Known,
+}
+
+impl About {
+    pub(super) const fn of<M: Method>() -> Self {
+        Self {
+            module: M::MODULE,
+            class: M::CLASS,
+            name: M::NAME,
+            parameters: M::PARAMETERS,
+            names: M::NAMES,
+            known: M::known,
+        }
+    }
+}
+
 /// What is known of a method once it is in use.
 pub(super) struct Known {
     pub(super) definition: Definition,
