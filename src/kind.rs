@@ -82,7 +82,7 @@ pub struct Kind<'a> {
 }
 
 /// Every kind that is foldable.
-pub(crate) const FOLDABLE: [Kind<'static>; 11] = {
+pub(crate) const FOLDABLE: [Kind<'static>; 9] = {
     const fn kind(metric_type: MetricType, mode: &'static str) -> Kind<'static> {
         Kind { metric_type, mode }
     }
@@ -91,8 +91,6 @@ pub(crate) const FOLDABLE: [Kind<'static>; 11] = {
         kind(MetricType::Summary, ""),
         kind(MetricType::Histogram, ""),
         kind(MetricType::GaugeHistogram, ""),
-        kind(MetricType::Info, ""),
-        kind(MetricType::StateSet, ""),
         kind(MetricType::Unknown, ""),
         kind(MetricType::Gauge, "sum"),
         kind(MetricType::Gauge, "min"),
@@ -102,10 +100,15 @@ pub(crate) const FOLDABLE: [Kind<'static>; 11] = {
 };
 
 impl Kind<'_> {
-    /// Whether it is of a gauge that counts only while its process lives.
+    /// Whether its entries count only while their process lives: `live*` gauges, and what processes
+    /// say of themselves.
     #[must_use]
     pub fn is_live(self) -> bool {
-        self.metric_type == MetricType::Gauge && self.mode.starts_with(LIVE)
+        match self.metric_type {
+            MetricType::Gauge => self.mode.starts_with(LIVE),
+            MetricType::Info | MetricType::StateSet => true,
+            _ => false,
+        }
     }
 
     /// Whether what several dead processes hold can be one value for good.
@@ -123,8 +126,13 @@ impl Kind<'_> {
     /// The rule for families of this kind; a gauge mode that is not known behaves as `all`.
     #[must_use]
     pub fn rule(self) -> Rule {
-        if self.metric_type != MetricType::Gauge {
-            return Rule::Sum;
+        match self.metric_type {
+            MetricType::Gauge => {}
+            // A value of 0 says that the process does not say this any more.
+            MetricType::Info => return Rule::Max,
+            // The state whose timestamp is the latest: see `scrape/states.rs`.
+            MetricType::StateSet => return Rule::MostRecent,
+            _ => return Rule::Sum,
         }
         match self.mode.strip_prefix(LIVE).unwrap_or(self.mode) {
             "sum" => Rule::Sum,

@@ -43,6 +43,7 @@ __all__ = [
     "remove_leftovers",
     "remove_live_files",
     "remove_methods",
+    "repeat_statement",
     "reset_compaction",
     "set_configured",
     "show_workers",
@@ -359,6 +360,16 @@ def limit_series(metric: object, limit: int | None) -> None:
     Raises:
         TypeError: `metric` is none, or has no labels.
         ValueError: `limit` is less than 1.
+    """
+
+def repeat_statement(metric: object) -> None:
+    """Have an `Info` or `Enum` that was set before `install()` say so in files, too.
+
+    Any other metric is left alone, and so is an `Enum` in the first of its states, which cannot be
+    told from one that was never set.
+
+    Raises:
+        Exception: Whatever `mmap_key` or the process identifier raises.
     """
 
 def remove_methods() -> None:

@@ -202,6 +202,7 @@ def _move_all(values: Any, state: _State) -> None:
         _move_value(state, old, ours)
     for metric in _metrics(state):
         _move_metric(state, metric, values.MutexValue)
+        _core.repeat_statement(metric)
 
 
 def _closure_of(value_class: Any) -> dict[str, Any]:

@@ -91,7 +91,8 @@ def leave_to_shared(parts: list[bytes], shared: list[bytes], own: dict[int, Any]
     for place, metric in own.items():
         if metric is not None and not names.isdisjoint(_TYPES.findall(parts[place])):
             parts[place] = b""
-            if is_first(_twice, metric._name):  # noqa: SLF001
+            # With prometheus_client that is the way to show an Info or Enum.
+            if metric._type not in ("info", "stateset") and is_first(_twice, metric._name):  # noqa: SLF001
                 new.append(repr(metric._name))  # noqa: SLF001
     if new:
         logger.warning(

@@ -55,7 +55,7 @@ impl KindOfFile {
         }
     }
 
-    /// Whether its files are those of gauges of living processes.
+    /// Whether its files count only while their process lives.
     pub(crate) fn is_live(&self) -> bool {
         kind_of_prefix(&self.prefix).is_live()
     }

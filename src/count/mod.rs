@@ -16,6 +16,7 @@ mod open;
 mod rewriting;
 mod series;
 mod state;
+mod statement;
 mod unwritten_files;
 mod value;
 mod withdrawn;
@@ -30,6 +31,7 @@ pub use state::{
     News, ensure_memory, has_notices, mark_self_dead, open_files, take_notices, warn_later,
     write_unwritten,
 };
+pub use statement::Statement;
 pub use unwritten_files::unwritten;
 pub use value::{Caller, Head, Operation, Value, ValueClass, head_of};
 

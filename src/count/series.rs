@@ -69,6 +69,23 @@ impl Series {
         self.attachment.attach(mapping, offset, |cell| self.unwritten().move_to(cell));
     }
 
+    /// Sets value and timestamp, in the cell or in memory. The caller has the lock of the state.
+    pub(crate) fn set(&self, value: f64, timestamp: f64) {
+        match self.attachment.enter() {
+            Some(cell) => cell.set(value, timestamp),
+            None => self.unwritten().set(value, timestamp),
+        }
+    }
+
+    /// When it was last set with a timestamp. The caller has the lock of the state.
+    pub(crate) fn timestamp(&self) -> f64 {
+        match (self.attachment.enter(), self.unwritten().pending) {
+            (Some(cell), _) => cell.timestamp(),
+            (None, Pending::Set(_, timestamp)) => timestamp,
+            (None, Pending::Added(_)) => 0.0,
+        }
+    }
+
     /// Detaches the cell, whose file the application closes: the series is dormant from now on.
     pub(crate) fn close(&self) {
         let held = self.attachment.detach();

@@ -162,7 +162,7 @@ impl ValueClass {
 
     /// Calls `act` with what the state knows of the class, in this process and for the identifier
     /// and directory of the caller, and with the number of the series that was made last.
-    fn with_state<R>(
+    pub(crate) fn with_state<R>(
         &self,
         caller: &Caller,
         act: impl FnOnce(&mut ClassState, &mut Files, &mut u64) -> R,

@@ -151,7 +151,7 @@ mod tests {
             assert!(parsed.is_archive() && parsed.kind == kind && kind.is_foldable(), "{name}");
             assert_eq!(FileName::parse(OsStr::new(&temporary(kind))), None);
         }
-        assert_eq!(archive(FOLDABLE[7]), "gauge_sum_compacted.db");
+        assert_eq!(archive(FOLDABLE[5]), "gauge_sum_compacted.db");
         assert!(!FileName::parse(OsStr::new("counter_1.db")).unwrap().is_archive());
     }
 

@@ -225,8 +225,8 @@ fn opened(
         FileState::Dead
     };
     let mut seen = FileSeen::new(path, state, Some(metadata));
-    let is_live_gauge = name.is_some_and(|name| name.kind.is_live());
-    seen.is_counted = state != FileState::Spent && !(state == FileState::Dead && is_live_gauge);
+    let is_live = name.is_some_and(|name| name.kind.is_live());
+    seen.is_counted = state != FileState::Spent && !(state == FileState::Dead && is_live);
     let used = format::parse_used(header).and_then(|used| u64::try_from(used).ok());
     seen.used = used.unwrap_or_default().min(metadata.len());
     seen

@@ -52,6 +52,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(native::install_methods, module)?)?;
     module.add_function(wrap_pyfunction!(native::limit_series, module)?)?;
     module.add_function(wrap_pyfunction!(native::remove_methods, module)?)?;
+    module.add_function(wrap_pyfunction!(native::repeat_statement, module)?)?;
     module.add_function(wrap_pyfunction!(presence::announce, module)?)?;
     module.add_function(wrap_pyfunction!(presence::hold_slot, module)?)?;
     module.add_function(wrap_pyfunction!(presence::leave, module)?)?;

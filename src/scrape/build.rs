@@ -11,6 +11,7 @@ use crate::scrape::family::{MergeOptions, SampleTable};
 use crate::scrape::histogram::BoundTexts;
 use crate::scrape::labels::{LabelIndex, Labels};
 use crate::scrape::samples::Sample;
+use crate::scrape::states;
 use crate::scrape::table::Table;
 use crate::scrape::totals::Totals;
 
@@ -41,6 +42,11 @@ impl<'a> ParsedKeys<'a> {
             }
             AnyColumn::Minima(column) => self.gauges(&column.values, options),
             AnyColumn::Maxima(column) => self.gauges(&column.values, options),
+            AnyColumn::MostRecent(column) if self.is_of(MetricType::StateSet) => {
+                let time = |number: u32| column.values[number as usize].timestamp;
+                let entries = self.keys.iter().map(|(number, key)| (key, time(*number)));
+                Some(states::samples(&self.name, entries).finish(options.order))
+            }
             AnyColumn::MostRecent(column) => self.most_recent(column, options),
             AnyColumn::PerProcess(column) => self.per_process(column),
         }
@@ -79,13 +85,22 @@ impl<'a> ParsedKeys<'a> {
     fn gauges(&'a self, values: &[f64], options: MergeOptions) -> Option<Vec<Sample<'a>>> {
         let mut table = SampleTable::with_capacity(self.keys.len());
         for (number, key) in &self.keys {
+            let value = values[*number as usize];
+            if value == 0.0 && self.is_of(MetricType::Info) {
+                // No process says this any more.
+                continue;
+            }
             let (index, is_new) = table.place(&self.labels(key), &key.sample);
             if !is_new {
                 return None;
             }
-            table.set(index, values[*number as usize]);
+            table.set(index, value);
         }
         Some(table.finish(options.order))
+    }
+
+    fn is_of(&self, metric_type: MetricType) -> bool {
+        self.table.kind().metric_type == metric_type
     }
 
     fn most_recent(

@@ -151,7 +151,12 @@ pub(crate) fn values<'a>(
     let heads: Vec<&Head<'_>> =
         group.heads.iter().map(|head| parsed.head_numbered(*head)).collect();
     let Some(first) = heads.first() else { return Err(Indirect::ByLabels) };
-    let is_gauge = parsed.table.kind().metric_type == MetricType::Gauge;
+    let metric_type = parsed.table.kind().metric_type;
+    // Few, and of some of them not all entries are samples.
+    if matches!(metric_type, MetricType::Info | MetricType::StateSet) {
+        return Err(Indirect::ByLabels);
+    }
+    let is_gauge = metric_type == MetricType::Gauge;
     let is_plain = heads.iter().all(|head| head.is_plain && head.help == first.help);
     if !is_plain || heads.len() > 1 && (is_gauge || options.order == SampleOrder::Flat) {
         return Err(Indirect::ByLabels);

@@ -22,6 +22,7 @@ mod parsed;
 mod runs;
 mod samples;
 mod scan;
+mod states;
 mod table;
 mod totals;
 

@@ -215,7 +215,7 @@ impl Snapshot {
     }
 
     /// The files that count, for code that reads them by itself: no archive among them has absorbed
-    /// them, and live gauges are of the living.
+    /// them, and where only the living count they are of the living.
     #[cfg_attr(not(feature = "python"), allow(dead_code))] // The binding calls it.
     pub(crate) fn present(&self) -> impl Iterator<Item = &Path> {
         let is_gone = |place: u32, path: &Path| {
@@ -266,7 +266,7 @@ impl Snapshot {
     }
 }
 
-/// Whether the file at `path` is of gauges that count only while their process lives.
+/// Whether the entries of the file at `path` count only while their process lives.
 fn is_live(path: &Path) -> bool {
     FileName::of_path(path).is_some_and(|name| name.kind.is_live())
 }

@@ -117,7 +117,7 @@ mod tests {
         let [first, second] = [(); 2].map(|()| Withdrawals::open(path).unwrap());
         first.note(FOLDABLE[0]);
         second.note(FOLDABLE[0]);
-        second.note(FOLDABLE[10]);
+        second.note(FOLDABLE[8]);
         assert_eq!(withdrawals_in(path), 3.0);
         let file = File::options().read(true).write(true).open(path.join(WITHDRAWALS_FILE));
         let file = file.unwrap();
@@ -129,12 +129,12 @@ mod tests {
         second.note(FOLDABLE[0]);
         assert_eq!(read(0), Withdrawn { count: 3.0, heeded: 2.0, heeded_at: now });
         assert_eq!(first.heeded_at(FOLDABLE[0]), now);
-        assert_eq!(first.heeded_at(FOLDABLE[10]), 0.0);
+        assert_eq!(first.heeded_at(FOLDABLE[8]), 0.0);
         let all = Kind { metric_type: crate::kind::MetricType::Gauge, mode: "all" };
         first.note(all);
         assert_eq!(Withdrawn::read(&file, all).unwrap(), None);
-        read(10).note_heeded(&file, FOLDABLE[10], now + 1e9).unwrap();
-        assert_eq!(read(10).heeded_at, 0.0, "of an earlier start of the machine");
+        read(8).note_heeded(&file, FOLDABLE[8], now + 1e9).unwrap();
+        assert_eq!(read(8).heeded_at, 0.0, "of an earlier start of the machine");
         file.set_len(0).unwrap();
         assert_eq!(read(0).count, 0.0, "cut short");
         assert_eq!(withdrawals_in(path), 0.0);

@@ -10,7 +10,7 @@ from unittest import mock
 
 import multiprom
 import pytest
-from prometheus_client import Counter, Gauge, Histogram, Summary, metrics, values
+from prometheus_client import Counter, Enum, Gauge, Histogram, Info, Summary, metrics, values
 from prometheus_client.context_managers import InprogressTracker, Timer
 from support.interpreters import run
 
@@ -29,6 +29,8 @@ METHODS: list[tuple[Any, str]] = [
     (metrics.MetricWrapperBase, "clear"),
     (Histogram, "observe"),
     (Summary, "observe"),
+    (Info, "info"),
+    (Enum, "state"),
     (Counter, "_metric_init"),
     (Gauge, "_metric_init"),
     (Summary, "_metric_init"),

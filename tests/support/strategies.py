@@ -163,8 +163,9 @@ def applications(
 
 
 FILE_PREFIXES = ("counter", "summary", "histogram", *[f"gauge_{mode}" for mode in MODES])
-# Types that no metric writes in multiprocess mode, but that prometheus_client reads.
-RARE_PREFIXES = ("gaugehistogram", "info", "stateset", "unknown", "untyped")
+# Types that no metric writes in multiprocess mode, but that prometheus_client reads. Not those of
+# Info and Enum, which it adds up.
+RARE_PREFIXES = ("gaugehistogram", "unknown", "untyped")
 
 
 @st.composite

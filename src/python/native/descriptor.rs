@@ -42,7 +42,7 @@ impl<'py> Call<'_, 'py> {
     }
 
     /// Calls `function` with the same arguments.
-    fn forward(&self, function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn forward(&self, function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         match (self.positional, self.names) {
             ([], None) => call_with(function, [self.receiver]),
             ([first], None) => call_with(function, [self.receiver, first]),

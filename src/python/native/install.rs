@@ -15,6 +15,7 @@ use super::limit;
 use super::making::{CounterInit, GaugeInit, HistogramInit, SummaryInit};
 use super::method::{About, Method};
 use super::removal::{Clear, Remove, RemoveByLabels};
+use super::stating::{EnumState, InfoInfo};
 use super::stock::Stock;
 use super::timing::{TimerEnter, TimerExit, TrackerEnter, TrackerExit};
 
@@ -33,7 +34,7 @@ impl Native {
 const LABELS: Native = Native::of::<Labels>();
 
 /// The methods that are done natively if metrics count in values of ours.
-const COUNTING: [Native; 18] = [
+const COUNTING: [Native; 20] = [
     Native::of::<CounterInit>(),
     Native::of::<GaugeInit>(),
     Native::of::<SummaryInit>(),
@@ -48,6 +49,8 @@ const COUNTING: [Native; 18] = [
     Native::of::<Clear>(),
     Native::of::<SummaryObserve>(),
     Native::of::<HistogramObserve>(),
+    Native::of::<InfoInfo>(),
+    Native::of::<EnumState>(),
     Native::of::<TimerEnter>(),
     Native::of::<TimerExit>(),
     Native::of::<TrackerEnter>(),

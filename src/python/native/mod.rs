@@ -19,6 +19,7 @@ mod making;
 mod method;
 mod removal;
 mod shortcut;
+mod stating;
 mod stock;
 mod timing;
 
@@ -26,3 +27,4 @@ pub(super) use descriptor::call_method;
 pub(super) use install::{install_methods, remove_methods};
 pub(super) use limit::limit_series;
 pub(super) use shortcut::Shortcut;
+pub(super) use stating::repeat_statement;

@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use super::counting::stand_in;
 use super::descriptor::Call;
 use super::method::{Method, Outcome, known};
+use super::stating::Statement;
 use crate::python::value::Value;
 
 /// `MetricWrapperBase.remove(*labelvalues)`.
@@ -209,6 +210,9 @@ fn withdraw(child: &Bound<'_, PyAny>) -> PyResult<()> {
 fn withdraw_value(value: &Bound<'_, PyAny>) -> PyResult<()> {
     if let Ok(value) = value.cast::<Value>() {
         return value.get().withdraw(value.py());
+    }
+    if let Ok(statement) = value.cast::<Statement>() {
+        return statement.get().withdraw(value.py());
     }
     // Of a metric that has moved into shared files: any other attribute has no such method.
     let is_plain =

@@ -11,6 +11,7 @@ use crate::scrape::family::{Family, MergeOptions, SampleTable};
 use crate::scrape::histogram::BoundTexts;
 use crate::scrape::labels::Labels;
 use crate::scrape::samples::{Sample, Samples};
+use crate::scrape::states;
 use crate::scrape::totals::Totals;
 
 /// Merges a family.
@@ -22,6 +23,10 @@ pub(crate) fn merge(
 ) -> Family<'static> {
     let table = match family.rule() {
         Rule::Sum => add_up(family, options.accumulate, texts),
+        _ if family.metric_type == MetricType::StateSet => {
+            let entries = family.samples.iter().map(|sample| (&*sample.key, sample.timestamp));
+            states::samples(&family.name, entries)
+        }
         rule => choose(family, rule),
     };
     let samples = table.finish(options.order).into_iter();
@@ -51,12 +56,16 @@ fn add_up<'a>(
     table
 }
 
-/// Merges a family of gauges of which one entry gives the value of a series.
+/// Merges a family of which one entry gives the value of a series.
 fn choose(family: &UnmergedFamily, rule: Rule) -> SampleTable<'_> {
     let mut table = SampleTable::default();
     let mut timestamps: HashMap<(Labels<'_>, &str), f64> = HashMap::new();
     for sample in &family.samples {
         let UnmergedSample { key, value, timestamp, .. } = sample;
+        if *value == 0.0 && family.metric_type == MetricType::Info {
+            // The process does not say this any more.
+            continue;
+        }
         let labels = labels(family, rule, sample);
         if rule == Rule::MostRecent {
             let latest = timestamps.entry((labels.clone(), &*key.sample)).or_default();

@@ -44,7 +44,8 @@ pub(crate) struct UnmergedSample {
     pub(crate) value: f64,
     /// What an archive's sum has beyond the value; else 0.
     pub(crate) low: f64,
-    /// The timestamp of a gauge; else 0, since prometheus_client looks at those of gauges only.
+    /// The timestamp of a gauge or of a state; else 0, since prometheus_client looks at those of gauges
+    /// only.
     pub(crate) timestamp: f64,
 }
 
@@ -84,6 +85,7 @@ pub(crate) fn read(snapshot: &Snapshot, wanted: impl Fn(&str) -> bool) -> Result
         };
         let known = known.entry(kind.metric_type).or_default();
         let is_gauge = kind.metric_type == MetricType::Gauge;
+        let is_dated = is_gauge || kind.metric_type == MetricType::StateSet;
         let pid: Option<Arc<str>> = is_gauge.then(|| pid.to_string_lossy().into());
         let mode: Option<Arc<str>> = is_gauge.then(|| kind.mode.into());
         let is_archive = snapshot.is_archive(place);
@@ -122,7 +124,7 @@ pub(crate) fn read(snapshot: &Snapshot, wanted: impl Fn(&str) -> bool) -> Result
                 pid: pid.clone(),
                 value: entry.value,
                 low: if has_pairs { entry.timestamp } else { 0.0 },
-                timestamp: if is_gauge && !has_pairs { entry.timestamp } else { 0.0 },
+                timestamp: if is_dated && !has_pairs { entry.timestamp } else { 0.0 },
             });
         })?;
         if outcome == Outcome::Vanished {
