@@ -119,8 +119,7 @@ def _mark_dead(server: Any, worker: Any) -> None:
 
 
 def _keep_port(server: Any) -> None:
-    """Serve the metrics where MULTIPROM_METRICS_ADDR says, in a process of its own."""
-    with _warning(server, "serve the metrics at a port of their own"):
+    with _warning(server, "serve the metrics where MULTIPROM_METRICS_ADDR says"):
         importlib.import_module("multiprom.cli.port").keep(getattr(server, "cfg", None))
 
 
@@ -153,7 +152,8 @@ def _prepare(cfg: Any, server: Any = None) -> None:
             Path(path).mkdir(parents=True, exist_ok=True)
             _Server.made = path
     except OSError as error:
-        text = f"cannot create the directory that {VARIABLE} names ({error.strerror}): {path}"
+        why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        text = f"cannot create the directory that {VARIABLE} names ({why}): {path}"
         raise RuntimeError(text) from None
     _core.hold_slot(path, "master")
     if cfg is not None:

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::format::{self, FileName, HEADER_SIZE, MAGIC_ARCHIVE, MAGIC_WRITER};
+use crate::format::{self, Damage, FileName, HEADER_SIZE, MAGIC_ARCHIVE, MAGIC_WRITER};
 use crate::kind::Kind;
 use crate::store::{
     Archive, FromStart, LeftOut, Listing, Mark, Outcome, Reader, list_directory, open_file,
@@ -92,8 +92,13 @@ impl FileSeen {
     /// Whether compaction would fold it into an archive, or delete it.
     #[must_use]
     pub fn is_foldable(&self) -> bool {
-        let can_go = |kind: Kind<'_>| kind.is_foldable() || kind.is_live();
-        self.state == FileState::Dead && self.problems.is_empty() && self.kind().is_some_and(can_go)
+        // A metric that has another type in other files is no damage of this one.
+        let is_harmless = |problem: &LeftOut| {
+            matches!(problem.damaged.damage, Damage::OtherType { .. } | Damage::NoProcess { .. })
+        };
+        let is_sound = self.problems.iter().all(is_harmless);
+        let can_go = |kind: Kind<'_>| kind.is_foldable() && is_sound || kind.is_live();
+        self.state == FileState::Dead && self.kind().is_some_and(can_go)
     }
 
     /// Whether it is of gauges that keep a series for each process, also of the dead: such a file is

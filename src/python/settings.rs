@@ -80,7 +80,7 @@ pub(super) fn series_limit(py: Python<'_>) -> PyResult<usize> {
     let word = value.trim();
     let limit = if word.is_empty() { Ok(0) } else { word.parse() };
     if limit.is_err() {
-        warn_once(py, VARIABLE, value, "no number: there is no limit")?;
+        warn_once(py, VARIABLE, value, "not a whole number from 0 up: there is no limit")?;
     }
     Ok(limit.unwrap_or_default())
 }

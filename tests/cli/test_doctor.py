@@ -55,6 +55,8 @@ def test_a_sound_service(directory: Path) -> None:
         ({"MULTIPROM_DROP_ALL": "perhaps"}, "warning", "not understood, and stays off"),
         ({"MULTIPROM_WORKER_METRICS": "2"}, "warning", "not understood, and stays off"),
         ({"MULTIPROM_SERIES_LIMIT": "1,000"}, "warning", "there is no limit"),
+        ({"MULTIPROM_SERIES_LIMIT": "-5"}, "warning", "not a whole number from 0 up"),
+        ({"MULTIPROM_METRICS_ADDR": "9464"}, "warning", "'9464', which is not HOST:PORT"),
     ],
 )
 def test_variables(directory: Path, variables: dict[str, str], level: str, text: str) -> None:
@@ -69,6 +71,7 @@ def test_variables_that_are_understood(directory: Path) -> None:
         MULTIPROM_DROP_ALL="yes",
         MULTIPROM_WORKER_METRICS="1",
         MULTIPROM_SERIES_LIMIT=" +1000 ",
+        MULTIPROM_METRICS_ADDR=" [::1]:9464 ",
     )
     assert ("variable", "warning") not in found
 
@@ -157,6 +160,23 @@ def test_the_advice_for_damage_warns_of_totals_that_fall(directory: Path) -> Non
         "It holds what dead processes counted. What is readable counts, and nothing more of this "
         "kind is folded. Copy it; remove it only if these totals may fall."
     )
+
+
+def test_hooks_that_gunicorn_does_not_call(directory: Path) -> None:
+    """Those that leave a metric; the others cannot be told of."""
+    server = SERVER.format(role="master")
+    counted: dict[str, Any] = {"MULTIPROM_WORKER_METRICS": "1"}
+    importing = server.replace("print(", "import multiprom.gunicorn\nprint(")
+    configured = importing.replace("print(", "_core.set_configured(2)\nprint(")
+    spawning = configured.replace("print(", "_core.pre_fork(None, None)\nprint(")
+    for script, missing in ((importing, "nworkers_changed and pre_fork"), (configured, "pre_fork")):
+        with another(directory, script, **counted):
+            note = findings(directory, **counted)["hook", "note"]
+            assert ("hook", "ok") in findings(directory, MULTIPROM_WORKER_METRICS="off")
+        assert f"gunicorn does not call multiprom's {missing}: then nobody" in note
+        assert note.endswith(", nobody counts the workers that start") == ("and" in missing)
+    with another(directory, spawning, **counted):
+        assert ("hook", "ok") in findings(directory, **counted)
 
 
 def test_two_servers(directory: Path) -> None:

@@ -115,7 +115,7 @@ def test_nothing_is_changed(directory: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in directory.iterdir()}
     run("status", directory, code=1)
     run("doctor", directory, code=1)
-    run("compact", directory, "--dry-run", code=0)
+    run("compact", directory, "--dry-run", code=1)
     assert {path: path.stat().st_mtime_ns for path in directory.iterdir()} == before
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -87,7 +86,8 @@ def test_one_that_cannot_be_made_is_a_clear_error(
         finally:
             server.kill()
         [line] = [line for line in server.log.splitlines() if str(path) in line]
-        assert re.search(r"cannot create the directory that PROMETHEUS_MULTIPROC_DIR names", line)
+        why = "it is a file" if path == obstacle else "Not a directory"
+        assert f"cannot create the directory that PROMETHEUS_MULTIPROC_DIR names ({why}): " in line
         assert "Traceback" not in server.log
         assert server.private_directories == []
 

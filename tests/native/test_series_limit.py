@@ -64,19 +64,20 @@ def test_all_metrics_have_the_limit_of_the_environment(monkeypatch: pytest.Monke
         assert sample("multiprom_series_overflow_total", metric=name) == 1
 
 
+@pytest.mark.parametrize("value", ["many", "-5", "1,000", "1.5"])
 def test_a_limit_that_is_no_number_is_none(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("MULTIPROM_SERIES_LIMIT", "many")
+    monkeypatch.setenv("MULTIPROM_SERIES_LIMIT", value)
     multiprom.install()
     multiprom.install()
     metric = Counter("requests", "Help", ["path"], registry=None)
     for path in "abc":
         metric.labels(path)
     assert len(metric._metrics) == 3
-    assert [record.getMessage() for record in caplog.records] == [
-        'MULTIPROM_SERIES_LIMIT is "many", which is no number: there is no limit'
-    ]
+    fault = "not a whole number from 0 up: there is no limit"
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == [f'MULTIPROM_SERIES_LIMIT is "{value}", which is {fault}']
 
 
 def test_a_limit_of_one_and_children_that_are_there_already() -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
-import platform
 import re
 import stat
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import multiprom
 from multiprom import environment
-from multiprom.cli import seen
+from multiprom.cli import seen, surroundings
 from multiprom.cli.failure import reason
+from multiprom.cli.finding import Finding
 from multiprom.cli.output import count_of, size
 
 if TYPE_CHECKING:
@@ -34,15 +31,16 @@ _NAMES_SHOWN = 3
 _WAITING = 15
 # So many files that are never folded are more than a few restarts leave.
 _MANY_KEPT = 100
-_SWITCHES = {
-    "MULTIPROM_COMPACTION": "on",
-    "MULTIPROM_DROP_ALL": "off",
-    "MULTIPROM_WORKER_METRICS": "off, but on with multiprom.gunicorn",
+
+
+# Hooks that leave a metric when a server starts, that metric, and what goes without the hook.
+_HOOKS = {
+    "nworkers_changed": (
+        "gunicorn_workers_configured",
+        "nobody gives the directory to another user",
+    ),
+    "pre_fork": ("gunicorn_workers_spawned", "nobody counts the workers that start"),
 }
-_LIMIT = "MULTIPROM_SERIES_LIMIT"
-_WORDS = ("on", "1", "true", "yes", "off", "0", "false", "no")
-
-
 _ADVICE_OF_ARCHIVES = (
     "It holds what dead processes counted. What is readable counts, and nothing more of this kind "
     "is folded. Copy it; remove it only if these totals may fall."
@@ -53,22 +51,9 @@ _ADVICE_OF_FILES = (
 )
 
 
-class Finding(NamedTuple):
-    """What a check has found."""
-
-    check: str
-    """What was looked at."""
-    level: str
-    """`ok`, `note`, `warning` or `problem`."""
-    text: str
-    """What is so."""
-    advice: str = ""
-    """What to do."""
-
-
 def all_findings(path: str) -> list[Finding]:
     """Look at everything."""
-    found = [*_versions(), *_variables(path), *_directory(path)]
+    found = [*surroundings.versions(), *surroundings.variables(path), *_directory(path)]
     if any(finding.level == "problem" and finding.check == "directory" for finding in found):
         return found
     found += _space(path)
@@ -87,66 +72,6 @@ def all_findings(path: str) -> list[Finding]:
     for check in checks:
         found += check(look)
     return found
-
-
-def _versions() -> Iterator[Finding]:
-    client = importlib.metadata.version("prometheus_client")
-    text = (
-        f"multiprom {multiprom.__version__}, prometheus_client {client}, "
-        f"Python {platform.python_version()}"
-    )
-    release = tuple(int(part) for part in re.findall(r"\d+", client)[:2])
-    if release < (0, 20):
-        advice = "Install prometheus_client 0.20 or later."
-        yield Finding("versions", "problem", text, advice)
-    else:
-        yield Finding("versions", "ok", text)
-    if importlib.util.find_spec("prometheus_client_python_speedups") is not None:
-        yield Finding(
-            "versions",
-            "warning",
-            "prometheus-client-python-speedups is installed, too: both replace the same code",
-            "Uninstall it.",
-        )
-
-
-def _variables(path: str) -> Iterator[Finding]:
-    new, old = (os.environ.get(name) for name in (environment.VARIABLE, environment.OLD_VARIABLE))
-    if not new and old:
-        yield Finding(
-            "variable",
-            "warning",
-            f"only {environment.OLD_VARIABLE} is set, which is deprecated",
-            f"Set {environment.VARIABLE} instead.",
-        )
-    elif not new:
-        yield Finding(
-            "variable",
-            "note",
-            f"{environment.VARIABLE} is not set here: nothing tells whether the service has it",
-            "Run the doctor with the environment of the service, such as in its container.",
-        )
-    elif Path(new).absolute() != Path(path).absolute():
-        text = f"{environment.VARIABLE} is {new!r}, which is another directory than this one"
-        yield Finding("variable", "note", text)
-    else:
-        yield Finding("variable", "ok", f"{environment.VARIABLE} names the directory")
-    if new and not Path(new).is_absolute():
-        yield Finding(
-            "variable",
-            "warning",
-            f"{environment.VARIABLE} is {new!r}, which depends on each process's working directory",
-            "Name the directory with its whole path.",
-        )
-    for name, default in _SWITCHES.items():
-        value = os.environ.get(name, "").strip().lower()
-        if value and value not in _WORDS:
-            text = f"{name} is {value!r}, which is not understood, and stays {default}"
-            yield Finding("variable", "warning", text, "Set it to on or to off.")
-    limit = os.environ.get(_LIMIT, "").strip()
-    if limit and not re.fullmatch(r"\+?[0-9]+", limit):
-        text = f"{_LIMIT} is {limit!r}, which is no number: there is no limit"
-        yield Finding("variable", "warning", text, "Set it to a number, or to 0 for no limit.")
 
 
 def _directory(path: str) -> Iterator[Finding]:
@@ -274,6 +199,20 @@ def _processes(found: Seen) -> Iterator[Finding]:
 def _hook(found: Seen) -> Iterator[Finding]:
     roles = {process["role"] for process in found.living}
     if "master" in roles:
+        families = {family["name"] for family in found.families}
+        missing = [hook for hook, (family, _) in _HOOKS.items() if family not in families]
+        if missing and surroundings.shows_workers():
+            hooks, costs = " and ".join(missing), ", ".join(_HOOKS[hook][1] for hook in missing)
+            yield Finding(
+                "hook",
+                "note",
+                "the server tells which worker died, but MULTIPROM_WORKER_METRICS is off there or "
+                f"gunicorn does not call multiprom's {hooks}: then {costs}",
+                "Take all hooks in gunicorn's configuration: from multiprom.gunicorn import *. "
+                "Without on_starting, what an earlier run counted stays and MULTIPROM_METRICS_ADDR "
+                "has no effect.",
+            )
+            return
         yield Finding("hook", "ok", "the server has multiprom's hooks, and tells which worker died")
     elif "worker" in roles:
         yield Finding(

@@ -64,7 +64,7 @@ class Step(NamedTuple):
 
     file: dict[str, Any]
     action: str
-    """`fold` or `delete`."""
+    """`fold`, `delete` or `leave`."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -90,33 +90,27 @@ def _strangers(path: str, pids: Sequence[str]) -> list[str]:
 def _plan(found: Seen, options: argparse.Namespace) -> list[Step]:
     """Say what compaction would do."""
     drops_all = options.drop_all or _core.drops_all()
-    steps = []
-    damaged = {seen.kind(file) for file in _damaged_archives(found)}
+    archives = [file for file in found.damaged if seen.is_unfoldable_archive(file)]
+    kinds = {seen.kind(file) for file in archives}
+    steps = [Step(file, "leave") for file in archives]
     for file in found.files:
         is_named = file["identifier"] in options.pid and file["state"] == "unknown"
-        if not (is_named or file["state"] == "dead") or file["problems"]:
+        if not (is_named or file["state"] == "dead"):
             continue
-        if seen.kind(file) in damaged:
-            continue
-        is_dropped = file["is_of_one_process"]
-        if is_dropped and not drops_all:
-            continue
-        is_deleted = seen.is_live_gauge(file) or is_dropped or not file["entries"]
-        steps.append(Step(file, "delete" if is_deleted else "fold"))
+        if seen.is_live_gauge(file) or (file["is_of_one_process"] and drops_all):
+            steps.append(Step(file, "delete"))
+        elif not file["is_of_one_process"] and seen.kind(file) not in kinds:
+            action = "leave" if seen.damage(file) else "fold" if file["entries"] else "delete"
+            steps.append(Step(file, action))
     return steps
-
-
-def _damaged_archives(found: Seen) -> list[dict[str, Any]]:
-    """Give the archives to which nothing can be added: files of their kinds are left alone."""
-    return [file for file in found.damaged if seen.is_unfoldable_archive(file)]
 
 
 def _planned(path: str, options: argparse.Namespace) -> dict[str, Any]:
     found = seen.look(path)
-    steps = _plan(found, options)
+    plan = _plan(found, options)
+    steps = [step for step in plan if step.action != "leave"]
     if steps and not os.access(path, os.W_OK | os.X_OK):
         raise Failure(f"cannot fold anything: the directory {path!r} is not writable")
-    archives = _damaged_archives(found)
     folded = [step.file for step in steps if step.action == "fold"]
     return {
         "processes": len({file["identifier"] for file in folded}),
@@ -125,10 +119,11 @@ def _planned(path: str, options: argparse.Namespace) -> dict[str, Any]:
         "bytes_freed": sum(step.file["allocated"] for step in steps),
         "left_alone": [
             {
-                "path": os.path.join(path, file["name"]),  # noqa: PTH118
-                "reason": f"damaged{seen.first_problem(file)}",
+                "path": os.path.join(path, step.file["name"]),  # noqa: PTH118
+                "reason": f"damaged{seen.first_problem(step.file)}",
             }
-            for file in archives
+            for step in plan
+            if step.action == "leave"
         ],
         "busy": False,
         "files": [{"name": step.file["name"], "action": step.action} for step in steps],
@@ -144,7 +139,7 @@ def _result(path: str, options: argparse.Namespace) -> dict[str, Any]:
     os.environ["MULTIPROM_WORKER_METRICS"] = "0"
     files: list[str] = []
     if sys.stderr.isatty():
-        steps = _plan(seen.look(path), options)
+        steps = [step for step in _plan(seen.look(path), options) if step.action != "leave"]
         files = [os.path.join(path, step.file["name"]) for step in steps]  # noqa: PTH118
     done = _with_progress(work, files)
     return {**done._asdict(), "left_alone": [left._asdict() for left in done.left_alone]}

@@ -11,7 +11,7 @@ from multiprom.cli.failure import ATTENTION, DONE
 if TYPE_CHECKING:
     import argparse
 
-    from multiprom.cli.checks import Finding
+    from multiprom.cli.finding import Finding
 
 HELP = "look for what is wrong, and say what to do"
 EXAMPLES = """\

@@ -126,17 +126,20 @@ def is_live_gauge(file: dict[str, Any]) -> bool:
     return (file["mode"] or "").startswith("live")
 
 
+def damage(file: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give what is wrong with the content of a file, so that compaction leaves it alone."""
+    # A metric that has changed its type is no damage of the file.
+    return [problem for problem in file["problems"] if problem["damage"] != "changed_metric"]
+
+
 def is_unfoldable_archive(file: dict[str, Any]) -> bool:
     """Say whether a file is an archive to which damage lets nothing be added."""
-    # A metric that has changed its type is no damage of the file.
-    return file["state"] == "archive" and any(
-        problem["damage"] != "changed_metric" for problem in file["problems"]
-    )
+    return file["state"] == "archive" and bool(damage(file))
 
 
 def first_problem(file: dict[str, Any]) -> str:
     """Say where a file is damaged first, and how, behind what names it: ` at byte 8: ...`."""
-    problem = file["problems"][0]
+    problem = (damage(file) or file["problems"])[0]
     place = "" if problem["offset"] is None else f" at byte {problem['offset']}"
     return f"{place}: {problem['reason']}"
 
@@ -145,10 +148,10 @@ def why(file: dict[str, Any]) -> str:
     """Say why a file is there."""
     if file["state"] != "dead":
         return _REASONS[file["state"]]
-    if file["problems"]:
-        return "its process is dead, but it is damaged, and is not folded"
     if file["is_foldable"]:
         if is_live_gauge(file):
             return "its process is dead; the next compaction deletes it"
         return "its process is dead; compaction folds it as soon as that is worth while"
+    if damage(file):
+        return "its process is dead, but it is damaged, and is not folded"
     return "its process is dead; it has a series for each process (MULTIPROM_DROP_ALL=1 drops it)"
