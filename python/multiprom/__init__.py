@@ -23,6 +23,15 @@ if sys.platform == "win32":
 from multiprom._core import __version__, limit_series
 
 if TYPE_CHECKING:
+    from multiprom.cli.inspection import (
+        FamilySize,
+        FileSeen,
+        Inspection,
+        Problem,
+        ProcessSeen,
+        Usage,
+        inspect,
+    )
     from multiprom.collector import MultiProcessCollector, mark_process_dead
     from multiprom.compaction import Compaction, LeftAlone, compact
     from multiprom.exposition import (
@@ -39,14 +48,21 @@ if TYPE_CHECKING:
 __all__ = (
     "CONTENT_TYPE_LATEST",
     "Compaction",
+    "FamilySize",
+    "FileSeen",
+    "Inspection",
     "LeftAlone",
     "LeftOut",
     "MultiProcessCollector",
     "MultiProcessValue",
+    "Problem",
+    "ProcessSeen",
+    "Usage",
     "__version__",
     "compact",
     "generate_latest",
     "get_value_class",
+    "inspect",
     "install",
     "left_out",
     "limit_series",
@@ -58,6 +74,15 @@ __all__ = (
 )
 
 _NAMES = {
+    "multiprom.cli.inspection": (
+        "FamilySize",
+        "FileSeen",
+        "Inspection",
+        "Problem",
+        "ProcessSeen",
+        "Usage",
+        "inspect",
+    ),
     "multiprom.collector": ("MultiProcessCollector", "mark_process_dead"),
     "multiprom.compaction": ("Compaction", "LeftAlone", "compact"),
     "multiprom.exposition": (
@@ -78,7 +103,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
-    if home not in ("multiprom.compaction", "multiprom.reports"):
+    if home not in ("multiprom.cli.inspection", "multiprom.compaction", "multiprom.reports"):
         importlib.import_module("multiprom.stock").refresh()
     return getattr(importlib.import_module(home), name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import multiprom
 import pytest
 from support.command_line import run, run_json
 from support.files import Entry, counter, write, write_ours
@@ -117,6 +118,50 @@ def test_nothing_is_changed(directory: Path) -> None:
     run("doctor", directory, code=1)
     run("compact", directory, "--dry-run", code=1)
     assert {path: path.stat().st_mtime_ns for path in directory.iterdir()} == before
+
+
+def test_the_same_for_programs(directory: Path) -> None:
+    leave_all(directory)
+    with living(directory) as (_, pid):
+        document = run_json("status", directory, code=1)
+        found = multiprom.inspect()
+    assert found.directory == str(directory)
+    assert [plain_file(file) for file in found.files] == document["files"]
+    assert [family._asdict() for family in found.families] == document["families"]
+    processes = [process._asdict() for process in found.processes]
+    assert [{**process, "usage": None} for process in processes] == [
+        {**process, "usage": None} for process in document["processes"]
+    ]
+    [usage] = [process.usage for process in found.processes if process.pid == pid]
+    assert usage is not None
+    assert usage.resident_bytes > 1 << 20
+    [damaged] = [file for file in found.files if file.name == "counter_damaged.db"]
+    [problem] = damaged.problems
+    assert (problem.offset, problem.damage) == (8, "cut_short")
+    assert (found.exists, found.scrape_error, found.is_compacting) == (True, None, False)
+
+
+def plain_file(file: multiprom.FileSeen) -> dict[str, Any]:
+    return {**file._asdict(), "problems": [problem._asdict() for problem in file.problems]}
+
+
+def test_programs_in_directories_that_are_none(directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for none in ("missing", "file"):
+        missing = multiprom.inspect(tmp_path / none)
+        assert (missing.exists, missing.files, missing.processes) == (False, (), ())
+    empty = multiprom.inspect(directory)
+    assert (empty.exists, empty.files, empty.processes, empty.families) == (True, (), (), ())
+    (directory / "cache.db").write_bytes(b"SQLite format 3\0")
+    (directory / "notes.txt").write_text("of nobody")
+    [foreign] = multiprom.inspect(directory).files
+    assert (foreign.name, foreign.state, foreign.is_counted) == ("cache.db", "foreign", False)
+
+
+def test_programs_without_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    with pytest.raises(ValueError, match="PROMETHEUS_MULTIPROC_DIR is not set"):
+        multiprom.inspect()
 
 
 HOSTILE = "\x1b[31m[bold]red[/bold]\n\udcff"

@@ -2,6 +2,6 @@
 
 `command` has the parser and the exit codes; each subcommand is a module of its own name;
 `directory` says which directory is meant, and `output` prints tables and JSON.
-docs/command-line.md is the reference. A service does not pay for the command: gunicorn's hooks
-import only `port` of it, which starts a process that serves the metrics.
+docs/command-line.md is the reference. `inspection` is `multiprom.inspect()`, and `port` serves
+the metrics beside a gunicorn server; both import nothing of the command.
 """
