@@ -1,4 +1,4 @@
-//! Whether a process exists, and how many files it may open.
+//! Whether a process exists, how many files it may open, and the units in which the kernel counts.
 
 /// Whether there is a process with this pid, of any user.
 #[must_use]
@@ -23,9 +23,39 @@ pub(crate) fn open_files_max(pid: i32) -> Option<u64> {
     (result == 0).then_some(limit.rlim_cur)
 }
 
+/// How many bytes a page has.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub(crate) fn page_size() -> u64 {
+    constant(libc::_SC_PAGESIZE)
+}
+
+/// How many clock ticks a second has, in which `/proc` counts times.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub(crate) fn clock_ticks_per_second() -> u64 {
+    constant(libc::_SC_CLK_TCK)
+}
+
+/// A constant of the system, which is at least 1.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)] // `sysconf` is a foreign function.
+fn constant(name: libc::c_int) -> u64 {
+    // SAFETY: it takes a number and touches no memory of ours; an unknown name gives -1.
+    let value = unsafe { libc::sysconf(name) };
+    u64::try_from(value).unwrap_or(1).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn units_of_the_kernel() {
+        assert!(page_size().is_power_of_two() && page_size() >= 4096);
+        assert!((50..=10_000).contains(&clock_ticks_per_second()));
+    }
 
     #[test]
     fn a_process_exists_until_it_is_reaped() {
