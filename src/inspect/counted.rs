@@ -91,7 +91,7 @@ fn value(metric: Counted, labels: &mut [(&str, &str)], caller: &Caller) -> Optio
         let _ = CLASS.set(Arc::new(ValueClass::new(caller).ok()?));
     }
     let Counted { family, prefix, help } = metric;
-    let sample = sample_name(family, kind_of_prefix(prefix).metric_type);
+    let sample = sample_name(family.into(), kind_of_prefix(prefix).metric_type);
     let key = write_key(family, &sample, labels, help);
     CLASS.get()?.values(prefix, vec![head_of([key.as_str()]).ok()?], caller).ok()?.pop()
 }

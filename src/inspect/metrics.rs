@@ -1,7 +1,7 @@
 //! What an operator sees, as metrics: families that a scrape of a directory adds to those of its files.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::count;
@@ -35,9 +35,8 @@ pub fn metrics(path: &Path, scraped: &Scraped<'_>) -> Vec<Family<'static>> {
     let mut families = of_processes(&slots);
     if let Ok(files) = file::glance(path) {
         families.extend(of_files(&files));
-        for process in slots.iter().filter_map(|slot| slot.occupant.as_ref()) {
-            removed::tell(process, path, &files);
-        }
+        let processes = slots.iter().filter_map(|slot| slot.occupant.as_ref());
+        removed::tell(processes, path, &files);
     }
     families.extend(of_scrape(scraped));
     families.push(of_memory(path));
@@ -53,9 +52,8 @@ fn family(name: &'static str, metric_type: MetricType, help: &'static str) -> Fa
 }
 
 /// The name of the samples of a counter or gauge.
-pub(super) fn sample_name(family: &str, metric_type: MetricType) -> String {
-    let suffix = if metric_type == MetricType::Counter { "_total" } else { "" };
-    format!("{family}{suffix}")
+pub(super) fn sample_name(family: Cow<'static, str>, metric_type: MetricType) -> Cow<'static, str> {
+    if metric_type == MetricType::Counter { format!("{family}_total").into() } else { family }
 }
 
 trait Add {
@@ -68,7 +66,7 @@ impl Add for Family<'static> {
         let mut owned = labels.map(|(name, value)| (name.into(), value.to_owned().into()));
         // `Labels` takes labels as a key has them, which is sorted by name.
         owned.sort_unstable();
-        let name = sample_name(&self.name, self.metric_type).into();
+        let name = sample_name(self.name.clone(), self.metric_type);
         let labels = Labels::of_owned(owned.into());
         if let Samples::Built(samples) = &mut self.samples {
             samples.push(Sample { name, labels, value });
@@ -164,7 +162,7 @@ fn of_processes(slots: &[Slot]) -> Vec<Family<'static>> {
 }
 
 #[allow(clippy::cast_precision_loss)] // As above.
-fn of_files(files: &[FileSeen]) -> [Family<'static>; 3] {
+fn of_files(files: &[FileSeen]) -> [Family<'static>; 4] {
     let mut count =
         family("multiprom_files", MetricType::Gauge, "Files in the directory, by their state.");
     let mut used = family(
@@ -184,7 +182,15 @@ fn of_files(files: &[FileSeen]) -> [Family<'static>; 3] {
         used.add(labels, of_state().map(|file| file.used).sum::<u64>() as f64);
         allocated.add(labels, of_state().map(|file| file.allocated).sum::<u64>() as f64);
     }
-    [count, used, allocated]
+    let mut dead = family(
+        "multiprom_unfolded_processes",
+        MetricType::Gauge,
+        "Dead processes whose files are not folded into archives.",
+    );
+    let of_dead = files.iter().filter(|file| file.state == FileState::Dead);
+    let identifiers: BTreeSet<_> = of_dead.filter_map(FileSeen::identifier).collect();
+    dead.add([], identifiers.len() as f64);
+    [count, used, allocated, dead]
 }
 
 #[allow(clippy::cast_precision_loss)] // As above.

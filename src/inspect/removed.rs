@@ -1,7 +1,7 @@
 //! Files that somebody has removed while a living process counts in them. The process itself does not
 //! notice before it makes a series, scrapes or forks, since `inc` makes no system call.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -14,20 +14,26 @@ use crate::sys::ProcessLocal;
 static TOLD: ProcessLocal<BTreeSet<(u32, u64)>> =
     ProcessLocal::new(|earlier| earlier.cloned().unwrap_or_default());
 
-/// Logs once that a living process counts in removed files of `directory`, of which `files` are what
-/// is there. Asks the kernel only where the process has no file there.
-pub(crate) fn tell(process: &Occupant, directory: &Path, files: &[FileSeen]) {
-    let is_own = |file: &FileSeen| file.identifier() == Some(OsStr::new(&process.identifier));
-    if files.iter().any(is_own) || !holds_removed_file(process.pid, directory) {
-        return;
-    }
-    if TOLD.lock().insert((process.pid, process.start)) {
-        count::warn_later(format!(
-            "process {} counts in files that somebody has removed from {}: scrapes lack its counts \
-             until it makes a series, scrapes or forks, when it writes the files anew",
-            process.pid,
-            directory.display()
-        ));
+/// Logs once for each living process of `processes` that counts in removed files of `directory`, of
+/// which `files` are what is there. Asks the kernel only where a process has no file there.
+pub(crate) fn tell<'a>(
+    processes: impl Iterator<Item = &'a Occupant>,
+    directory: &Path,
+    files: &[FileSeen],
+) {
+    let identifiers: HashSet<_> = files.iter().filter_map(FileSeen::identifier).collect();
+    for process in processes {
+        if !identifiers.contains(OsStr::new(&process.identifier))
+            && holds_removed_file(process.pid, directory)
+            && TOLD.lock().insert((process.pid, process.start))
+        {
+            count::warn_later(format!(
+                "process {} counts in files that somebody has removed from {}: scrapes lack its \
+                 counts until it makes a series, scrapes or forks, when it writes the files anew",
+                process.pid,
+                directory.display()
+            ));
+        }
     }
 }
 

@@ -16,8 +16,9 @@ from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from support.files import Entry, counter, write
-from support.interpreters import command, environment
+from support.interpreters import command, environment, run
 from support.pages import samples
+from support.service import leave_dead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,6 +128,17 @@ def test_a_process_of_another_namespace_is_counted_and_left_out(
     assert len([name for name in found if name.startswith("process_threads{")]) == 1
 
 
+def test_dead_processes_with_files_are_counted(
+    registry: CollectorRegistry, directory: Path, slot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert slot == 0
+    monkeypatch.setenv("MULTIPROM_COMPACTION", "off")
+    leave_dead(directory, "a", "b")
+    found = samples(multiprom.generate_latest(registry).decode())
+    assert found["multiprom_unfolded_processes"] == 2
+    assert found['multiprom_files{state="dead"}'] == 4
+
+
 def test_what_is_wrong_with_files_is_counted_by_reason(
     registry: CollectorRegistry, directory: Path, slot: int
 ) -> None:
@@ -203,3 +215,62 @@ def test_a_process_whose_files_were_removed_is_told_of_once(
         assert line.startswith(f"process {process.pid} counts in files that somebody has removed")
         assert str(directory) in line
         assert scrape() == []
+
+
+def test_a_thousand_workers_leave_a_label_value_for_each_that_lived_at_once(
+    directory: Path,
+) -> None:
+    script = """
+        import os, re, signal, sys
+        import multiprom
+        from multiprom import _core
+        path, workers, deaths = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+        multiprom.install(path)
+        from prometheus_client import CollectorRegistry
+        _core.hold_slot(path, "master")
+        registry = CollectorRegistry()
+        multiprom.MultiProcessCollector(registry)
+        seen, living = set(), []
+
+        def scrape():
+            text = multiprom.generate_latest(registry).decode()
+            seen.update(re.findall(r'^process_threads{.*worker="([0-9]+)"', text, re.MULTILINE))
+
+        def begin():
+            counted, count = os.pipe()
+            pid = os.fork()
+            if not pid:
+                _core.hold_slot(path, "worker")
+                os.write(count, b"1")
+                signal.pause()
+            os.read(counted, 1)
+            os.close(counted)
+            os.close(count)
+            living.append(pid)
+
+        def end():
+            pid = living.pop(0)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+        for number in range(deaths):
+            while len(living) < workers:
+                begin()
+            if number % 20 == 0:
+                scrape()
+            end()
+        scrape()
+        while living:
+            end()
+        print(len(seen))
+    """
+    workers = 4
+    printed = run(
+        script,
+        directory,
+        str(workers),
+        "1000",
+        PROMETHEUS_MULTIPROC_DIR=directory,
+        MULTIPROM_WORKER_METRICS="1",
+    )
+    assert int(printed) == workers + 1, "these and the master"

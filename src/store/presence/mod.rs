@@ -21,13 +21,12 @@ mod tests;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use self::occupant::{Ended, Occupant, Role};
-use crate::store::reader::read_at;
 use crate::sys::fork::ClosedInChild;
 use crate::sys::{Descriptor, Directory, Identity, Name, ProcessLocal, identity, is_at, lock};
 
@@ -270,7 +269,8 @@ fn look(directory: &Directory, name: &OsStr) -> Option<(bool, Option<Occupant>)>
 /// The process that the content of a slot's file names; none if it names none.
 fn occupant_of(file: &File) -> Option<Occupant> {
     let mut content = [0; CONTENT_MAX];
-    let size = read_at(file, &mut content, 0).unwrap_or_default();
+    // One call: of a regular file it gives all that is there.
+    let size = file.read_at(&mut content, 0).unwrap_or_default();
     Occupant::parse(&content[..size])
 }
 
