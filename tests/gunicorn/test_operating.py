@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import re
 import signal
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from multiprom import _core
-from prometheus_client import ProcessCollector
-from support.gunicorn_server import CONFIGURATION, Server, each_version
+from prometheus_client.parser import text_string_to_metric_families
+from support.gunicorn_server import CONFIGURATION, ROOT, Server, each_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,23 +40,36 @@ def test_each_process_by_its_slot(version: str, tmp_path: Path) -> None:
         server.send_until_answered_by(2)
         samples = server.scrape()
         processes = json.loads(_core.inspect(str(directory)))["processes"]
-        seen = {(process["slot"], process["role"]) for process in processes}
-        assert seen == {(0, "master"), (1, "worker"), (2, "worker")}
-        for process in processes:
-            labels = f'{{role="{process["role"]}",worker="{process["slot"]}"}}'
-            pid = functools.partial(int, process["pid"])
-            for metric in ProcessCollector(pid=pid, registry=None).collect():
-                (expected,) = metric.samples
-                found = samples[expected.name + labels]
-                if metric.name in ("process_start_time_seconds", "process_max_fds"):
-                    assert found == expected.value
-                elif metric.name == "process_cpu_seconds":
-                    assert found == pytest.approx(expected.value, abs=1)
-                elif metric.name != "process_open_fds":
-                    assert found == pytest.approx(expected.value, rel=0.2)
-            assert samples["process_threads" + labels] >= 1
-            switches = f'{{role="{process["role"]}",type="voluntary",worker="{process["slot"]}"}}'
-            assert samples["process_context_switches_total" + switches] > 0
+        slots = {(seen["slot"], seen["role"]) for seen in processes}
+        assert slots == {(0, "master"), (1, "worker"), (2, "worker")}
+        for seen in processes:
+            role, slot = seen["role"], seen["slot"]
+            labels = f'{{role="{role}",worker="{slot}"}}'
+            # What moves between the two looks is compared with room for that.
+            process = psutil.Process(seen["pid"])
+            with process.oneshot():
+                cpu, memory = process.cpu_times(), process.memory_info()
+                assert samples["process_cpu_seconds_total" + labels] == pytest.approx(
+                    cpu.user + cpu.system, abs=1
+                )
+                assert samples["process_resident_memory_bytes" + labels] == pytest.approx(
+                    memory.rss, rel=0.2
+                )
+                assert samples["process_virtual_memory_bytes" + labels] == pytest.approx(
+                    memory.vms, rel=0.2
+                )
+                assert samples["process_start_time_seconds" + labels] == process.create_time()
+                assert samples["process_threads" + labels] == process.num_threads()
+                switches = process.num_ctx_switches()
+            # A scrape has the connection and the directory open.
+            assert 0 <= samples["process_open_fds" + labels] - process.num_fds() <= 4
+            limit, _ = process.rlimit(psutil.RLIMIT_NOFILE)
+            assert samples["process_max_fds" + labels] == limit
+            for kind in ("voluntary", "involuntary"):
+                found = samples[
+                    f'process_context_switches_total{{role="{role}",type="{kind}",worker="{slot}"}}'
+                ]
+                assert 0 <= getattr(switches, kind) - found < 100
         assert samples['multiprom_processes{role="master"}'] == 1
         assert samples['multiprom_processes{role="worker"}'] == 2
         assert samples["multiprom_hidden_processes"] == 0
@@ -95,6 +108,35 @@ def test_workers_by_how_they_ended(version: str, tmp_path: Path) -> None:
         server.until(
             lambda: server.scrape()["gunicorn_workers_configured"] == 3, "have another worker"
         )
+
+
+@each_version
+def test_what_is_documented_is_what_is_there(version: str, tmp_path: Path) -> None:
+    """All names, types and labels of docs/operating.md on a real page, and no others."""
+    pages = (ROOT / "docs" / "operating.md").read_text()
+    row = re.compile(r"^\| `(\w+)` \| (counter|gauge) \|([^|]*)\|", re.MULTILINE)
+    documented = {
+        (name, kind, *sorted(re.findall(r"\w+", labels)))
+        for name, kind, labels in row.findall(pages)
+    }
+    # Only where a metric has a limit.
+    documented.remove(("multiprom_series_overflow_total", "counter", "metric"))
+    directory = tmp_path / "metrics"
+    options = [*CONFIGURATION, "--workers=2"]
+    with Server(version, tmp_path, *options, environment=environment(directory)) as server:
+        (directory / "cache.db").write_text("of another program")
+        killed = min(server.send_until_answered_by(2))
+        os.kill(killed, signal.SIGKILL)
+        server.until(lambda: killed in server.marked, "notice the death")
+        server.send_until_answered_by(2)
+        families = list(text_string_to_metric_families(server.get("/metrics")))
+    found = {
+        (sample.name, family.type, *sorted(sample.labels))
+        for family in families
+        if not family.name.startswith("app_")
+        for sample in family.samples
+    }
+    assert found == documented
 
 
 @each_version
