@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes one target, asked for what it has seen."""
+"""A real Prometheus that scrapes one target, asked for what it saw and what its rules say."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 INTERVAL_SECONDS = 0.25
 
 CONFIGURATION = """
-global: {{scrape_interval: {milliseconds}ms, scrape_timeout: {milliseconds}ms}}
+global:
+  scrape_interval: {milliseconds}ms
+  scrape_timeout: {milliseconds}ms
+  evaluation_interval: {milliseconds}ms
+rule_files: {rules}
 scrape_configs:
 - job_name: service
   static_configs:
@@ -36,14 +40,18 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class Prometheus(Program):
     """A server in a folder of its own; a context manager that ends it."""
 
-    def __init__(self, folder: Path, target: str) -> None:
+    def __init__(self, folder: Path, target: str, *rules: Path) -> None:
         program = shutil.which("prometheus")
         if program is None:
             pytest.fail("prometheus is not installed: `make e2e` installs it", pytrace=False)
         folder.mkdir()
         configuration = folder / "prometheus.yml"
         configuration.write_text(
-            CONFIGURATION.format(milliseconds=round(INTERVAL_SECONDS * 1000), target=target)
+            CONFIGURATION.format(
+                milliseconds=round(INTERVAL_SECONDS * 1000),
+                rules=json.dumps([str(file) for file in rules]),
+                target=target,
+            )
         )
         command = [
             program,
@@ -66,12 +74,20 @@ class Prometheus(Program):
         (result,) = self._ask(selector)
         return [float(value) for _, value in result["values"]]
 
+    def rules(self) -> list[dict[str, Any]]:
+        """Return all rules: what each is, when it was last evaluated, and whether that failed."""
+        groups = self._get("rules")["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
     def _ask(self, promql: str) -> Any:
-        query = urllib.parse.urlencode({"query": promql})
-        with _OPENER.open(f"http://{self._address}/api/v1/query?{query}", timeout=30) as answer:
+        return self._get("query", query=promql)["result"]
+
+    def _get(self, what: str, **parameters: str) -> Any:
+        url = f"http://{self._address}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
+        with _OPENER.open(url, timeout=30) as answer:
             found = json.load(answer)
         assert found["status"] == "success", found
-        return found["data"]["result"]
+        return found["data"]
 
     def value(self, promql: str) -> float:
         """Return the only value of an instant query; 0 if there is none."""
