@@ -1,4 +1,4 @@
-"""`make bench`: what a whole request costs, wide families, gzip, and a look at a lock.
+"""`make bench`: what a whole request costs, wide families, gzip, locks and metrics of workers.
 
 As in `scrape_table.py`, each library works in a process of its own, the libraries take turns, and
 the fastest scrape counts.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import multiprocessing
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ LOCK_TURN_SECONDS = 0.05
 # Where prometheus_client's files have zeros and multiprom's writer says that it holds a lock.
 MAGIC = slice(4, 8)
 
+WORKER_METRICS = "MULTIPROM_WORKER_METRICS"
+
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -49,7 +52,7 @@ def main() -> None:
         for series in SERIES:
             directory = _directory(parent, str(series), write_wide, series)
             rows += _wide(series, directory)
-        rows += _lock(Path(parent, "held"))
+        rows += _living_processes(Path(parent, "living"))
     print_table(HEADER, rows)
     print()
     print(
@@ -58,7 +61,8 @@ def main() -> None:
         "- One family: written by one process. Memory: growth of the peak resident memory of a "
         "fresh process in its first scrape to text.\n"
         "- Looking at locks: S, written by multiprom in processes that live; 8 of 32 files are of "
-        "live gauges."
+        "live gauges.\n"
+        "- Worker metrics: the same 8 processes and 32 files, as docs/operating.md lists them."
     )
 
 
@@ -125,34 +129,56 @@ def _wide(series: int, directory: Path) -> list[list[str]]:
     ]
 
 
-def _lock(directory: Path) -> list[list[str]]:
+def _living_processes(directory: Path) -> list[list[str]]:
+    """Measure what a scrape does besides reading files, in a directory of processes that live."""
+    directory.mkdir()
+    with _living(directory, SIZES["S"]):
+        return [_lock(directory), _worker_metrics(directory)]
+
+
+def _lock(directory: Path) -> list[str]:
     """Compare scrapes that look at the locks of live gauges with scrapes of files that have none.
 
     Both read the same files: only their magic, which says that there is a lock, comes and goes.
     """
     progress("locks")
-    directory.mkdir()
-    with _living(directory, SIZES["S"]):
-        live = sorted(directory.glob("gauge_live*_*.db"))
-        magics = [file.read_bytes()[MAGIC] for file in live]
-        probe = Probe(MULTIPROM, directory)
-        with_locks, without = [], []
-        for _ in range(LOCK_TURNS):
-            with_locks.append(probe.seconds("text", LOCK_TURN_SECONDS))
-            _write_magics(live, [bytes(len(magic)) for magic in magics])
-            without.append(probe.seconds("text", LOCK_TURN_SECONDS))
-            _write_magics(live, magics)
-        probe.close()
+    live = sorted(directory.glob("gauge_live*_*.db"))
+    magics = [file.read_bytes()[MAGIC] for file in live]
+    probe = Probe(MULTIPROM, directory)
+    with_locks, without = [], []
+    for _ in range(LOCK_TURNS):
+        with_locks.append(probe.seconds("text", LOCK_TURN_SECONDS))
+        _write_magics(live, [bytes(len(magic)) for magic in magics])
+        without.append(probe.seconds("text", LOCK_TURN_SECONDS))
+        _write_magics(live, magics)
+    probe.close()
     cost = min(with_locks) / min(without) - 1
-    return [
-        [
-            "text of S, looking at locks",
-            "time, with and without",
-            "–",
-            f"{_time(min(with_locks))}, {_time(min(without))}",
-            f"{cost:+.1%}",
-        ]
+    return _with_and_without("text of S, looking at locks", with_locks, without, f"{cost:+.1%}")
+
+
+def _worker_metrics(directory: Path) -> list[str]:
+    """Compare scrapes with the metrics of workers and files with scrapes of the files alone."""
+    progress("worker metrics")
+    probes = []
+    for switch in ("1", "0"):
+        os.environ[WORKER_METRICS] = switch
+        probes.append(Probe(MULTIPROM, directory))
+    del os.environ[WORKER_METRICS]
+    seconds = [
+        [probe.seconds("text", LOCK_TURN_SECONDS) for probe in probes] for _ in range(LOCK_TURNS)
     ]
+    for probe in probes:
+        probe.close()
+    shown, hidden = map(list, zip(*seconds, strict=True))
+    cost = f"{(min(shown) - min(hidden)) * 1000:+.2f} ms"
+    return _with_and_without("text of S, worker metrics", shown, hidden, cost)
+
+
+def _with_and_without(
+    what: str, with_it: list[float], without: list[float], cost: str
+) -> list[str]:
+    both = f"{_time(min(with_it))}, {_time(min(without))}"
+    return [what, "time, with and without", "–", both, cost]
 
 
 def _write_magics(files: list[Path], magics: list[bytes]) -> None:
