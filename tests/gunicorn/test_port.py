@@ -26,7 +26,7 @@ from support.users import USER
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROGRAM = "multiprom.cli.port"
+PROGRAM = "from multiprom.cli import port"
 
 
 class Scraped(Server):

@@ -3,7 +3,7 @@
 `keep` starts a process beside the server's master. That process gives up root's rights as workers
 do, and forks the process that serves, anew whenever it has ended. Both look twice a second whether
 their parent lives: so they end with the master however it ends, also by SIGKILL. They are a new
-program (`python -m multiprom.cli.port`), without descriptors, threads and memory of the server.
+program, without the descriptors, the memory and the patched modules of the server.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ import importlib
 import json
 import logging
 import os
+import posix
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from multiprom import _core, environment
 from multiprom.cli.failure import UNUSABLE, Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 VARIABLE = "MULTIPROM_METRICS_ADDR"
 """Names the address."""
@@ -43,10 +46,19 @@ _NEEDED = ("multiprom.cli.serve", "multiprom.cli.scrapes", "multiprom.exposition
 logger = logging.getLogger("multiprom")
 
 
-class _Started:
-    """The process that this master has started, and with which settings."""
+# Without the working directory and PYTHONPATH: the modules of the application come last.
+_PROGRAM = """\
+import json, sys
+sys.path = json.loads(sys.argv[1])["path"]
+from multiprom.cli import port
+port.main()"""
 
-    process: subprocess.Popen[bytes] | None = None
+
+class _Started:
+    """The process that the master has started, and with which settings."""
+
+    pid = 0
+    master = 0
     settings: tuple[str, ...] = ()
 
 
@@ -71,61 +83,73 @@ def keep(cfg: Any) -> None:
     """
     variables = {**os.environ, **getattr(cfg, "env", {})}
     address = variables.get(VARIABLE, "").strip()
-    if not (address or _Started.process):
-        return
     settings = (address, environment.named_directory())
-    if _Started.process and _Started.process.poll() is None and _Started.settings == settings:
+    if _is_running() and _Started.settings == settings:
         return
-    _end_process()
     if address:
         parse(address)
-        _Started.settings = settings
-        _Started.process = _start(cfg, variables, address)
+    _end_process()
+    if address:
+        _Started.pid = _start(cfg, variables, address)
+        _Started.master, _Started.settings = os.getpid(), settings
 
 
-def _start(cfg: Any, variables: dict[str, str], address: str) -> subprocess.Popen[bytes]:
-    # The modules of the application come last: gunicorn has put them first after all its imports.
+def _start(cfg: Any, variables: dict[str, str], address: str) -> int:
     home = os.getcwd()  # noqa: PTH109
-    paths = sorted(map(os.path.abspath, sys.path), key=home.__eq__)
     settings = {
         "address": address,
         "master": os.getpid(),
         "owner": (cfg.uid, cfg.gid, cfg.initgroups),
         "error_log": "" if cfg.errorlog == "-" else os.path.abspath(cfg.errorlog),  # noqa: PTH100
         "level": cfg.loglevel.upper(),
+        "path": sorted(map(os.path.abspath, sys.path), key=home.__eq__),
     }
-    return subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", __name__, json.dumps(settings)],
-        env={
-            **variables,
-            environment.VARIABLE: os.path.abspath(environment.named_directory()),  # noqa: PTH100
-            "PYTHONPATH": os.pathsep.join(paths),
-        },
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        # Ctrl-C and a closed terminal are the master's to answer.
-        start_new_session=True,
+    directory = os.path.abspath(environment.named_directory())  # noqa: PTH100
+    # Not by `subprocess` or `os`: gevent patches both to watch the children of the master itself.
+    return posix.posix_spawn(
+        sys.executable,
+        [sys.executable, "-I", "-c", _PROGRAM, json.dumps(settings)],
+        {**variables, environment.VARIABLE: directory},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
+        ],
     )
+
+
+def _inheritable() -> Iterator[int]:
+    """Give the descriptors that another program would inherit, such as of listening sockets."""
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - the names are enough
+        descriptor = int(name)
+        # That of the listing is closed by now.
+        with contextlib.suppress(OSError):
+            if descriptor > 2 and os.get_inheritable(descriptor):  # noqa: PLR2004
+                yield descriptor
+
+
+def _is_running() -> bool:
+    """Say whether the process runs that this one has started: a worker has started none."""
+    if not _Started.pid or _Started.master != os.getpid():
+        return False
+    try:
+        return posix.waitpid(_Started.pid, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        # gunicorn waits for all children.
+        return False
 
 
 def _end_process() -> None:
     """End the process, and wait until the port is free, so that the next server can have it."""
-    process, _Started.process = _Started.process, None
-    if process is not None:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_END_SECONDS)
-
-
-def _forget_process() -> None:
-    """Leave the process to the master that has started it: this is a worker."""
-    if _Started.process is not None:
-        _Started.process.returncode = 0
+    if _is_running():
+        os.kill(_Started.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _END_SECONDS
+        while _is_running() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    _Started.pid = 0
 
 
 atexit.register(_end_process)
-os.register_at_fork(after_in_child=_forget_process)
 
 
 class _ErrorLog(logging.Handler):
@@ -144,6 +168,9 @@ class _ErrorLog(logging.Handler):
 def main() -> None:
     """Have the metrics served as long as the master lives."""
     settings = json.loads(sys.argv[1])
+    # Ctrl-C and a closed terminal are the master's to answer.
+    os.setsid()
+    os.chdir("/")
     signal.signal(signal.SIGTERM, _end)
     handler = _ErrorLog(settings["error_log"]) if settings["error_log"] else logging.StreamHandler()
     # As gunicorn's own lines.
@@ -243,7 +270,3 @@ def _serve(address: str) -> None:
     finally:
         # Without the half second that `shutdown` may take: the master waits.
         server.get_app().wait_until_idle(serve.END_SECONDS)
-
-
-if __name__ == "__main__":
-    main()
