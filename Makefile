@@ -35,6 +35,7 @@ help:
 	@echo 'make wheel           the wheels for this platform, checked'
 	@echo 'make lint            formatting, lints, types and the documentation of the core'
 	@echo 'make docs            the site of the documentation, in build/site'
+	@echo 'make pictures        what commands show, for docs/command-line.md; needs Chromium'
 	@echo 'make fmt             formats Rust and Python'
 	@echo 'make e2e             real servers under load, kills and a real Prometheus: a part, some minutes'
 	@echo 'make e2e-all         all servers and neighbours, half an hour; the table is build/e2e.md'
@@ -237,6 +238,11 @@ fmt: .venv/.group-lint | rust-is-there
 .PHONY: docs
 docs: develop.venv .venv/.group-docs
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet --site-dir build/site
+
+# Those of docs/command-line.md: what commands print in a terminal, and a page in Chromium.
+.PHONY: pictures
+pictures: develop.venv .venv/.group-test
+	.venv/bin/python scripts/record_terminal.py
 
 # What watches memory or branches needs Rust's nightly compiler, and some of it more.
 .PHONY: nightly-is-there

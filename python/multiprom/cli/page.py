@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _BARS = 15
 _WIDTH = 640
-_LABEL = 220
+_LABEL = 240
 _ROW = 22
 _STYLE = """
 :root { color-scheme: light dark; --bar: #3f7cc4; --line: #8884; }
