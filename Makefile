@@ -175,7 +175,7 @@ HOST_TARGET = $(shell rustc --print host-tuple)
 WHEEL_TARGET ?= $(HOST_TARGET)
 WHEEL_COMPATIBILITY ?= manylinux2014
 WHEEL = PATH="$(abspath .venv/bin):$$PATH" CARGO_TARGET_DIR=$(TARGET_DIR)/wheel \
-  .venv/bin/maturin build --release --quiet --out build/wheels \
+  .venv/bin/maturin build --release --quiet --compression-level 9 --out build/wheels \
   --target $(WHEEL_TARGET) --compatibility $(WHEEL_COMPATIBILITY) $(if $(findstring linux,$(WHEEL_TARGET)),--zig)
 
 .PHONY: wheel-abi3

@@ -18,7 +18,7 @@ TRY_INSTALLED = Path(__file__).resolve().parent / "try_installed.py"
 
 OLDEST = (3, 10)
 NEWEST = (3, 15)
-LARGEST_WHEEL = 1_150_000
+LARGEST_WHEEL = 1 << 20
 # The processor time that `import multiprom` may take after prometheus_client is imported.
 SLOWEST_IMPORT_MS = 10.0
 # The fastest of so many imports counts, since other work on a machine only ever makes one slower.

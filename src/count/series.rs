@@ -51,6 +51,7 @@ impl Series {
     }
 
     /// Whether it has no cell, but should.
+    #[inline]
     pub(crate) fn is_waiting(&self) -> bool {
         let is_wanted = {
             let unwritten = self.unwritten();
@@ -60,6 +61,7 @@ impl Series {
     }
 
     /// What it holds while no cell is attached. The caller has the lock of the state.
+    #[inline]
     pub(crate) fn unwritten(&self) -> MutexGuard<'_, Held> {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }

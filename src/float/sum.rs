@@ -61,6 +61,7 @@ impl DoubleDouble {
 }
 
 impl Sum for DoubleDouble {
+    #[inline]
     fn add_sum(&mut self, other: &Self) -> bool {
         let high_exact = self.add(other.high);
         self.add(other.low) && high_exact
@@ -112,6 +113,7 @@ impl ExactSum {
 }
 
 impl Sum for ExactSum {
+    #[inline]
     fn add_sum(&mut self, other: &Self) -> bool {
         if other.is_finite() {
             other.parts.iter().for_each(|&part| self.add(part));

@@ -114,6 +114,7 @@ impl<'a> Key<'a> {
 }
 
 /// The upper bound that the label `le` of a histogram's bucket gives.
+#[inline]
 pub(crate) fn parse_bound(le: &str) -> Result<f64, Damage> {
     le.trim().parse().map_err(|_| Damage::BadBucket { le: shortened(le) })
 }

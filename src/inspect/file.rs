@@ -146,7 +146,7 @@ pub(crate) fn look(path: &Path, locks_are_unseen: bool) -> Result<Vec<FileSeen>>
         file.problems.push(foreign);
         seen.push(file);
     }
-    seen.sort_by(|a, b| a.path.cmp(&b.path));
+    seen.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(seen)
 }
 

@@ -89,8 +89,9 @@ pub(crate) fn slots(path: &Path) -> Result<Vec<Slot>> {
 pub(crate) fn processes(slots: Vec<Slot>, files: &[FileSeen]) -> Vec<ProcessSeen> {
     let mut found: Vec<_> = slots.into_iter().map(of_slot).collect();
     // A living process first: a pid may be that of a dead one, too.
-    let mut order: Vec<usize> = (0..found.len()).collect();
-    order.sort_by_key(|&place| found[place].life != Life::Alive);
+    let (mut order, others): (Vec<usize>, Vec<usize>) =
+        (0..found.len()).partition(|&place| found[place].life == Life::Alive);
+    order.extend(others);
     for file in files {
         let Some(name) = FileName::of_path(&file.path).filter(|_| file.identifier().is_some())
         else {

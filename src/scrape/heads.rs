@@ -135,6 +135,7 @@ impl<'a> Heads<'a> {
     }
 
     /// Notes what matters of the labels of a plain key.
+    #[inline]
     fn check(&mut self, number: u32, labels: PlainLabels<'a>) -> Result<(), Damage> {
         let head = &mut self.all[number as usize];
         head.has_pid |= labels.into_iter().any(|(name, _)| name == PID_LABEL);
@@ -146,6 +147,7 @@ impl<'a> Heads<'a> {
     }
 
     /// Whether the label `le` is a number, as a histogram's bound must be.
+    #[inline]
     fn check_bound(&mut self, bound: Option<&'a str>) -> Result<(), Damage> {
         if let Some(text) = bound
             && self.metric_type == MetricType::Histogram

@@ -128,6 +128,7 @@ impl KeyIndex {
         hash
     }
 
+    #[inline]
     fn known(&self, hash: u32, key: &[u8]) -> Option<u32> {
         let is = |known: &Hashed| known.hash == hash && self.is(known.number, key);
         self.numbers.find(Hashed::spread(hash), is).map(|known| known.number)

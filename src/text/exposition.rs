@@ -208,6 +208,7 @@ impl Writer {
         }
     }
 
+    #[inline]
     fn value(&mut self, value: f64) {
         self.out.push(' ');
         write_float(&mut self.out, value, self.exponents);
