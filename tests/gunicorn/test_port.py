@@ -222,18 +222,26 @@ def test_workers_of_another_user(tmp_path: Path) -> None:
         assert "[WARNING]" not in server.log
 
 
+def loopback() -> str:
+    """Return this host's own address: that of IPv6, unless the container has none."""
+    with socket.socket(socket.AF_INET6) as probe, contextlib.suppress(OSError):
+        probe.bind(("::1", 0))
+        return "[::1]"
+    return "127.0.0.1"
+
+
 def test_settings_of_the_server(tmp_path: Path) -> None:
     """Its error log, also after it was moved away, and its variables."""
     log, metrics = tmp_path / "error.log", tmp_path / "var" / "metrics"
-    port = free_port()
+    host, port = loopback(), free_port()
     options = [f"--error-log={log}", f"--env=PROMETHEUS_MULTIPROC_DIR={metrics}"]
-    options += [f"--env=MULTIPROM_METRICS_ADDR=[::1]:{port}", "--env=MULTIPROM_WORKER_METRICS=0"]
+    options += [f"--env=MULTIPROM_METRICS_ADDR={host}:{port}", "--env=MULTIPROM_WORKER_METRICS=0"]
     server = Server("newest", tmp_path, *CONFIGURATION, "--workers=1", *options)
     server.launch()
     try:
-        url = f"[INFO] serving the metrics at http://[::1]:{port}/metrics"
+        url = f"[INFO] serving the metrics at http://{host}:{port}/metrics"
         server.until(lambda: log.exists() and url in log.read_text(), "serve its metrics")
-        with socket.create_connection(("::1", port)) as client:
+        with socket.create_connection((host.strip("[]"), port)) as client:
             client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
             page = client.makefile().read()
         assert "multiprom_processes" not in page
