@@ -63,18 +63,12 @@ impl<'a> Key<'a> {
         if shown != bytes && Key::parse(&shown, metric_type).is_ok() { Ok(()) } else { Err(damage) }
     }
 
-    /// Parses a key that has nothing to unescape, as nearly all have, without copying. None for any
+    /// Parses a plain key, as nearly all are, without copying what needs no unescaping. None for any
     /// other.
     fn parse_plain(text: &'a str) -> Option<Self> {
         let PlainKey { family, sample, labels, help } = PlainKey::parse(text)?;
-        let labels = labels.into_iter().map(|(name, value)| (name.into(), value.into()));
-        Some(Self {
-            family: family.into(),
-            sample: sample.into(),
-            labels: labels.collect(),
-            help: help.into(),
-            bound: None,
-        })
+        let labels = labels.unescaped();
+        Some(Self { family: family.into(), sample: sample.into(), labels, help, bound: None })
     }
 
     fn parse_json(text: &str) -> Result<Self, Damage> {
@@ -164,7 +158,7 @@ pub(crate) fn write_noting_bound(
 }
 
 /// Writes a JSON string in ASCII, as Python's json does.
-fn write_string(json: &mut String, text: &str) {
+pub(super) fn write_string(json: &mut String, text: &str) {
     json.push('"');
     let mut rest = text;
     while let Some(place) = rest.bytes().position(|byte| !is_plain(byte)) {
@@ -323,6 +317,7 @@ mod tests {
             r#"["f", "f_total", {}, "help"]"#,
             r#"["f", "f_total", {"a": "b"}, ""]"#,
             r#"["f.é", "f, {}", {"a": "{", "b": "]", "c": ""}, "', ["]"#,
+            r#"["f", "s", {"a": "\\\"", "b": "\u00e9"}, "\n"]"#,
         ] {
             let plain = Key::parse_plain(text).unwrap_or_else(|| panic!("not plain: {text}"));
             assert_eq!(plain, Key::parse_json(text).unwrap());
@@ -332,7 +327,8 @@ mod tests {
             r#"["f", "s", {"a": "1", "a": "2"}, "h"]"#,
             r#"["f","s",{},"h"]"#,
             r#"["f", "s", {}, "h"] "#,
-            r#"["f", "s", {}, "\n"]"#,
+            r#"["f", "s", {}, "\u000a"]"#,
+            r#"["f", "s", {"\n": ""}, "h"]"#,
         ] {
             assert_eq!(Key::parse_plain(text), None, "{text}");
             assert!(Key::parse_json(text).is_ok(), "{text}");

@@ -25,4 +25,4 @@ pub(crate) use file_name::{
 #[cfg(feature = "python")]
 pub(crate) use key::write_noting_bound as write_key_noting_bound;
 pub(crate) use key::{BOUND_LABEL, Key, Label, PID_LABEL, parse_bound, write as write_key};
-pub(crate) use plain_key::{Iter as PlainLabelsIter, PlainKey, PlainLabels};
+pub(crate) use plain_key::{Iter as PlainLabelsIter, PlainKey, PlainLabels, unescaped};

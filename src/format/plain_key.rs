@@ -1,10 +1,15 @@
-//! Keys as `prometheus_client` writes nearly all of them: labels sorted, nothing to unescape.
+//! Keys as `prometheus_client` writes them: labels sorted, and escaped in ASCII.
 //!
-//! Such a key needs no copy of its texts, and its labels can stay as they stand: two plain keys of
-//! the same family, sample and help text have the same labels only if they are the same bytes.
+//! The labels of such a key can stay as they stand: two plain keys of the same family, sample and
+//! help text have the same labels only if they are the same bytes. (Keys of other programs may have
+//! characters beyond ASCII as they are. They are plain, too, but not to be compared with escapes.)
+
+use std::borrow::Cow;
+
+use crate::format::key::{Label, write_string};
 
 /// A plain key.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PlainKey<'a> {
     /// Name of the family, without suffixes such as `_total`.
     pub(crate) family: &'a str,
@@ -13,7 +18,7 @@ pub(crate) struct PlainKey<'a> {
     /// The labels.
     pub(crate) labels: PlainLabels<'a>,
     /// The family's help text.
-    pub(crate) help: &'a str,
+    pub(crate) help: Cow<'a, str>,
 }
 
 impl<'a> PlainKey<'a> {
@@ -25,7 +30,7 @@ impl<'a> PlainKey<'a> {
         let begin = rest.after(", {")?.text;
         rest.labels()?;
         let labels = PlainLabels { text: &begin[..begin.len() - rest.text.len()] };
-        let help = rest.after("}, ")?.string()?;
+        let help = unescaped(rest.after("}, ")?.written()?)?;
         (rest.text == "]").then_some(Self { family, sample, labels, help })
     }
 }
@@ -78,6 +83,23 @@ impl<'a> PlainLabels<'a> {
         Self { text }
     }
 
+    /// Whether a value has something to unescape: only [`Self::unescaped`] gives that as it is meant.
+    #[inline]
+    pub(crate) fn has_escapes(self) -> bool {
+        memchr::memchr(b'\\', self.text.as_bytes()).is_some()
+    }
+
+    /// Whether no character stands for itself that `prometheus_client` would have escaped.
+    pub(crate) fn is_printable(self) -> bool {
+        self.text.bytes().max().is_none_or(|last| last <= b'~')
+    }
+
+    /// The labels without escapes.
+    pub(crate) fn unescaped(self) -> Vec<Label<'a>> {
+        let label = |(name, value)| (Cow::Borrowed(name), unescaped(value).unwrap_or_default());
+        self.into_iter().map(label).collect()
+    }
+
     /// The labels as they stand.
     pub(crate) fn text(self) -> &'a str {
         self.text
@@ -121,7 +143,7 @@ impl<'a> IntoIterator for PlainLabels<'a> {
     }
 }
 
-/// Names and values of plain labels, in order.
+/// Names and values of plain labels, in order, as they stand.
 #[derive(Debug, Clone)]
 pub(crate) struct Iter<'a> {
     rest: Rest<'a>,
@@ -169,11 +191,25 @@ impl<'a> Rest<'a> {
         Some(string)
     }
 
+    /// The next string as it stands; none if it is no string, or is escaped in another way than
+    /// `prometheus_client` does.
+    #[inline]
+    fn written(&mut self) -> Option<&'a str> {
+        let text = self.text.strip_prefix('"')?;
+        let mut end = memchr::memchr2(b'"', b'\\', text.as_bytes())?;
+        if text.as_bytes()[end] == b'\\' {
+            end = end_of_escaped(text)?;
+        }
+        let (string, rest) = text.split_at(end);
+        self.text = rest.strip_prefix('"')?;
+        Some(string)
+    }
+
     /// The next label.
     #[inline]
     fn label(&mut self) -> Option<(&'a str, &'a str)> {
         let name = self.string()?;
-        let value = self.after(": ")?.string()?;
+        let value = self.after(": ")?.written()?;
         Some((name, value))
     }
 
@@ -196,6 +232,57 @@ impl<'a> Rest<'a> {
     }
 }
 
+/// Where a string ends that has escapes; none if they are not those of `prometheus_client`.
+fn end_of_escaped(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut end = 0;
+    loop {
+        end += memchr::memchr2(b'"', b'\\', bytes.get(end..)?)?;
+        if bytes[end] == b'"' {
+            break;
+        }
+        // What stands behind a backslash ends no string.
+        end += 2;
+    }
+    let (string, _) = text.split_at(end);
+    let mut written = String::with_capacity(end + 2);
+    write_string(&mut written, &unescaped(string)?);
+    (written.get(1..=end) == Some(string) && written.len() == end + 2).then_some(end)
+}
+
+/// What a string in quotes means, escaped as `prometheus_client` does; none if that is no text.
+pub(crate) fn unescaped(string: &str) -> Option<Cow<'_, str>> {
+    let mut text = String::new();
+    let mut rest = string;
+    while let Some(place) = memchr::memchr(b'\\', rest.as_bytes()) {
+        text.reserve(rest.len());
+        text.push_str(&rest[..place]);
+        rest = &rest[place + 1..];
+        let (length, character) = match rest.as_bytes().first()? {
+            b'n' => (1, '\n'),
+            b'r' => (1, '\r'),
+            b't' => (1, '\t'),
+            b'b' => (1, '\u{8}'),
+            b'f' => (1, '\u{c}'),
+            b'u' => {
+                let unit = |at: usize| u16::from_str_radix(rest.get(at..at + 4)?, 16).ok();
+                let units = [unit("u".len())?, unit(r"uffff\u".len()).unwrap_or_default()];
+                let character = char::decode_utf16(units).next()?.ok()?;
+                (r"uffff".len() + r"\uffff".len() * (character.len_utf16() - 1), character)
+            }
+            // A quote or a backslash.
+            other => (1, char::from(*other)),
+        };
+        text.push(character);
+        rest = rest.get(length..)?;
+    }
+    if text.is_empty() {
+        return Some(Cow::Borrowed(string));
+    }
+    text.push_str(rest);
+    Some(Cow::Owned(text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,7 +290,7 @@ mod tests {
     #[test]
     fn labels_stay_as_they_stand() {
         let key = PlainKey::parse(r#"["f", "s", {"a": "}, ", "b": ""}, "h"]"#).unwrap();
-        assert_eq!((key.family, key.sample, key.help), ("f", "s", "h"));
+        assert_eq!((key.family, key.sample, &*key.help), ("f", "s", "h"));
         assert_eq!(key.labels.text(), r#""a": "}, ", "b": """#);
         assert_eq!(PlainLabels::parse(key.labels.text()), Some(key.labels));
         assert_eq!(key.labels.into_iter().collect::<Vec<_>>(), [("a", "}, "), ("b", "")]);
@@ -223,13 +310,33 @@ mod tests {
     }
 
     #[test]
+    fn labels_with_escapes_are_compared_as_they_stand() {
+        let text = r#""a": "\", \"b\": \"", "b": "\u00e9\\", "c": "\ud83d\ude00\n", "d": """#;
+        let labels = PlainLabels::parse(text).unwrap();
+        let unescaped = labels.unescaped();
+        let unescaped: Vec<_> = unescaped.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let expected = [("a", "\", \"b\": \""), ("b", "é\\"), ("c", "😀\n"), ("d", "")];
+        assert_eq!(unescaped, expected);
+        assert!(labels.has_escapes());
+        let key = PlainKey::parse(r#"["f", "s", {}, "\u00e9"]"#).unwrap();
+        assert_eq!(key.help, "é");
+    }
+
+    #[test]
     fn what_is_no_plain_label() {
         for text in [
             r#""b": "1", "a": "1""#,
             r#""a": "1", "a": "1""#,
             r#""a": "1", "#,
             r#""a": "1" "#,
-            r#""a": "\u00e9""#,
+            r#""\u00e9": "1""#,
+            r#""a": "\u00E9""#,
+            r#""a": "\u0041""#,
+            r#""a": "\ud800""#,
+            r#""a": "\/""#,
+            r#""a": "é\n""#,
+            r#""a": "\"#,
+            r#""a": "\n"#,
             r#""a": 1"#,
             r#", "a": "1""#,
             "\"a\": \"\n\"",

@@ -1,8 +1,8 @@
 //! Samples that need no more than the keys and the merged values: those of nearly all families.
 //!
 //! Where all keys of a family are plain and have the same help text, keys of other bytes have other
-//! labels. So there is nothing to look for: each key is a sample, and the keys of one histogram
-//! come together. What is not so is built by name and labels in `build`.
+//! labels, escapes included. So there is nothing to look for: each key is a sample, and the keys of
+//! one histogram come together. What is not so is built by name and labels in `build`.
 
 use std::borrow::Cow;
 use std::mem;
@@ -101,27 +101,31 @@ impl<'a> DirectSamples<'a> {
         };
         let merged = values.iter().map(|value| self.merged(*value));
         merged.chain(per_process.into_iter().flat_map(|(column, records)| {
-            records.iter().map(|record| {
-                let head = self.parsed.head(record.number);
-                let labels = head.labels(self.parsed.table.key(record.number));
-                Sample {
-                    name: Cow::Borrowed(&*head.sample),
-                    labels: Labels::plain(labels).with_pid(column.pid(*record)),
-                    value: record.value,
-                }
+            records.iter().map(|record| Sample {
+                name: Cow::Borrowed(&*self.parsed.head(record.number).sample),
+                labels: self.labels(record.number).with_pid(column.pid(*record)),
+                value: record.value,
             })
         }))
     }
 
     fn merged(&self, Point { number, part, value }: Point) -> Sample<'_> {
-        let head = self.parsed.head(number);
-        let labels = Labels::plain(head.labels(self.parsed.table.key(number)));
+        let (sample, labels) = (&*self.parsed.head(number).sample, self.labels(number));
         let (name, labels) = match part {
-            Part::Own => (&*head.sample, labels),
-            Part::Bucket => (&*head.sample, labels.with_own_bound()),
+            Part::Own => (sample, labels),
+            Part::Bucket => (sample, labels.with_own_bound()),
             Part::Count => (&*self.count_name, labels),
         };
         Sample { name: Cow::Borrowed(name), labels, value }
+    }
+
+    #[inline]
+    fn labels(&self, number: u32) -> Labels<'_> {
+        let labels = self.parsed.labels(number);
+        if self.parsed.head(number).has_escapes && labels.has_escapes() {
+            return Labels::of_owned(labels.unescaped());
+        }
+        Labels::plain(labels)
     }
 
     /// Keeps the samples whose names are `wanted`.
@@ -159,6 +163,12 @@ pub(crate) fn values<'a>(
     let is_gauge = metric_type == MetricType::Gauge;
     let is_plain = heads.iter().all(|head| head.is_plain && head.help == first.help);
     if !is_plain || heads.len() > 1 && (is_gauge || options.order == SampleOrder::Flat) {
+        return Err(Indirect::ByLabels);
+    }
+    // A character may be escaped in one key, and stand for itself in another with the same labels.
+    if heads.iter().any(|head| head.has_escapes)
+        && !group.numbers.iter().all(|number| parsed.labels(*number).is_printable())
+    {
         return Err(Indirect::ByLabels);
     }
     if let AnyColumn::PerProcess(column) = &parsed.table.column {

@@ -237,9 +237,10 @@ mod tests {
     #[test]
     fn what_prometheus_client_writes_is_direct() {
         for labels in [&[][..], &[("a", "1")], &[("z", "1")], &[("a", "1"), ("z", "le")]] {
-            let other: Vec<_> = labels.iter().map(|(name, _)| (*name, "\u{e9} }, {")).collect();
             let mut keys = histogram(labels);
-            if !labels.is_empty() {
+            for value in ["} }, {", r#"\u00e9\", \"le\": \""#].iter().filter(|_| !labels.is_empty())
+            {
+                let other: Vec<_> = labels.iter().map(|(name, _)| (*name, *value)).collect();
                 keys.extend(histogram(&other));
             }
             let files = [histogram(labels), keys];
@@ -257,15 +258,17 @@ mod tests {
         let a = histogram(&[("a", "1")]);
         let b = histogram(&[("a", "2")]);
         let bound = |le| key("f_bucket", &[("a", "1"), ("le", le)]);
-        let help = key("f_sum", &[("a", "1")]).replace("help", "other");
+        let help = |text| key("f_sum", &[("a", "3")]).replace("help", text);
         for keys in [
             [&a[..2], &b[..2], &a[2..], &b[2..]].concat(),
             [&a[1..], &a[..1]].concat(),
             [&a[..2], &[bound("0.50")]].concat(),
             [&a[..1], &[bound("1.0"), bound("0.5")]].concat(),
             [&a[..], &[key("f_count", &[("a", "1")])]].concat(),
-            [&a[..], &[help]].concat(),
-            [&a[..], &[key("f_sum", &[("a", r"\u00e9")])]].concat(),
+            [&a[..], &[help("other")]].concat(),
+            [&a[..], &[key("f_sum", &[("a", r"\u00E9")])]].concat(),
+            vec![help("\u{e9}"), help(r"\u00e9")],
+            [histogram(&[("a", r"\u00e9")]), histogram(&[("a", "\u{e9}")])].concat(),
         ] {
             let indirect = [Some(Indirect::ByLabels)];
             assert_eq!(
@@ -283,8 +286,8 @@ mod tests {
             |values: &'static [&'static str]| prop::option::of(prop::sample::select(values));
         let samples = &["f_sum", "f_bucket", "f_bucket", "f_total"][..];
         let labels = (
-            value(&["1", "", r"\n"]),
-            value(&["0.5", "0.50", "1.0", "+Inf"]),
+            value(&["1", "", r"\n", r"\u00e9", r"\u00E9", "\u{e9}", r"\u007f", "\u{7f}"]),
+            value(&["0.5", "0.50", "1.0", "+Inf", r"1.0\n"]),
             value(&["1"]),
             value(&["1", "2"]),
         );

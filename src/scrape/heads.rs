@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::str;
 
-use crate::format::{BOUND_LABEL, Damage, Key, PID_LABEL, PlainKey, PlainLabels, parse_bound};
+use crate::format::{
+    BOUND_LABEL, Damage, Key, PID_LABEL, PlainKey, PlainLabels, parse_bound, unescaped,
+};
 use crate::kind::MetricType;
 
 /// The keys of one series mostly alternate between so many heads: a histogram's sum and buckets.
@@ -15,6 +17,7 @@ const RECENT: usize = 2;
 
 /// What keys that differ in their labels only have in common.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // Each may hold without the others.
 pub(crate) struct Head<'a> {
     /// Name of the family.
     pub(crate) family: Cow<'a, str>,
@@ -24,6 +27,8 @@ pub(crate) struct Head<'a> {
     pub(crate) help: Cow<'a, str>,
     /// Whether all keys are plain: then [`Self::labels`] gives their labels.
     pub(crate) is_plain: bool,
+    /// Whether the labels of some key have something to unescape.
+    pub(crate) has_escapes: bool,
     /// Whether some key has the label `pid`.
     pub(crate) has_pid: bool,
     /// Whether some key has the label `le`.
@@ -111,14 +116,14 @@ impl<'a> Heads<'a> {
             Some(PlainKey { family, sample, labels, help })
                 if !family.is_empty() && !sample.is_empty() =>
             {
-                let number = self.find((family.into(), sample.into(), help.into()));
+                let number = self.find((family.into(), sample.into(), help));
                 let head = &mut self.all[number as usize];
-                if head.frame.is_none() {
-                    // The labels are a part of the key: the difference is where they begin.
-                    let begin = labels.text().as_ptr() as usize - key.as_ptr() as usize;
-                    let end = begin + labels.text().len();
-                    head.frame = Some((&key[..begin], &key[end..]));
-                }
+                // The labels are a part of the key: the difference is where they begin.
+                let begin = labels.text().as_ptr() as usize - key.as_ptr() as usize;
+                let end = begin + labels.text().len();
+                let frame = (&key[..begin], &key[end..]);
+                // Else the same help text, with an escape in one key and without it in the other.
+                head.is_plain &= *head.frame.get_or_insert(frame) == frame;
                 self.check(number, labels)?;
                 number
             }
@@ -139,10 +144,14 @@ impl<'a> Heads<'a> {
     fn check(&mut self, number: u32, labels: PlainLabels<'a>) -> Result<(), Damage> {
         let head = &mut self.all[number as usize];
         head.has_pid |= labels.into_iter().any(|(name, _)| name == PID_LABEL);
-        head.begins = labels.begins();
         let bound = labels.into_iter().enumerate().find(|(_, (name, _))| *name == BOUND_LABEL);
-        head.bound_place = bound.map(|(place, _)| place);
         head.has_bound |= bound.is_some();
+        if labels.has_escapes() {
+            head.has_escapes = true;
+        } else {
+            head.begins = labels.begins();
+            head.bound_place = bound.map(|(place, _)| place);
+        }
         self.check_bound(bound.map(|(_, (_, text))| text))
     }
 
@@ -153,7 +162,7 @@ impl<'a> Heads<'a> {
             && self.metric_type == MetricType::Histogram
             && bound != self.sound_bound
         {
-            parse_bound(text)?;
+            parse_bound(&unescaped(text).unwrap_or_default())?;
             self.sound_bound = bound;
         }
         Ok(())
@@ -173,6 +182,7 @@ impl<'a> Heads<'a> {
             sample,
             help,
             is_plain: true,
+            has_escapes: false,
             has_pid: false,
             has_bound: false,
             frame: None,
