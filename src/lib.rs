@@ -26,6 +26,7 @@ mod float;
 mod format;
 pub mod inspect;
 pub mod kind;
+mod mark;
 #[cfg(feature = "python")]
 mod python;
 pub mod scrape;

@@ -24,7 +24,7 @@ const HELP: u8 = 2;
 /// The bit of a series that says that it was withdrawn: as if its entry were not there.
 const WITHDRAWN: u8 = 16;
 /// The timestamp of such an entry is minus this, or less.
-const WITHDRAWN_TIME: f64 = (1u64 << 32) as f64;
+const WITHDRAWN_TIME: f64 = (1u64 << 52) as f64;
 
 #[derive(Debug, Arbitrary)]
 struct Entry {

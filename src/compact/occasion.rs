@@ -11,7 +11,7 @@ use crate::compact::reason::Concern;
 use crate::compact::run::{self, Compaction, LeftAlone, Locks, Request};
 use crate::compact::worth::SMALL_ARCHIVE;
 use crate::error::Result;
-use crate::store::withdrawals_in;
+use crate::store::unheeded_in;
 use crate::sys::{Identity, ProcessLocal, process};
 
 /// A process sweeps a directory at most this often on each of the two occasions for it.
@@ -55,8 +55,8 @@ struct Memory {
     /// When a scrape last swept each directory (true), and when a process that opened a file did (false).
     /// The times are separate, since a scrape folds the large archives that the other leaves.
     swept: BTreeMap<(PathBuf, bool), Instant>,
-    /// How often series of each directory had been withdrawn at the last scrape that has heeded it.
-    withdrawn: BTreeMap<PathBuf, f64>,
+    /// What was [`unheeded_in`] each directory at the last scrape: perhaps this process cannot heed it.
+    withdrawn: BTreeMap<PathBuf, u64>,
     /// Dead processes whose files are not folded yet, the oldest first: the next death names them again.
     /// Nobody but the hook knows of a process that wrote with `prometheus_client`'s own code that it is
     /// dead.
@@ -86,7 +86,7 @@ impl Occasion {
     pub fn compact(&self, path: &Path, drop_all: bool, own: &[Identity]) -> Result<Compaction> {
         let request = Request { drop_all, ..self.request() };
         let has_withdrawals = *self == Self::Scrape
-            && memory().is_some_and(|mut memory| memory.has_new(path, withdrawals_in(path)));
+            && memory().is_some_and(|mut memory| memory.has_new(path, unheeded_in(path)));
         let is_due = |by_scrape| {
             memory().is_some_and(|mut memory| memory.is_due(path, by_scrape, Instant::now()))
         };
@@ -207,9 +207,9 @@ impl Memory {
         is_due
     }
 
-    /// Whether series of a directory were withdrawn since the last call, by how often they were so far.
-    fn has_new(&mut self, path: &Path, withdrawn: f64) -> bool {
-        withdrawn > 0.0 && self.withdrawn.insert(path.to_owned(), withdrawn) != Some(withdrawn)
+    /// Whether series were withdrawn since the last call, by [`unheeded_in`] a directory.
+    fn has_new(&mut self, path: &Path, withdrawn: u64) -> bool {
+        withdrawn > 0 && self.withdrawn.insert(path.to_owned(), withdrawn) != Some(withdrawn)
     }
 
     /// Remembers that a process has died, and gives those that died before and are not folded yet.

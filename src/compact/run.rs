@@ -13,7 +13,7 @@ use crate::compact::steps::{Checkpoint, Disk, Step, Unchecked};
 use crate::error::{Error, Result};
 use crate::format::FileName;
 use crate::kind::Kind;
-use crate::store::{identity_at, is_absence, list_directory};
+use crate::store::{identity_at, is_absence, list_directory, unheeded_in};
 use crate::sys::lock::{self, Locked};
 use crate::sys::{Identity, allocated};
 
@@ -158,7 +158,7 @@ pub(crate) fn left_alone(path: &Path, reason: impl Into<Reason>) -> LeftAlone {
 ///
 /// If the directory cannot be locked or listed. Whatever happens to single files is in the result.
 pub fn compact(path: &Path, request: &Request, own: &[Identity]) -> Result<Compaction> {
-    if request.pids.is_empty() && !has_others(path, own) {
+    if request.pids.is_empty() && !has_others(path, own) && unheeded_in(path) == 0 {
         return Ok(Compaction::default());
     }
     compact_on(&mut Unchecked, path, request)

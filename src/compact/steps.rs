@@ -16,7 +16,7 @@ use rustix::fs::OFlags;
 use crate::compact::reason::Reason;
 use crate::kind::Kind;
 use crate::store::{
-    Archive, FromStart, Listing, WITHDRAWALS_FILE, Withdrawn, clear_journal, list_open,
+    Archive, FromStart, Listing, Unheeded, WITHDRAWALS_FILE, clear_journal, list_open,
 };
 use crate::sys::lock::{self, Locked};
 use crate::sys::{Directory, Identity, identity};
@@ -187,13 +187,13 @@ impl<'c, C: Checkpoint> Disk<'c, C> {
         Ok(archive.map_or(Found::Other, |archive| Found::Archive(Box::new(archive))))
     }
 
-    /// Opens the file that says whether series of a kind were withdrawn, and gives what it says; none
-    /// if there is no such file, or this process cannot note there what it has heeded.
+    /// Opens the file that numbers withdrawals, and gives those of a kind that are to be heeded; none
+    /// if there are none, or this process cannot note there what it has heeded.
     pub(crate) fn open_withdrawals(
         &mut self,
         directory: &Path,
         kind: Kind<'_>,
-    ) -> io::Result<Option<(File, Withdrawn)>> {
+    ) -> io::Result<Option<(File, Unheeded)>> {
         self.checkpoint.pass(Step::OpenWithdrawals, &directory.join(WITHDRAWALS_FILE))?;
         let file = match self.directory.open_file(OsStr::new(WITHDRAWALS_FILE), OFlags::RDWR) {
             Err(error)
@@ -206,19 +206,18 @@ impl<'c, C: Checkpoint> Disk<'c, C> {
             }
             result => result?,
         };
-        Ok(Withdrawn::read(&file, kind)?.map(|told| (file, told)))
+        Ok(Unheeded::read(&file, kind)?.map(|unheeded| (file, unheeded)))
     }
 
-    /// Notes that what was withdrawn of a kind until `now` is gone from the archive.
+    /// Notes that these withdrawals have been heeded.
     pub(crate) fn note_heeded(
         &mut self,
         kind: Kind<'_>,
         file: &File,
-        told: &Withdrawn,
-        now: f64,
+        unheeded: Unheeded,
     ) -> io::Result<()> {
         self.checkpoint.pass(Step::NoteHeeded, self.directory.path())?;
-        told.note_heeded(file, kind, now)
+        unheeded.note_heeded(file, kind)
     }
 
     /// Opens a file that may be a dead process's.

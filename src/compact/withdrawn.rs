@@ -14,20 +14,18 @@ use crate::compact::recovery;
 use crate::compact::run::{Call, Compaction, LeftAlone, left_alone};
 use crate::compact::steps::{Checkpoint, Disk, Step};
 use crate::format::{Entry, FileName};
-use crate::store::{Reader, Withdrawn};
-use crate::sys::monotonic_time;
+use crate::store::{Reader, Unheeded};
 
 /// The keys of series.
 type Keys = HashSet<Box<[u8]>>;
 
-/// What has been withdrawn since that was last heeded.
+/// What was withdrawn and is to be heeded.
 pub(crate) struct Withdrawals {
     /// The series; none if a file may not be read, which may have any series.
     keys: Keys,
     /// Where it is noted that this was heeded.
     file: File,
-    told: Withdrawn,
-    now: f64,
+    unheeded: Unheeded,
 }
 
 /// Looks which series were withdrawn; none if all was heeded before. `files` are all of the kind.
@@ -36,22 +34,22 @@ pub(crate) fn look<C: Checkpoint>(
     place: &ArchivePlace<'_>,
     files: &[&Path],
 ) -> io::Result<Option<Withdrawals>> {
-    let found = disk.open_withdrawals(place.directory, place.kind)?;
-    let Some((file, told)) = found.filter(|(_, told)| !told.is_heeded()) else { return Ok(None) };
-    let mut withdrawals = Withdrawals { keys: Keys::new(), file, told, now: monotonic_time() };
+    let Some((file, unheeded)) = disk.open_withdrawals(place.directory, place.kind)? else {
+        return Ok(None);
+    };
     let mut keys = Keys::new();
     for path in files.iter().filter(|path| !is_archive(path)) {
         let can_be_read = read(disk, path, |entry| {
-            if entry.withdrawn_at().is_some_and(|at| withdrawals.has_new(at)) {
+            if has_new(&unheeded, &entry) {
                 keys.insert(entry.key.into());
             }
         })?;
         if !can_be_read {
-            return Ok(Some(withdrawals));
+            keys.clear();
+            break;
         }
     }
-    withdrawals.keys = keys;
-    Ok(Some(withdrawals))
+    Ok(Some(Withdrawals { keys, file, unheeded }))
 }
 
 /// Writes the archive anew without the series that were withdrawn, if it has any that no living
@@ -83,8 +81,8 @@ pub(crate) fn heed<C: Checkpoint>(
     }
     if is_last {
         // Killed before this, the next compaction does the same once more.
-        let Withdrawals { file, told, now, .. } = withdrawals;
-        call.disk.note_heeded(place.kind, &file, &told, now).map_err(failed)?;
+        let Withdrawals { file, unheeded, .. } = withdrawals;
+        call.disk.note_heeded(place.kind, &file, unheeded).map_err(failed)?;
     }
     Ok(done)
 }
@@ -113,25 +111,22 @@ fn find<C: Checkpoint>(
         if keys.is_empty() {
             break;
         }
-        let (mut live, mut anew) = (Keys::new(), Keys::new());
         let can_be_read = read(disk, path, |entry| {
-            if keys.contains(entry.key) {
-                match entry.withdrawn_at() {
-                    None => live.insert(entry.key.into()),
-                    Some(at) => withdrawals.has_new(at) && anew.insert(entry.key.into()),
-                };
+            // Its process has the series, and is not the one that has withdrawn it.
+            if !entry.is_withdrawn() && !has_new(&withdrawals.unheeded, &entry) {
+                keys.remove(entry.key);
             }
         })?;
-        keys.retain(|key| can_be_read && (!live.contains(key) || anew.contains(key)));
+        if !can_be_read {
+            keys.clear();
+        }
     }
     Ok(keys)
 }
 
-impl Withdrawals {
-    /// Whether a series was withdrawn at a time that was not heeded yet.
-    fn has_new(&self, at: f64) -> bool {
-        self.told.heeded_at < at && at <= self.now
-    }
+/// Whether an entry tells of a withdrawal that is to be heeded.
+fn has_new(unheeded: &Unheeded, entry: &Entry<'_>) -> bool {
+    entry.withdrawal().is_some_and(|number| unheeded.has(number))
 }
 
 fn is_archive(path: &Path) -> bool {

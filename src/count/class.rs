@@ -157,9 +157,8 @@ impl ClassState {
     /// Withdraws a series: its entry is as if it were not there.
     pub(crate) fn withdraw(&self, files: &mut Files, kind: usize, series: &Series) {
         series.withdraw();
-        let kind = &self.kinds[kind];
-        if let Some(path) = &kind.path {
-            files.withdraw(path, kind_of_prefix(&kind.prefix), &series.head);
+        if let Some(path) = &self.kinds[kind].path {
+            files.withdraw(path, &series.head);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The files that this process writes, each once, however many classes count in it.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -11,9 +12,8 @@ use crate::count::open::{self, Opened, Opening, Taken};
 use crate::count::writer::Writer;
 use crate::error::{Error, Result};
 use crate::format::{ARCHIVE_PID, FileName, archive_name, metrics_file_name};
-use crate::kind::Kind;
 use crate::store::{MemoryFile, Withdrawals, presence};
-use crate::sys::{Identity, monotonic_time};
+use crate::sys::Identity;
 
 /// The number of suffixes that a process tries before it gives up.
 const SUFFIXES: u32 = 1000;
@@ -31,10 +31,8 @@ pub(crate) struct Files {
     pub(crate) opened_in: BTreeSet<PathBuf>,
     /// What is to be logged.
     pub(crate) notices: Vec<Notice>,
-    /// The files of which most was withdrawn since the last call of `take_notices`.
+    /// The files of which much was withdrawn, found since the last call of `take_notices`.
     pub(crate) crowded: BTreeSet<PathBuf>,
-    /// For each directory in which series were withdrawn, where that is noted; none if it cannot be.
-    withdrawals: HashMap<PathBuf, Option<Withdrawals>>,
 }
 
 /// A file that is open or, if all classes that use it have closed it, only locked.
@@ -50,6 +48,8 @@ pub(crate) struct Shared {
     /// The file before it was last written anew. Its lock is kept: a reader that has opened the old
     /// file just now shall see that its process lives.
     before: Option<Writer>,
+    /// Where withdrawals from the file get numbers, once there was one; none if they get none.
+    withdrawals: OnceCell<Option<Withdrawals>>,
 }
 
 impl Shared {
@@ -126,6 +126,7 @@ impl Files {
                             open: 1,
                             looked_at: None,
                             before: None,
+                            withdrawals: OnceCell::new(),
                         },
                     );
                     naming.directory_was_there = true;
@@ -240,39 +241,27 @@ impl Files {
     }
 
     /// Withdraws the entry with this head from the file at `path`, if it is there.
-    pub(crate) fn withdraw(&mut self, path: &Path, kind: Kind<'_>, head: &[u8]) {
-        let Some(Shared { writer, .. }) = self.by_path.get_mut(path) else { return };
-        if !writer.withdraw(head, monotonic_time()) {
-            return;
-        }
-        if writer.is_crowded() {
+    pub(crate) fn withdraw(&mut self, path: &Path, head: &[u8]) {
+        let Some(shared) = self.by_path.get_mut(path) else { return };
+        let withdrawals = shared.withdrawals.get_or_init(|| withdrawals_beside(path));
+        // Without a number no archive forgets the series.
+        let number = || withdrawals.as_ref().map_or(0, Withdrawals::next);
+        shared.writer.withdraw(head, number);
+        if shared.writer.is_crowded() {
             self.crowded.insert(path.to_owned());
         }
-        if kind.is_foldable()
-            && let Some(withdrawals) = self.withdrawals_beside(path)
-        {
-            withdrawals.note(kind);
-        }
     }
 
-    /// Where it is noted that a series was withdrawn from the file at `path`.
-    fn withdrawals_beside(&mut self, path: &Path) -> Option<&Withdrawals> {
-        let directory = path.parent()?;
-        if !self.withdrawals.contains_key(directory) {
-            let opened = Withdrawals::open(directory).ok();
-            self.withdrawals.insert(directory.to_owned(), opened);
+    /// Up to which number it has been heeded what was withdrawn from the file at `path`: all, where
+    /// there is no archive that could have anything of it.
+    pub(crate) fn heeded(&self, path: &Path) -> u64 {
+        let kind = FileName::of_path(path).map(|name| name.kind);
+        if !kind.is_some_and(|kind| path.with_file_name(archive_name(kind)).exists()) {
+            return u64::MAX;
         }
-        self.withdrawals.get(directory)?.as_ref()
-    }
-
-    /// Up to when it has been heeded what was withdrawn from the file at `path`: always, where no
-    /// archive could have anything of it.
-    pub(crate) fn heeded_at(&mut self, path: &Path) -> f64 {
-        let kind = FileName::of_path(path).map(|name| name.kind).filter(|kind| kind.is_foldable());
-        let archived = kind.filter(|kind| path.with_file_name(archive_name(*kind)).exists());
-        archived.map_or(f64::INFINITY, |kind| {
-            self.withdrawals_beside(path).map_or(0.0, |withdrawals| withdrawals.heeded_at(kind))
-        })
+        let shared = self.by_path.get(path);
+        let withdrawals = shared.and_then(|shared| shared.withdrawals.get()?.as_ref());
+        withdrawals.map_or(0, Withdrawals::heeded)
     }
 
     /// Puts the writer of a file that was written anew in the place of the one before.
@@ -295,7 +284,6 @@ impl Files {
         self.by_path.clear();
         self.opened_in.clear();
         self.crowded.clear();
-        self.withdrawals.clear();
         // The parent logs them.
         self.notices.clear();
     }
@@ -314,6 +302,11 @@ pub(crate) fn remove(writer: &Writer) {
     if writer.is_in_place() {
         let _ = fs::remove_file(writer.path());
     }
+}
+
+/// Where withdrawals from the file at `path` get numbers.
+fn withdrawals_beside(path: &Path) -> Option<Withdrawals> {
+    Withdrawals::open(path.parent()?, FileName::of_path(path)?.kind).ok()
 }
 
 /// What is to be logged if `own` is written because the file at `path` is not this process's.

@@ -74,15 +74,6 @@ impl Index {
         self.places.insert_unique(SeriesPlace::spread(hash), place, spread);
     }
 
-    /// Forgets the entry with this head, and gives where it begins.
-    pub(crate) fn remove(&mut self, mapping: &Mapping, head: &[u8]) -> Option<usize> {
-        let hash = self.hash(head);
-        let found = self.places.find_entry(SeriesPlace::spread(hash), |place| {
-            place.hash == hash && mapping.has(place.offset as usize, head)
-        });
-        Some(found.ok()?.remove().0.offset as usize)
-    }
-
     /// The hash of a head.
     pub(crate) fn hash(&self, head: &[u8]) -> u32 {
         // CAST: half of the hash is as good a hash.

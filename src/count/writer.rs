@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use crate::count::index::Index;
 use crate::count::open;
-use crate::count::withdrawn::Withdrawn;
 use crate::error::{Error, Result};
 use crate::format::{self, HEADER_SIZE, INITIAL_SIZE, MAGIC_STOCK, MAGIC_WRITER};
 use crate::kind::Rule;
+use crate::mark;
 use crate::store::{Outcome, Reader};
 use crate::sys::{self, Descriptor, Identity, Mapping, identity, is_at, lock};
 
@@ -22,6 +22,8 @@ use crate::sys::{self, Descriptor, Identity, Mapping, identity, is_at, lock};
 const SMALL_STEP: usize = 4 << 10;
 /// A larger file gets blocks in steps of a part of its length.
 const STEPS_OF_LARGE_FILE: usize = 16;
+/// A file is not written anew if less than this is withdrawn, in bytes.
+const LITTLE: usize = 256 << 10;
 
 /// A file that this process has locked, and writes.
 #[derive(Debug)]
@@ -40,7 +42,10 @@ pub(crate) struct Writer {
     reserved: usize,
     used: usize,
     index: Index,
-    withdrawn: Withdrawn,
+    /// How many bytes are of entries whose series were withdrawn, without values and timestamps.
+    withdrawn: usize,
+    /// How many they were when the file could not be written without them.
+    needed: usize,
 }
 
 impl Writer {
@@ -49,6 +54,7 @@ impl Writer {
     pub(crate) fn new(path: &Path, file: File, metadata: &Metadata) -> io::Result<Option<Self>> {
         let mut places = Vec::new();
         let mut used = HEADER_SIZE;
+        let mut withdrawn = 0;
         if metadata.len() == 0 {
             // Before anything else: prometheus_client cannot read an empty file, which would stay if
             // this process were killed here.
@@ -66,7 +72,10 @@ impl Writer {
                 let head = format::entry_head(entry.key).unwrap_or_default();
                 let offset = used;
                 used += format::entry_size(entry.key.len());
-                places.push((head, offset, entry.withdrawn_at().is_some()));
+                if entry.is_withdrawn() {
+                    withdrawn += head.len();
+                }
+                places.push((head, offset));
             })?;
             if outcome != Outcome::Complete || i32::try_from(used).is_err() {
                 return Ok(None);
@@ -86,13 +95,12 @@ impl Writer {
             reserved,
             used,
             index: Index::with_capacity(places.len()),
-            withdrawn: Withdrawn::default(),
+            withdrawn,
+            needed: 0,
         };
         writer.publish()?;
-        for (head, offset, is_withdrawn) in places {
-            if is_withdrawn && writer.mapping.has(offset, &head) {
-                writer.withdrawn.add(&writer.mapping, &head, offset);
-            } else if writer.mapping.has(offset, &head) {
+        for (head, offset) in places {
+            if writer.mapping.has(offset, &head) {
                 writer.index.insert(&writer.mapping, &head, offset);
             }
         }
@@ -104,49 +112,44 @@ impl Writer {
         let hash = self.index.hash(head);
         let known = self.index.find_hashed(&self.mapping, head, hash);
         let offset = known
-            .or_else(|| self.revive(head))
             .map_or_else(|| self.append(head, hash), Ok)
             .map_err(|source| Error::Io { path: self.path.clone(), source })?;
-        Ok((&self.mapping, offset + head.len()))
+        let place = offset + head.len();
+        let cell = self.mapping.cell(place);
+        let timestamp = cell.timestamp();
+        if mark::is_withdrawn(timestamp) {
+            cell.mark(mark::begun_anew(timestamp));
+            self.withdrawn = self.withdrawn.saturating_sub(head.len());
+        }
+        Ok((&self.mapping, place))
     }
 
-    /// Withdraws the entry with this head, `at` so many seconds after the machine's start: nobody may
-    /// count in it any more. False if there is none.
-    pub(crate) fn withdraw(&mut self, head: &[u8], at: f64) -> bool {
-        let Some(offset) = self.index.remove(&self.mapping, head) else { return false };
-        self.mapping.cell(offset + head.len()).withdraw(format::withdrawn_timestamp(at));
-        self.withdrawn.add(&self.mapping, head, offset);
-        true
+    /// Withdraws the entry with this head, if there is one, and then asks for the `number` of that.
+    /// Nobody may count in the entry any more.
+    pub(crate) fn withdraw(&mut self, head: &[u8], number: impl FnOnce() -> u64) {
+        let Some(offset) = self.index.find(&self.mapping, head) else { return };
+        let cell = self.mapping.cell(offset + head.len());
+        if !mark::is_withdrawn(cell.timestamp()) {
+            self.withdrawn += head.len();
+        }
+        // A compaction that finds the number in use finds the entry withdrawn.
+        cell.mark(mark::withdrawn(mark::UNNUMBERED));
+        cell.mark(mark::withdrawn(number()));
     }
 
-    /// Whether the entry with this key at `offset` says when the series was last withdrawn.
-    pub(crate) fn is_latest_withdrawn(&self, key: &[u8], offset: usize) -> bool {
-        format::entry_head(key)
-            .is_some_and(|head| self.withdrawn.is_latest(&self.mapping, &head, offset))
+    /// Whether so much of the file is withdrawn that it should be written anew.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.withdrawn > (self.needed + LITTLE).max(self.used / 3)
     }
 
-    /// Notes that the file cannot be written anew yet.
-    pub(crate) fn note_crowded(&mut self) {
-        self.withdrawn.note_needed();
+    /// Notes that the file cannot be written anew without what is withdrawn.
+    pub(crate) fn note_needed(&mut self) {
+        self.needed = self.withdrawn;
     }
 
     /// How many bytes of the file are in use.
     pub(crate) fn used(&self) -> usize {
         self.used
-    }
-
-    /// Whether so much of the file is withdrawn that it should be written anew.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.withdrawn.is_crowding(self.used)
-    }
-
-    /// Begins an entry anew that was withdrawn twice, so that it need not tell of that any more.
-    fn revive(&mut self, head: &[u8]) -> Option<usize> {
-        self.index.try_reserve()?;
-        let offset = self.withdrawn.take_spare(&self.mapping, head)?;
-        self.mapping.cell(offset + head.len()).revive();
-        self.index.insert(&self.mapping, head, offset);
-        Some(offset)
     }
 
     /// Whether entries with these heads fit into the file as it is, or are all there.
@@ -177,7 +180,7 @@ impl Writer {
         let mut taken = Vec::new();
         while let format::Parsed::Entry(entry, size) = format::parse_entry(rest, rest.len()) {
             rest = &rest[size..];
-            if entry.withdrawn_at().is_some() {
+            if entry.is_withdrawn() {
                 continue;
             }
             // UNWRAP: the entry was written with a head.
@@ -188,7 +191,7 @@ impl Writer {
         // Values are merged when nothing can fail any more: another attempt would add them once more.
         for (offset, rule, entry) in taken {
             let rule = rule.unwrap_or(Rule::PerProcess);
-            self.mapping.cell(offset).merge(rule, entry.value, entry.timestamp);
+            self.mapping.cell(offset).merge(rule, entry.value, entry.time());
         }
         Ok(())
     }

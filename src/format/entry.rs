@@ -4,6 +4,7 @@
 //! machine that wrote it. This is said here once and holds for everything below.
 
 use crate::format::damage::Damage;
+use crate::mark;
 
 /// Size of the header's `used`, an i32 at offset 0: how many bytes of the file are in use.
 pub(crate) const USED_SIZE: usize = size_of::<i32>();
@@ -27,9 +28,6 @@ pub(crate) const VALUE_SIZE: usize = size_of::<f64>();
 pub(crate) const TIMESTAMP_SIZE: usize = size_of::<f64>();
 /// Size of a file at first; it doubles when it is full.
 pub(crate) const INITIAL_SIZE: usize = 1 << 16;
-/// A timestamp of minus this, in the year 1833, or less says that the series was withdrawn, and when:
-/// so many seconds after the machine's start. A time is exact to a microsecond.
-const WITHDRAWN: f64 = 4_294_967_296.0;
 /// The longest key that is believed: a corrupt length must not make a scrape allocate gigabytes.
 pub(crate) const KEY_LENGTH_MAX: usize = 16 << 20;
 
@@ -41,25 +39,31 @@ pub(crate) struct Entry<'a> {
     /// The value.
     pub value: f64,
     /// When the value was set, for `mostrecent` gauges; in archives of sums the sum's low half;
-    /// minus the time at which the series was withdrawn, if it was; else 0.
+    /// a [`mark`] if the series was withdrawn; else 0.
     pub timestamp: f64,
 }
 
+/// Of no archive's entry, where the timestamp may be the low half of a sum.
 impl Entry<'_> {
-    /// When the series was withdrawn, in seconds after the machine's start; none if it was not.
-    ///
-    /// Not of an archive's entry, where the timestamp may be the low half of a sum.
+    /// Whether the series was withdrawn: the entry is as if it were not there.
     #[inline]
     #[must_use]
-    pub(crate) fn withdrawn_at(&self) -> Option<f64> {
-        (self.timestamp <= -WITHDRAWN).then(|| -self.timestamp - WITHDRAWN)
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        mark::is_withdrawn(self.timestamp)
     }
-}
 
-/// The timestamp of an entry whose series was withdrawn `at` so many seconds after the machine's start.
-#[must_use]
-pub(crate) fn withdrawn_timestamp(at: f64) -> f64 {
-    -(WITHDRAWN + at)
+    /// The number of the series's last withdrawal, also if it was begun anew since; see
+    /// [`mark::number`].
+    #[must_use]
+    pub(crate) fn withdrawal(&self) -> Option<u64> {
+        mark::number(self.timestamp)
+    }
+
+    /// When the value was set; 0 in the place of a mark.
+    #[must_use]
+    pub(crate) fn time(&self) -> f64 {
+        if self.withdrawal().is_some() { 0.0 } else { self.timestamp }
+    }
 }
 
 /// What stands at the place where an entry should begin.
@@ -211,18 +215,6 @@ mod tests {
         let bytes = entry("[1, 2]", 1.5, 2.5);
         let expected = Entry { key: b"[1, 2]", value: 1.5, timestamp: 2.5 };
         assert_eq!(parse_entry(&bytes, bytes.len()), Parsed::Entry(expected, bytes.len()));
-    }
-
-    #[test]
-    #[allow(clippy::float_cmp)] // A whole number.
-    fn a_withdrawn_entry_says_when() {
-        let withdrawn_at = |timestamp| Entry { key: b"", value: 0.0, timestamp }.withdrawn_at();
-        for at in [0.0, 1.5, 1e6] {
-            assert_eq!(withdrawn_at(withdrawn_timestamp(at)), Some(at));
-        }
-        for timestamp in [0.0, -1.0, 1.7e9, -1.7e9, f64::NAN, f64::INFINITY] {
-            assert_eq!(withdrawn_at(timestamp), None);
-        }
     }
 
     #[test]

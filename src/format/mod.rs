@@ -15,7 +15,7 @@ pub(crate) use entry::testing;
 pub(crate) use entry::{
     Entry, HEADER_SIZE, INITIAL_SIZE, MAGIC_ARCHIVE, MAGIC_STOCK, MAGIC_WRITER, Parsed,
     TIMESTAMP_SIZE, VALUE_SIZE, entry_head, entry_size, head_of_parts, header_word, parse_entry,
-    parse_magic, parse_used, withdrawn_timestamp,
+    parse_magic, parse_used,
 };
 pub(crate) use file_name::{
     ARCHIVE_PID, FileName, archive as archive_name, file as metrics_file_name,

@@ -164,15 +164,22 @@ impl Value {
         self.is_slow.load(Ordering::Relaxed)
     }
 
-    /// Withdraws the series from the files of this process: what counts in this value from now on is
-    /// nowhere.
-    pub(super) fn withdraw(&self, py: Python<'_>) -> PyResult<()> {
-        // Before the cell is given up: no thread shall find it again by this value.
-        self.shortcut.close();
-        self.is_slow.store(true, Ordering::Relaxed);
-        let identifier = self.class.get().identifier(py)?;
-        let caller = Caller { directory: None, identifier };
-        py.detach(|| self.counted.withdraw(&caller));
+    /// Withdraws the series of these values from the files of this process: what counts in the values
+    /// from now on is nowhere.
+    pub(super) fn withdraw(py: Python<'_>, values: &[Py<Self>]) -> PyResult<()> {
+        let mut callers = Vec::with_capacity(values.len());
+        for value in values.iter().map(Py::get) {
+            // Before the cell is given up: no thread shall find it again by this value.
+            value.shortcut.close();
+            value.is_slow.store(true, Ordering::Relaxed);
+            let identifier = value.class.get().identifier(py)?;
+            callers.push(Caller { directory: None, identifier });
+        }
+        py.detach(|| {
+            for (value, caller) in values.iter().zip(&callers) {
+                value.get().counted.withdraw(caller);
+            }
+        });
         Ok(())
     }
 

@@ -145,7 +145,7 @@ impl<E: Entries> Pass<'_, E> {
         let mut cursor = Cursor::default();
         let known = keys.len();
         entries.read(|offset, entry| {
-            if !is_archive && entry.withdrawn_at().is_some() {
+            if !is_archive && entry.is_withdrawn() {
                 return;
             }
             let Some(number) = keys.number(&mut cursor, entry.key) else {

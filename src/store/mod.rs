@@ -4,8 +4,8 @@
 //! `journal` of the files that went into it, and `directory` lists what is there. `snapshot` reads
 //! a set of files so that each count is seen once, whatever compaction does beside it. What has to
 //! be left out on the way is a `report`, never an error. `presence` says who uses a directory,
-//! a `memory_file` has what a process could not write into a file, and `withdrawals` says whether a
-//! compaction has to heed that series were withdrawn.
+//! a `memory_file` has what a process could not write into a file, and `withdrawals` gives the numbers
+//! of withdrawn series, by which a compaction knows those that it has to heed.
 
 mod archive;
 mod directory;
@@ -33,4 +33,4 @@ pub(crate) use report::{LeftOut, Skipped};
 #[cfg(feature = "python")]
 pub(crate) use snapshot::read_for as read_consistently_for;
 pub(crate) use snapshot::{Origin, Snapshot, read as read_consistently};
-pub(crate) use withdrawals::{WITHDRAWALS_FILE, Withdrawals, Withdrawn, withdrawals_in};
+pub(crate) use withdrawals::{Unheeded, WITHDRAWALS_FILE, Withdrawals, unheeded_in};

@@ -1,8 +1,7 @@
-//! How often series of a directory were withdrawn, and up to when compactions have heeded that.
+//! The numbers of withdrawals: one small file in each directory in which series were withdrawn.
 //!
-//! One small file that every process maps which withdraws a series. For each kind that is foldable it
-//! has 32 bytes, all f64: how often a series was withdrawn, 0, how many of these a compaction has
-//! heeded, and when that was, in seconds after the machine's start.
+//! For each kind that is foldable it has two words: how many withdrawals there were, so that the next has
+//! the number behind, and up to which number compactions have heeded them.
 
 use std::fs::File;
 use std::io;
@@ -11,86 +10,91 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::kind::{FOLDABLE, Kind};
-use crate::sys::{self, Mapping, monotonic_time};
+use crate::mark::UNNUMBERED;
+use crate::store::read_at;
+use crate::sys::{self, Mapping};
 
 /// The name of the file: no `*.db`, so that no scrape reads it.
 pub(crate) const WITHDRAWALS_FILE: &str = ".multiprom.withdrawn";
 /// The size of the file in bytes: a page.
 const SIZE: usize = 4 << 10;
-/// What a kind has of it.
-const KIND_SIZE: usize = 4 * NUMBER_SIZE;
-const NUMBER_SIZE: usize = size_of::<f64>();
-/// Where a kind's numbers begin that tell what compactions have heeded.
-const HEEDED: usize = 2 * NUMBER_SIZE;
+const NUMBER_SIZE: usize = size_of::<u64>();
+/// What a kind has of the file.
+const KIND_SIZE: usize = 2 * NUMBER_SIZE;
 
-/// The file, as who withdraws series uses it.
+/// The numbers of one kind, for who withdraws series.
 #[derive(Debug)]
-pub(crate) struct Withdrawals(Arc<Mapping>);
+pub(crate) struct Withdrawals {
+    mapping: Arc<Mapping>,
+    place: usize,
+}
 
 impl Withdrawals {
-    /// Opens the file of `directory`, which is made if need be.
-    pub(crate) fn open(directory: &Path) -> io::Result<Self> {
+    /// Opens the file of `directory`, which is made if need be; an error, too, if archives of this kind
+    /// are never made.
+    pub(crate) fn open(directory: &Path, kind: Kind<'_>) -> io::Result<Self> {
+        let place = place(kind).ok_or(io::ErrorKind::Unsupported)?;
         let mut options = File::options();
         options.read(true).write(true).create(true).custom_flags(libc::O_NOFOLLOW);
         let file = options.open(directory.join(WITHDRAWALS_FILE))?;
-        // Not in two steps: another process may read it at any moment.
         sys::reserve(&file, 0, SIZE)?;
-        Ok(Self(Mapping::new(&file, SIZE)?))
+        Ok(Self { mapping: Mapping::new(&file, SIZE)?, place })
     }
 
-    /// Notes that a series of this kind was withdrawn, after its entry says so.
-    pub(crate) fn note(&self, kind: Kind<'_>) {
-        if let Some(place) = place(kind) {
-            self.0.cell(place).add(1.0);
-        }
+    /// The number of one more withdrawal.
+    pub(crate) fn next(&self) -> u64 {
+        self.mapping.count_up(self.place)
     }
 
-    /// Up to when compactions have heeded what was withdrawn of this kind.
-    pub(crate) fn heeded_at(&self, kind: Kind<'_>) -> f64 {
-        place(kind).map_or(0.0, |place| of_this_boot(self.0.cell(place + HEEDED).timestamp()))
+    /// Up to which number compactions have heeded withdrawals.
+    pub(crate) fn heeded(&self) -> u64 {
+        let word = self.mapping.read(self.place + NUMBER_SIZE, self.place + KIND_SIZE);
+        word.first_chunk().copied().map_or(0, u64::from_ne_bytes)
     }
 }
 
-/// What the file tells of one kind, for who has locked the directory.
+/// The withdrawals of one kind that are to be heeded, for who has locked the directory.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Withdrawn {
-    /// How often a series was withdrawn.
-    pub(crate) count: f64,
-    /// How many of these have been heeded.
-    pub(crate) heeded: f64,
-    /// When that was.
-    pub(crate) heeded_at: f64,
+pub(crate) struct Unheeded {
+    /// The number of the last that has been heeded.
+    heeded: u64,
+    /// The number of the last.
+    last: u64,
 }
 
-impl Withdrawn {
-    /// Reads what `file` tells of a kind.
+impl Unheeded {
+    /// Reads from `file`; none if all withdrawals of the kind have been heeded.
     pub(crate) fn read(file: &File, kind: Kind<'_>) -> io::Result<Option<Self>> {
         let Some(place) = place(kind) else { return Ok(None) };
         let mut bytes = [0; KIND_SIZE];
-        crate::store::read_at(file, &mut bytes, place as u64)?;
-        let number =
-            |index: usize| bytes.as_chunks().0.get(index).copied().map_or(0.0, f64::from_ne_bytes);
-        Ok(Some(Self { count: number(0), heeded: number(2), heeded_at: of_this_boot(number(3)) }))
+        read_at(file, &mut bytes, place as u64)?;
+        let [last, heeded] = numbers(&bytes);
+        Ok((heeded != last).then_some(Self { heeded, last }))
     }
 
-    /// Whether all has been heeded.
-    pub(crate) fn is_heeded(&self) -> bool {
-        self.count.to_bits() == self.heeded.to_bits()
+    /// Whether this is the number of one of them; see [`mark::number`](crate::mark::number).
+    pub(crate) fn has(&self, number: u64) -> bool {
+        // One without a number has just been made, and gets a number that is of these or higher.
+        number == UNNUMBERED || self.heeded < number && number <= self.last
     }
 
-    /// Notes that what is told here was heeded at `now`.
-    pub(crate) fn note_heeded(&self, file: &File, kind: Kind<'_>, now: f64) -> io::Result<()> {
+    /// Notes in `file` that they have been heeded.
+    pub(crate) fn note_heeded(&self, file: &File, kind: Kind<'_>) -> io::Result<()> {
         let Some(place) = place(kind) else { return Ok(()) };
-        let bytes = [self.count.to_ne_bytes(), now.to_ne_bytes()].concat();
-        file.write_all_at(&bytes, (place + HEEDED) as u64)
+        file.write_all_at(&self.last.to_ne_bytes(), (place + NUMBER_SIZE) as u64)
     }
 }
 
-/// How often series of the directory were withdrawn, of all kinds; 0 where none ever was.
-pub(crate) fn withdrawals_in(directory: &Path) -> f64 {
-    let Ok(bytes) = std::fs::read(directory.join(WITHDRAWALS_FILE)) else { return 0.0 };
-    let kinds = bytes.chunks_exact(KIND_SIZE).take(FOLDABLE.len());
-    kinds.filter_map(|kind| kind.first_chunk().copied().map(f64::from_ne_bytes)).sum()
+/// How many withdrawals there were in the directory, of those kinds of which some are to be heeded.
+pub(crate) fn unheeded_in(directory: &Path) -> u64 {
+    let Ok(bytes) = std::fs::read(directory.join(WITHDRAWALS_FILE)) else { return 0 };
+    let kinds = bytes.as_chunks().0.iter().take(FOLDABLE.len()).map(numbers);
+    kinds.filter(|[last, heeded]| last != heeded).map(|[last, _]| last).sum()
+}
+
+fn numbers(kind: &[u8; KIND_SIZE]) -> [u64; 2] {
+    let (words, _) = kind.as_chunks();
+    [0, 1].map(|index| words.get(index).copied().map_or(0, u64::from_ne_bytes))
 }
 
 /// Where the numbers of a kind are; none if it is not foldable.
@@ -98,45 +102,43 @@ fn place(kind: Kind<'_>) -> Option<usize> {
     FOLDABLE.iter().position(|foldable| *foldable == kind).map(|index| index * KIND_SIZE)
 }
 
-/// A time of the clock; 0 in the place of one from before the machine's last start.
-fn of_this_boot(time: f64) -> f64 {
-    if time <= monotonic_time() { time } else { 0.0 }
-}
-
 #[cfg(test)]
-#[allow(clippy::float_cmp)] // Whole numbers, and times that are only copied.
 mod tests {
     use super::*;
+    use crate::kind::MetricType;
     use tempfile::TempDir;
 
     #[test]
     fn kinds_are_told_apart() {
         let directory = TempDir::new().unwrap();
         let path = directory.path();
-        assert_eq!(withdrawals_in(path), 0.0);
-        let [first, second] = [(); 2].map(|()| Withdrawals::open(path).unwrap());
-        first.note(FOLDABLE[0]);
-        second.note(FOLDABLE[0]);
-        second.note(FOLDABLE[8]);
-        assert_eq!(withdrawals_in(path), 3.0);
+        assert_eq!(unheeded_in(path), 0);
+        let [first, second] = [(); 2].map(|()| Withdrawals::open(path, FOLDABLE[0]).unwrap());
+        let other = Withdrawals::open(path, FOLDABLE[8]).unwrap();
+        assert_eq!([first.next(), second.next(), other.next()], [1, 2, 1]);
+        assert_eq!(unheeded_in(path), 3);
         let file = File::options().read(true).write(true).open(path.join(WITHDRAWALS_FILE));
         let file = file.unwrap();
-        let read = |index: usize| Withdrawn::read(&file, FOLDABLE[index]).unwrap().unwrap();
-        assert_eq!(read(0), Withdrawn { count: 2.0, heeded: 0.0, heeded_at: 0.0 });
-        assert_eq!(read(5).count, 0.0);
-        let now = monotonic_time();
-        read(0).note_heeded(&file, FOLDABLE[0], now).unwrap();
-        second.note(FOLDABLE[0]);
-        assert_eq!(read(0), Withdrawn { count: 3.0, heeded: 2.0, heeded_at: now });
-        assert_eq!(first.heeded_at(FOLDABLE[0]), now);
-        assert_eq!(first.heeded_at(FOLDABLE[8]), 0.0);
-        let all = Kind { metric_type: crate::kind::MetricType::Gauge, mode: "all" };
-        first.note(all);
-        assert_eq!(Withdrawn::read(&file, all).unwrap(), None);
-        read(8).note_heeded(&file, FOLDABLE[8], now + 1e9).unwrap();
-        assert_eq!(read(8).heeded_at, 0.0, "of an earlier start of the machine");
+        let read = |index: usize| Unheeded::read(&file, FOLDABLE[index]).unwrap();
+        let found = read(0).unwrap();
+        assert_eq!(found, Unheeded { heeded: 0, last: 2 });
+        assert_eq!(
+            [0, 1, 2, 3, UNNUMBERED].map(|n| found.has(n)),
+            [false, true, true, false, true]
+        );
+        assert_eq!(read(5), None);
+        assert_eq!(second.next(), 3);
+        found.note_heeded(&file, FOLDABLE[0]).unwrap();
+        assert_eq!(read(0), Some(Unheeded { heeded: 2, last: 3 }));
+        assert_eq!([first.heeded(), other.heeded()], [2, 0]);
+        read(0).unwrap().note_heeded(&file, FOLDABLE[0]).unwrap();
+        assert_eq!(read(0), None);
+        assert_eq!(unheeded_in(path), 1, "of the other kind");
+        let all = Kind { metric_type: MetricType::Gauge, mode: "all" };
+        assert!(Withdrawals::open(path, all).is_err());
+        assert_eq!(Unheeded::read(&file, all).unwrap(), None);
         file.set_len(0).unwrap();
-        assert_eq!(read(0).count, 0.0, "cut short");
-        assert_eq!(withdrawals_in(path), 0.0);
+        assert_eq!(read(0), None, "cut short");
+        assert_eq!(unheeded_in(path), 0);
     }
 }

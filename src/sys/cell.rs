@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::kind::Rule;
+use crate::mark;
 
 /// The value and timestamp of an entry, where they stand in a file.
 #[derive(Debug)]
@@ -50,18 +51,12 @@ impl Cell {
         }
     }
 
-    /// Sets the timestamp of a series that was withdrawn.
+    /// Marks the series as withdrawn, or as begun anew; the value is 0 then.
     ///
-    /// That is what withdraws it; the value of 0 is for `prometheus_client`'s reader.
-    pub(crate) fn withdraw(&self, timestamp: f64) {
-        self.timestamp.store(timestamp.to_bits(), Ordering::Release);
+    /// The mark is what withdraws it; the value is for `prometheus_client`'s reader.
+    pub(crate) fn mark(&self, mark: f64) {
+        self.timestamp.store(mark.to_bits(), Ordering::Release);
         self.value.store(0.0_f64.to_bits(), Ordering::Relaxed);
-    }
-
-    /// Lets a series that was withdrawn begin anew, at 0.
-    pub(crate) fn revive(&self) {
-        self.value.store(0.0_f64.to_bits(), Ordering::Relaxed);
-        self.timestamp.store(0.0_f64.to_bits(), Ordering::Release);
     }
 
     /// The value.
@@ -79,7 +74,9 @@ impl Cell {
     fn date(&self, timestamp: f64) {
         // Mostly both are 0: a load is cheaper than a store to memory that others look at.
         let bits = timestamp.to_bits();
-        if self.timestamp.load(Ordering::Relaxed) != bits {
+        let known = self.timestamp.load(Ordering::Relaxed);
+        // Counting without a time leaves the mark of a series that was begun anew.
+        if known != bits && !(bits == 0 && mark::is_begun_anew(f64::from_bits(known))) {
             self.timestamp.store(bits, Ordering::Relaxed);
         }
     }

@@ -75,6 +75,11 @@ impl Mapping {
         self.word(offset).store(word, Ordering::Release);
     }
 
+    /// Adds 1 to the word at `offset`, and gives what it is then.
+    pub(crate) fn count_up(&self, offset: usize) -> u64 {
+        self.word(offset).fetch_add(1, Ordering::AcqRel) + 1
+    }
+
     /// Writes `bytes`, whole words.
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
         for (index, word) in bytes.as_chunks::<WORD_SIZE>().0.iter().enumerate() {

@@ -14,11 +14,11 @@ use crate::compact::steps::{Checkpoint, Step};
 use crate::count::{CONTINUING, Opened, Writer, open_file};
 use crate::float::{ExactSum, Sum};
 use crate::format::testing::{entry, file, file_of};
-use crate::format::{FileName, HEADER_SIZE, MAGIC_WRITER, entry_head, withdrawn_timestamp};
+use crate::format::{FileName, HEADER_SIZE, MAGIC_WRITER, entry_head};
+use crate::mark;
 use crate::scrape::{ExponentStyle, Merge, MergeOptions, SampleOrder};
 use crate::store::Withdrawals;
 use crate::sys::lock::Locked;
-use crate::sys::monotonic_time;
 use crate::text::{Format, directory_text};
 
 /// The key of a series without labels.
@@ -68,15 +68,24 @@ impl Worker {
         panic!("both names are held");
     }
 
-    /// Withdraws a series, the last of those that the worker was started with.
+    /// Withdraws a series.
     pub(crate) fn withdraw(&self, key: &str) {
+        let kind = FileName::of_path(&self.path).unwrap().kind;
+        let withdrawals = Withdrawals::open(self.path.parent().unwrap(), kind).unwrap();
+        self.write(key, 0.0, mark::withdrawn(withdrawals.next()));
+    }
+
+    /// Begins a series anew that was withdrawn by the withdrawal with this number.
+    pub(crate) fn begin_anew(&self, key: &str, number: u64, value: f64) {
+        self.write(key, value, mark::begun_anew(mark::withdrawn(number)));
+    }
+
+    fn write(&self, key: &str, value: f64, timestamp: f64) {
         let content = fs::read(&self.path).unwrap();
         let head = entry_head(key.as_bytes()).unwrap();
-        let place = content.windows(head.len()).rposition(|bytes| bytes == &*head).unwrap();
-        let numbers = [0.0, withdrawn_timestamp(monotonic_time())].map(f64::to_ne_bytes).concat();
+        let place = content.windows(head.len()).position(|bytes| bytes == &*head).unwrap();
+        let numbers = [value, timestamp].map(f64::to_ne_bytes).concat();
         self.file.write_all_at(&numbers, (place + head.len()) as u64).unwrap();
-        let kind = FileName::of_path(&self.path).unwrap().kind;
-        Withdrawals::open(self.path.parent().unwrap()).unwrap().note(kind);
     }
 
     /// Adds to the file's only series.

@@ -130,15 +130,18 @@ fn what_is_counted_after_it_was_heeded_stays() {
 fn a_process_that_begins_the_series_anew_begins_at_nothing() {
     let directory = archived();
     let path = directory.path();
-    let series = [(key("c"), 2.0), (key("c"), 5.0)];
-    let worker = Worker::start(path, "counter_1.db", &series);
-    // The entry behind: where a writer puts the one that is live makes no difference.
+    let worker = living(path, "counter_1.db", 5.0);
     worker.withdraw(&key("c"));
+    worker.begin_anew(&key("c"), 1, 2.0);
     sweep(path);
     assert_eq!(total(path), Some(2.0));
     dead(path, "counter_2.db", 3.0);
     sweep(path);
-    assert_eq!(total(path), Some(5.0));
+    assert_eq!(total(path), Some(5.0), "its withdrawal is heeded once");
+    let other = living(path, "counter_3.db", 1.0);
+    other.withdraw(&key("c"));
+    sweep(path);
+    assert_eq!(total(path), Some(5.0), "the first has the series");
 }
 
 #[test]

@@ -4,12 +4,12 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::counting::stand_in;
 use super::descriptor::Call;
 use super::method::{Method, Outcome, known};
-use super::stating::Statement;
+use super::stating::{self, Statement};
 use crate::python::value::Value;
 
 /// `MetricWrapperBase.remove(*labelvalues)`.
@@ -49,7 +49,7 @@ impl Method for Remove {
             }
             Ok(child)
         })?;
-        child.map_or(Ok(()), |child| withdraw(&child))?;
+        withdraw(child.into_iter(), call.py())?;
         Ok(Some(done(call)))
     }
 
@@ -112,7 +112,7 @@ impl Method for RemoveByLabels {
             }
             Ok(removed)
         })?;
-        removed.iter().try_for_each(withdraw)?;
+        withdraw(removed.into_iter(), call.py())?;
         Ok(Some(done(call)))
     }
 
@@ -138,9 +138,7 @@ impl Method for Clear {
             metric.metric.setattr(intern!(call.py(), "_metrics"), empty)?;
             Ok(children.clone())
         })?;
-        for child in children.values() {
-            withdraw(&child)?;
-        }
+        withdraw(children.values().into_iter(), call.py())?;
         Ok(Some(done(call)))
     }
 
@@ -191,36 +189,37 @@ impl<'a, 'py> Labelled<'a, 'py> {
     }
 }
 
-/// Withdraws what a child has counted.
-fn withdraw(child: &Bound<'_, PyAny>) -> PyResult<()> {
-    let attributes = child.getattr(intern!(child.py(), "__dict__"))?.cast_into::<PyDict>()?;
-    for attribute in attributes.values() {
-        match attribute.cast::<PyList>() {
-            Ok(list) => {
-                for value in list {
-                    withdraw_value(&value)?;
-                }
+/// Withdraws what these children have counted.
+fn withdraw<'py>(
+    children: impl Iterator<Item = Bound<'py, PyAny>>,
+    py: Python<'py>,
+) -> PyResult<()> {
+    let names = [intern!(py, "_value"), intern!(py, "_count"), intern!(py, "_sum")];
+    let mut values = Vec::new();
+    for child in children {
+        let attributes = child.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?;
+        for name in names {
+            if let Some(value) = attributes.get_item(name)? {
+                values.extend(value_of_ours(&value)?);
             }
-            Err(_) => withdraw_value(&attribute)?,
+        }
+        if let Some(statement) = attributes.get_item(intern!(py, stating::ATTRIBUTE))? {
+            statement.cast::<Statement>()?.get().withdraw(py)?;
+        }
+        let buckets = attributes.get_item(intern!(py, "_buckets"))?;
+        for value in buckets.iter().filter_map(|list| list.cast::<PyList>().ok()).flatten() {
+            values.extend(value_of_ours(&value)?);
         }
     }
-    Ok(())
+    Value::withdraw(py, &values)
 }
 
-fn withdraw_value(value: &Bound<'_, PyAny>) -> PyResult<()> {
+fn value_of_ours(value: &Bound<'_, PyAny>) -> PyResult<Option<Py<Value>>> {
     if let Ok(value) = value.cast::<Value>() {
-        return value.get().withdraw(value.py());
+        return Ok(Some(value.clone().unbind()));
     }
-    if let Ok(statement) = value.cast::<Statement>() {
-        return statement.get().withdraw(value.py());
-    }
-    // Of a metric that has moved into shared files: any other attribute has no such method.
-    let is_plain =
-        value.is_exact_instance_of::<PyString>() || value.is_exact_instance_of::<PyTuple>();
-    match if is_plain { None } else { stand_in(value, "inc")? } {
-        Some(value) => value.get().withdraw(value.py()),
-        None => Ok(()),
-    }
+    // Of a metric that has moved into shared files.
+    Ok(stand_in(value, "inc")?.map(Bound::unbind))
 }
 
 /// Whether the only argument that is given by keyword has this name.

@@ -86,7 +86,7 @@ pub(crate) fn repeat_statement(metric: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 /// The name of the attribute that has a metric's [`Statement`].
-const ATTRIBUTE: &str = "_multiprom_statement";
+pub(super) const ATTRIBUTE: &str = "_multiprom_statement";
 
 /// Calls `prometheus_client`'s function, and writes what the metric says then.
 fn state<'py, M: Method>(call: &Call<'_, 'py>) -> Outcome<'py> {

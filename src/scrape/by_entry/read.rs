@@ -92,7 +92,7 @@ pub(crate) fn read(snapshot: &Snapshot, wanted: impl Fn(&str) -> bool) -> Result
         let has_pairs = kind.rule() == Rule::Sum && is_archive;
         let mut skipped = Skipped::default();
         let outcome = snapshot.read(place, &mut reader, |offset, entry| {
-            if !is_archive && entry.withdrawn_at().is_some() {
+            if !is_archive && entry.is_withdrawn() {
                 return;
             }
             if !known.contains_key(entry.key) {
@@ -124,7 +124,7 @@ pub(crate) fn read(snapshot: &Snapshot, wanted: impl Fn(&str) -> bool) -> Result
                 pid: pid.clone(),
                 value: entry.value,
                 low: if has_pairs { entry.timestamp } else { 0.0 },
-                timestamp: if is_dated && !has_pairs { entry.timestamp } else { 0.0 },
+                timestamp: if is_dated && !has_pairs { entry.time() } else { 0.0 },
             });
         })?;
         if outcome == Outcome::Vanished {
