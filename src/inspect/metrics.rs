@@ -40,7 +40,7 @@ pub fn metrics(path: &Path, scraped: &Scraped<'_>) -> Vec<Family<'static>> {
     }
     families.extend(of_scrape(scraped));
     families.push(of_memory(path));
-    families.extend(of_listeners());
+    families.push(of_listeners(&slots));
     families.retain(|family| !family.samples.is_empty());
     families
 }
@@ -254,14 +254,14 @@ pub(super) fn reason(damage: &Damage) -> &'static str {
     }
 }
 
-fn of_listeners() -> [Family<'static>; 1] {
+fn of_listeners(slots: &[Slot]) -> Family<'static> {
     let mut backlog = family(
         "gunicorn_backlog_connections",
         MetricType::Gauge,
         "Connections that wait until a worker accepts them, by address.",
     );
-    for (address, waiting) in listener::backlogs() {
+    for (address, waiting) in listener::backlogs(slots) {
         backlog.add([("listener", &*address)], f64::from(waiting));
     }
-    [backlog]
+    backlog
 }

@@ -25,9 +25,7 @@ pub(crate) use directory::{Listing, is_absence, list as list_directory, list_ope
 pub(crate) use journal::TICK;
 pub(crate) use journal::{Mark, clear as clear_journal, encode as encode_journal};
 pub(crate) use memory_file::{MemoryFile, UnwrittenFiles};
-pub(crate) use presence::Occupant;
-#[cfg(any(test, feature = "python"))]
-pub(crate) use presence::Role;
+pub(crate) use presence::{Occupant, Role};
 pub(crate) use reader::{FromStart, Outcome, Reader, open as open_file, read_at, refused};
 pub(crate) use report::{LeftOut, Skipped};
 #[cfg(feature = "python")]

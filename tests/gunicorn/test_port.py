@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import time
@@ -102,6 +103,22 @@ def test_the_metrics_at_a_port(version: str, options: tuple[str, ...], tmp_path:
         assert "Traceback" not in server.log
         assert "[WARNING]" not in server.log
         assert "[ERROR]" not in server.log
+
+
+@each_version
+def test_connections_that_wait_are_seen_at_the_port(version: str, tmp_path: Path) -> None:
+    with Scraped(version, tmp_path, "--workers=1") as server:
+        (worker,) = server.send_until_answered_by(1)
+        server.until_served()
+        os.kill(worker, signal.SIGSTOP)
+        found = re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", server.log)
+        assert found is not None
+        address = ("127.0.0.1", int(found[1]))
+        sample = f'gunicorn_backlog_connections{{listener="127.0.0.1:{found[1]}"}}'
+        assert server.metrics[sample] == 0
+        with socket.create_connection(address), socket.create_connection(address):
+            server.until(lambda: server.metrics[sample] == 2, "show them")
+        os.kill(worker, signal.SIGCONT)
 
 
 @each_version
