@@ -103,6 +103,7 @@ mod tests {
     use crate::format::testing::{entry, file_of};
     use crate::format::{Damage, MAGIC_ARCHIVE, MAGIC_STOCK, MAGIC_WRITER};
     use crate::inspect::{Evidence, FileState, Life};
+    use crate::mark;
     use crate::store::presence;
     use std::fs::{self, File};
     use tempfile::TempDir;
@@ -126,7 +127,9 @@ mod tests {
             let content = file_of(magic, &[entry(key, 1.0, 0.0)]);
             fs::write(path.join(name), content).unwrap();
         };
-        write("counter_1.db", MAGIC_WRITER, KEY);
+        let withdrawn = entry(OTHER_KEY, 0.0, mark::withdrawn(1));
+        let content = file_of(MAGIC_WRITER, &[entry(KEY, 1.0, 0.0), withdrawn]);
+        fs::write(path.join("counter_1.db"), content).unwrap();
         write("counter_2.db", MAGIC_WRITER, OTHER_KEY);
         write("counter_3.db", MAGIC_STOCK, KEY);
         write("counter_compacted.db", MAGIC_ARCHIVE, KEY);
@@ -155,6 +158,8 @@ mod tests {
         );
         let counted: Vec<_> = seen.files.iter().map(|file| file.is_counted).collect();
         assert_eq!(counted, [false, true, true, true, true, false, true]);
+        let entries: Vec<_> = seen.files.iter().map(|file| file.entries).collect();
+        assert_eq!(entries, [0, 1, 1, 1, 1, 1, 1]);
         let [foreign, .., damaged] = &seen.files[..] else { panic!("seven files") };
         assert_eq!(foreign.problems[0].damaged.damage, Damage::ForeignName);
         assert!(matches!(damaged.problems[0].damaged.damage, Damage::KeyNotJson { .. }));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use crate::error::Result;
-use crate::format::{self, Damage, FileName, HEADER_SIZE, MAGIC_ARCHIVE, MAGIC_WRITER};
+use crate::format::{self, Damage, Entry, FileName, HEADER_SIZE, MAGIC_ARCHIVE, MAGIC_WRITER};
 use crate::kind::Kind;
 use crate::store::{
     Archive, FromStart, LeftOut, Listing, Mark, Outcome, Reader, list_directory, list_open,
@@ -71,7 +71,7 @@ pub struct FileSeen {
     pub allocated: u64,
     /// When it was last written to, where the file system keeps that: Unix time in seconds.
     pub modified: i64,
-    /// How many entries it has.
+    /// How many entries it has, but for those whose series were withdrawn.
     pub entries: u64,
     /// What a scrape leaves out of it, and why.
     pub problems: Vec<LeftOut>,
@@ -199,8 +199,12 @@ fn look_at(
         }
     };
     let mut seen = opened(path.to_owned(), &file, &metadata, marks, locks_are_unseen);
+    let is_archive = seen.state == FileState::Archive;
+    let mut visit = |entry: Entry<'_>| {
+        seen.entries += u64::from(is_archive || !entry.is_withdrawn());
+    };
     let outcome = reader
-        .read_entries(FromStart::of(&file), |_, _| seen.entries += 1)
+        .read_entries(FromStart::of(&file), |_, entry| visit(entry))
         .or_else(|error| refused(path, error))?;
     if outcome == Outcome::Vanished {
         return Ok(None);

@@ -232,7 +232,9 @@ fn of_memory(path: &Path) -> Family<'static> {
     let mut values = 0_u64;
     for file in count::unwritten(path).files {
         // What is in memory is sound.
-        let _ = Reader::default().read_entries(&*file.bytes, |_, _| values += 1);
+        let _ = Reader::default().read_entries(&*file.bytes, |_, entry| {
+            values += u64::from(!entry.is_withdrawn());
+        });
     }
     unwritten.add([], values as f64);
     unwritten
