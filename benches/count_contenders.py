@@ -31,6 +31,8 @@ STATEMENTS = {
     "`summary.observe(0.3)`": "summary.observe(0.3)",
     "`histogram.observe(0.3)`": "histogram.observe(0.3)",
     "the same, 500 buckets, the last but ten": "fine.observe(490.5)",
+    "`counter.inc(1, exemplar=…)`": "counter.inc(1, exemplar=trace)",
+    "`histogram.observe(0.3, …)`, with an exemplar": "histogram.observe(0.3, trace)",
     "`with histogram.time()`": "with histogram.time(): pass",
     "`@histogram.time()`": "timed()",
     "`with gauge.track_inprogress()`": "with gauge.track_inprogress(): pass",
@@ -106,6 +108,7 @@ def _metrics() -> dict[str, object]:
         "histogram": histogram,
         "fine": Histogram("shop_fine", "Seconds.", buckets=range(500), registry=None),
         "timed": timed,
+        "trace": {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "span_id": "00f067aa0ba902b7"},
     }
 
 

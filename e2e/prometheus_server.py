@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -58,6 +59,7 @@ class Prometheus(Program):
             f"--config.file={configuration}",
             f"--storage.tsdb.path={folder / 'data'}",
             "--web.listen-address=127.0.0.1:0",
+            "--enable-feature=exemplar-storage",
         ]
         super().__init__(folder, "prometheus.log", command, os.environ)
         self._address = ""
@@ -79,10 +81,17 @@ class Prometheus(Program):
         groups = self._get("rules")["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
+    def exemplars(self, selector: str) -> list[tuple[dict[str, str], float]]:
+        """Return labels and value of each exemplar of the last minute that it keeps."""
+        now = time.time()
+        found = self._get("query_exemplars", query=selector, start=now - 60, end=now + 60)
+        kept = [exemplar for series in found for exemplar in series["exemplars"]]
+        return [(exemplar["labels"], float(exemplar["value"])) for exemplar in kept]
+
     def _ask(self, promql: str) -> Any:
         return self._get("query", query=promql)["result"]
 
-    def _get(self, what: str, **parameters: str) -> Any:
+    def _get(self, what: str, **parameters: object) -> Any:
         url = f"http://{self._address}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
         with _OPENER.open(url, timeout=30) as answer:
             found = json.load(answer)

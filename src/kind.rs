@@ -111,6 +111,12 @@ impl Kind<'_> {
         }
     }
 
+    /// Whether `OpenMetrics` has exemplars of its samples.
+    #[must_use]
+    pub fn has_exemplars(self) -> bool {
+        matches!(self.metric_type, MetricType::Counter | MetricType::Histogram)
+    }
+
     /// Whether what several dead processes hold can be one value for good.
     #[must_use]
     pub fn is_foldable(self) -> bool {

@@ -18,8 +18,14 @@ fuzz_target!(|input: (u8, Vec<(bool, Vec<u8>)>)| {
             bytes.splice(..0, [used.to_ne_bytes(), [0; 4]].concat());
         }
         directory.write(process, &bytes);
+        // As exemplars, too: what they are shall not be seen in the counts.
+        if let Some(magic) = bytes.get_mut(4..8) {
+            magic.copy_from_slice(b"MPe1");
+        }
+        directory.write_exemplars(process, &bytes);
     }
     let before = directory.samples();
+    let _ = directory.open_text();
     let first = directory.fold(0..files.len());
     assert_same(&before, &directory.samples());
     let again = directory.fold(0..files.len());

@@ -14,6 +14,12 @@ use tempfile::TempDir;
 /// Values by the names and labels of their samples.
 pub type Samples = BTreeMap<String, f64>;
 
+const OPTIONS: scrape::MergeOptions = scrape::MergeOptions {
+    accumulate: true,
+    order: SampleOrder::Grouped,
+    exponents: ExponentStyle::TwoDigits,
+};
+
 /// A directory in which only dead processes have files, all of one kind.
 pub struct Directory {
     directory: TempDir,
@@ -41,17 +47,25 @@ impl Directory {
         File::options().write(true).open(path).unwrap().set_modified(before).unwrap();
     }
 
+    /// Writes the exemplars beside that file.
+    pub fn write_exemplars(&self, process: usize, content: &[u8]) {
+        let name = format!("{}_{process}.db.exemplars", self.kind);
+        fs::write(self.directory.path().join(name), content).unwrap();
+    }
+
+    /// Scrapes it with its exemplars.
+    #[must_use]
+    pub fn open_text(&self) -> String {
+        let (format, escaping) = (Format::OpenMetrics, Escaping::AllowUtf8);
+        directory_text(self.directory.path(), OPTIONS, None, format, escaping).unwrap().0
+    }
+
     /// Scrapes it. A scrape never fails because of what a file holds.
     #[must_use]
     pub fn samples(&self) -> Samples {
-        let options = scrape::MergeOptions {
-            accumulate: true,
-            order: SampleOrder::Grouped,
-            exponents: ExponentStyle::TwoDigits,
-        };
         let (format, escaping) = (Format::Prometheus, Escaping::AllowUtf8);
         let (text, _) =
-            directory_text(self.directory.path(), options, None, format, escaping).unwrap();
+            directory_text(self.directory.path(), OPTIONS, None, format, escaping).unwrap();
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         let mut values = Samples::new();
         for line in samples {

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any, Literal, TypeVar, final
 
 from prometheus_client.metrics_core import Metric
-from prometheus_client.samples import Sample
+from prometheus_client.samples import Exemplar, Sample
 from typing_extensions import disjoint_base
 
 from multiprom.reports import Compacted, Report
@@ -465,10 +465,20 @@ class Value:
         """Give the value."""
 
     def set_exemplar(self, exemplar: object) -> None:
-        """Do nothing: files have no exemplars, as in prometheus_client."""
+        """Keep an `Exemplar` of prometheus_client's, if this is the value of a counter or bucket.
 
-    def get_exemplar(self) -> None:
-        """Give None: files have no exemplars, as in prometheus_client."""
+        Anything else is ignored, and so is an exemplar for which there is no file.
+
+        Raises:
+            Exception: Whatever the process identifier raises.
+        """
+
+    def get_exemplar(self) -> Exemplar | None:
+        """Give the exemplar that this process has kept last, if there is one.
+
+        Raises:
+            Exception: Whatever the process identifier raises.
+        """
 
 def write_unwritten(*, at_end: bool = False) -> None:
     """Make sure that what this process has counted is in the files, as far as that is possible.

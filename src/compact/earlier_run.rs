@@ -12,8 +12,8 @@ use crate::compact::steps::{Checkpoint, Disk, Step, Unchecked};
 use crate::error::{Error, Result};
 use crate::format::{FileName, temporary_name};
 use crate::kind::FOLDABLE;
-use crate::store::is_absence;
 use crate::store::presence::{self, Slot};
+use crate::store::{Listing, is_absence};
 use crate::sys::{Identity, allocated, lock};
 
 /// What was removed.
@@ -92,7 +92,7 @@ pub(crate) fn remove_on<C: Checkpoint>(
         Err(error) if is_absence(&error) => return Ok(Leftovers::default()),
         Err(source) => return Err(Error::Io { path: lock::path(path), source }),
     };
-    let mut files = disk.list().map_err(io_error)?.files;
+    let Listing { mut files, exemplars, .. } = disk.list().map_err(io_error)?;
     // After the list: a process that takes its slot later than this look makes its files later too,
     // so that they are not in the list.
     if let Some(slot) = presence::another(&disk.directory).map_err(io_error)? {
@@ -133,6 +133,7 @@ pub(crate) fn remove_on<C: Checkpoint>(
             }
         }
     }
+    disk.delete_orphans(&exemplars);
     Ok(done)
 }
 

@@ -199,6 +199,7 @@ pub(crate) fn compact_on<C: Checkpoint>(
         Err(source) => return Err(Error::Io { path: lock::path(path), source }),
     };
     let listing = disk.list().map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    disk.delete_orphans(&listing.exemplars);
     let mut call = Call {
         disk: &mut disk,
         directory: path,

@@ -7,13 +7,14 @@ use std::ffi::OsStr;
 use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
 
 use crate::compact::reason::Reason;
+use crate::format::exemplar;
 use crate::kind::Kind;
 use crate::store::{
     Archive, FromStart, Listing, Unheeded, WITHDRAWALS_FILE, clear_journal, list_open,
@@ -73,6 +74,8 @@ steps! {
     Read,
     /// Delete a dead process's file whose content counts no more.
     DeleteDead,
+    /// Delete the exemplars beside a file that is about to be deleted, or is gone.
+    DeleteExemplars,
     /// Create the new archive under its temporary name.
     CreateTemporary,
     /// Write the entries of the new archive.
@@ -293,7 +296,20 @@ impl<'c, C: Checkpoint> Disk<'c, C> {
         if !self.directory.has(name(path), identity(metadata))? {
             return Ok(false);
         }
+        // Before the file, while nobody else can be the owner of what is beside it.
+        let exemplars = path.with_file_name(exemplar::name_of(name(path)));
+        let _ = self.delete(Step::DeleteExemplars, &exemplars);
         self.directory.remove_file(name(path)).map(|()| true)
+    }
+
+    /// Deletes the files of exemplars among `listed` whose metrics files are gone.
+    pub(crate) fn delete_orphans(&mut self, listed: &[PathBuf]) {
+        for path in listed {
+            let owner = exemplar::owner_of(name(path));
+            if owner.is_some_and(|owner| matches!(self.directory.identity_of(owner), Ok(None))) {
+                let _ = self.delete(Step::DeleteExemplars, path);
+            }
+        }
     }
 
     /// Deletes a file; one that is not there any more is deleted.

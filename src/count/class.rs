@@ -154,6 +154,11 @@ impl ClassState {
         self.note(files, kind, attached);
     }
 
+    /// The path of the open file of a kind that may have exemplars.
+    pub(crate) fn path_of_exemplars(&self, kind: usize) -> Option<&Path> {
+        self.kinds[kind].path_of_exemplars()
+    }
+
     /// Withdraws a series: its entry is as if it were not there.
     pub(crate) fn withdraw(&self, files: &mut Files, kind: usize, series: &Series) {
         series.withdraw();

@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::count::exemplars::Exemplars;
 use crate::count::notice::Notice;
 use crate::count::open::{self, Opened, Opening, Taken};
 use crate::count::writer::Writer;
 use crate::error::{Error, Result};
-use crate::format::{ARCHIVE_PID, FileName, archive_name, metrics_file_name};
+use crate::format::{ARCHIVE_PID, FileName, archive_name, key_of_head, metrics_file_name};
 use crate::store::{MemoryFile, Withdrawals, presence};
 use crate::sys::Identity;
 
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     before: Option<Writer>,
     /// Where withdrawals from the file get numbers, once there was one; none if they get none.
     withdrawals: OnceCell<Option<Withdrawals>>,
+    /// The exemplars of what is counted in it.
+    pub(crate) exemplars: Exemplars,
 }
 
 impl Shared {
@@ -127,6 +130,7 @@ impl Files {
                             looked_at: None,
                             before: None,
                             withdrawals: OnceCell::new(),
+                            exemplars: Exemplars::default(),
                         },
                     );
                     naming.directory_was_there = true;
@@ -243,6 +247,7 @@ impl Files {
     /// Withdraws the entry with this head from the file at `path`, if it is there.
     pub(crate) fn withdraw(&mut self, path: &Path, head: &[u8]) {
         let Some(shared) = self.by_path.get_mut(path) else { return };
+        shared.exemplars.remove(key_of_head(head));
         let withdrawals = shared.withdrawals.get_or_init(|| withdrawals_beside(path));
         // Without a number no archive forgets the series.
         let number = || withdrawals.as_ref().map_or(0, Withdrawals::next);

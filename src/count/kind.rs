@@ -60,6 +60,11 @@ impl KindOfFile {
         kind_of_prefix(&self.prefix).is_live()
     }
 
+    /// The path of the file, if it is open and OpenMetrics has exemplars of its samples.
+    pub(crate) fn path_of_exemplars(&self) -> Option<&Path> {
+        self.open_path().filter(|_| kind_of_prefix(&self.prefix).has_exemplars())
+    }
+
     /// The path of the file, if it is open.
     pub(crate) fn open_path(&self) -> Option<&Path> {
         self.path.as_deref().filter(|_| self.is_open)

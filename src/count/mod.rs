@@ -8,6 +8,7 @@
 //! and `unwritten_files` is what no file holds at the moment.
 
 mod class;
+mod exemplars;
 mod files;
 mod index;
 mod kind;
@@ -32,7 +33,7 @@ pub use state::{
 };
 pub use statement::Statement;
 pub use unwritten_files::unwritten;
-pub use value::{Caller, Head, Operation, Value, ValueClass, head_of};
+pub use value::{Caller, Head, KeptExemplar, Operation, Value, ValueClass, head_of};
 
 #[cfg(test)]
 pub(crate) use {

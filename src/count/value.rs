@@ -14,7 +14,7 @@ use crate::count::files::{Files, absolute};
 use crate::count::series::Series;
 use crate::count::state::{self, LockedState, State};
 use crate::error::{Error, Result};
-use crate::format;
+use crate::format::{self, exemplar::Exemplar};
 
 /// All values that are counted under one process identifier.
 #[derive(Debug)]
@@ -50,6 +50,12 @@ pub struct Caller {
     pub directory: Option<OsString>,
     /// The process identifier; None for the pid.
     pub identifier: Option<OsString>,
+}
+
+/// An exemplar as a file has it.
+#[derive(Debug)]
+pub struct KeptExemplar {
+    content: Vec<u8>,
 }
 
 /// What is done to a value.
@@ -97,9 +103,7 @@ impl ValueClass {
         let mut state = LockedState::try_new()?;
         let State { files, classes, generation, series_made, .. } = &mut *state;
         let class = classes.get_mut(&self.id)?;
-        if class.generation != *generation
-            || identifier.is_some_and(|name| class.naming.identifier != name)
-        {
+        if !is_current(class, *generation, identifier) {
             return None;
         }
         let kind = class.kind(prefix);
@@ -181,6 +185,12 @@ impl ValueClass {
     }
 }
 
+/// Whether a class counts for the process of this generation and, if one is given, this identifier.
+fn is_current(class: &ClassState, generation: u32, identifier: Option<&OsStr>) -> bool {
+    class.generation == generation
+        && identifier.is_none_or(|identifier| class.naming.identifier == identifier)
+}
+
 /// What stands before the value of the entry of a key, which may stand in parts.
 pub fn head_of<const N: usize>(key: [&str; N]) -> Result<Head> {
     let length = key.iter().map(|part| part.len()).sum();
@@ -255,6 +265,58 @@ impl Value {
         });
         // The state has the class as long as one of its values lives.
         done.unwrap_or_default()
+    }
+
+    /// Keeps an exemplar of what was just counted, if there is a file for it.
+    pub fn set_exemplar(&self, exemplar: &KeptExemplar, caller: &Caller) {
+        self.class.with_state(caller, |class, files, _| {
+            if !self.is_withdrawn.load(Ordering::Relaxed)
+                && let Some(path) = class.path_of_exemplars(self.kind)
+                && let Some(shared) = files.shared(path)
+            {
+                shared.exemplars.set(path, self.key(), &exemplar.content);
+            }
+        });
+    }
+
+    /// As [`set_exemplar`](Self::set_exemplar), if that takes no system call; false if it does, or
+    /// another thread has the lock.
+    #[must_use]
+    pub fn try_set_exemplar(&self, exemplar: &KeptExemplar, identifier: Option<&OsStr>) -> bool {
+        let Some(mut state) = LockedState::try_new() else { return false };
+        let State { files, classes, generation, .. } = &mut *state;
+        let class =
+            classes.get(&self.class.id).filter(|class| is_current(class, *generation, identifier));
+        !self.is_withdrawn.load(Ordering::Relaxed)
+            && class
+                .and_then(|class| files.shared(class.path_of_exemplars(self.kind)?))
+                .is_some_and(|shared| shared.exemplars.try_set(self.key(), &exemplar.content))
+    }
+
+    /// An exemplar of this series; none if a label is longer than any that a text has.
+    #[must_use]
+    pub fn exemplar_of(
+        &self,
+        labels: &[(&str, &str)],
+        value: f64,
+        time: f64,
+    ) -> Option<KeptExemplar> {
+        let content = format::exemplar::content(self.key(), labels, value, time)?;
+        Some(KeptExemplar { content })
+    }
+
+    fn key(&self) -> &[u8] {
+        format::key_of_head(&self.series.head)
+    }
+
+    /// The exemplar that this process has kept last.
+    #[must_use]
+    pub fn exemplar(&self, caller: &Caller) -> Option<Exemplar> {
+        let found = self.class.with_state(caller, |class, files, _| {
+            let shared = files.shared(class.path_of_exemplars(self.kind)?)?;
+            shared.exemplars.get(self.key())
+        });
+        found.flatten()
     }
 
     /// Withdraws the series from the files of this process, with what it has counted. From now on

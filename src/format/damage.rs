@@ -63,6 +63,9 @@ pub enum Damage {
         /// The number in the header.
         used: i32,
     },
+    /// The file has the name of a file of exemplars, and is none.
+    #[error("no file of exemplars")]
+    NoExemplars,
     /// A key length that no key has.
     #[error("a key length of {length}")]
     BadKeyLength {

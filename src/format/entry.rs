@@ -125,6 +125,14 @@ pub(crate) fn head_of_parts<const N: usize>(parts: [&[u8]; N]) -> Option<Box<[u8
     Some(head.into())
 }
 
+/// The key of an entry that begins with this head.
+#[must_use]
+pub(crate) fn key_of_head(head: &[u8]) -> &[u8] {
+    let length = head.first_chunk().map_or(0, |length| i32::from_ne_bytes(*length));
+    let rest = head.get(KEY_LENGTH_SIZE..).unwrap_or_default();
+    usize::try_from(length).ok().and_then(|length| rest.get(..length)).unwrap_or_default()
+}
+
 /// The header's `used`, or none if `bytes` end within it.
 #[must_use]
 pub(crate) fn parse_used(bytes: &[u8]) -> Option<i32> {

@@ -5,6 +5,7 @@
 
 mod damage;
 mod entry;
+pub(crate) mod exemplar;
 mod file_name;
 mod key;
 mod plain_key;
@@ -14,8 +15,8 @@ pub(crate) use damage::{Damage, Damaged};
 pub(crate) use entry::testing;
 pub(crate) use entry::{
     Entry, HEADER_SIZE, INITIAL_SIZE, MAGIC_ARCHIVE, MAGIC_STOCK, MAGIC_WRITER, Parsed,
-    TIMESTAMP_SIZE, VALUE_SIZE, entry_head, entry_size, head_of_parts, header_word, parse_entry,
-    parse_magic, parse_used,
+    TIMESTAMP_SIZE, VALUE_SIZE, entry_head, entry_size, head_of_parts, header_word, key_of_head,
+    parse_entry, parse_magic, parse_used,
 };
 pub(crate) use file_name::{
     ARCHIVE_PID, FileName, archive as archive_name, file as metrics_file_name,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::float::ExponentStyle;
+use crate::format::exemplar;
 use crate::inspect::family::{self, FamilySize};
 use crate::inspect::file::{self, FileSeen};
 use crate::inspect::process::{self, ProcessSeen};
@@ -74,7 +75,8 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
 }
 
 fn scrape(path: &Path) -> Result<(Vec<FamilySize>, Vec<LeftOut>)> {
-    let merge = Merge::of_directory(path)?;
+    let mut merge = Merge::of_directory(path)?;
+    merge.read_exemplars();
     let mut parsed = merge.parse(ANY_OPTIONS)?;
     let mut left_out = std::mem::take(&mut parsed.left_out);
     let families = parsed.families(&mut left_out)?;
@@ -85,7 +87,11 @@ fn scrape(path: &Path) -> Result<(Vec<FamilySize>, Vec<LeftOut>)> {
 fn add_problems(files: &mut [FileSeen], left_out: Vec<LeftOut>) {
     let mut problems: HashMap<PathBuf, Vec<LeftOut>> = HashMap::new();
     for problem in left_out {
-        problems.entry(problem.path.clone()).or_default().push(problem);
+        // What is wrong with exemplars is told of the file beside which they are.
+        let owner = problem.path.file_name().and_then(exemplar::owner_of);
+        let path =
+            owner.map_or_else(|| problem.path.clone(), |owner| problem.path.with_file_name(owner));
+        problems.entry(path).or_default().push(problem);
     }
     for file in files {
         for problem in problems.remove(&file.path).unwrap_or_default() {

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use crate::error::Result;
-use crate::format::{self, Damage, Entry, FileName, HEADER_SIZE, MAGIC_ARCHIVE, MAGIC_WRITER};
+use crate::format::{
+    self, Damage, Entry, FileName, HEADER_SIZE, MAGIC_ARCHIVE, MAGIC_WRITER, exemplar,
+};
 use crate::kind::Kind;
 use crate::store::{
     Archive, FromStart, LeftOut, Listing, Mark, Outcome, Reader, list_directory, list_open,
@@ -67,7 +69,7 @@ pub struct FileSeen {
     pub used: u64,
     /// Its size in bytes, holes included.
     pub size: u64,
-    /// The bytes that it takes on the disk.
+    /// The bytes that it takes on the disk, its exemplars included.
     pub allocated: u64,
     /// When it was last written to, where the file system keeps that: Unix time in seconds.
     pub modified: i64,
@@ -133,7 +135,7 @@ impl FileSeen {
 ///
 /// If the directory cannot be listed, or no file can be opened just now.
 pub(crate) fn look(path: &Path, locks_are_unseen: bool) -> Result<Vec<FileSeen>> {
-    let Listing { files, left_out } = list_directory(path)?;
+    let Listing { files, left_out, exemplars } = list_directory(path)?;
     let marks = marks(&files);
     let mut reader = Reader::default();
     let mut seen = Vec::with_capacity(files.len() + left_out.len());
@@ -147,14 +149,28 @@ pub(crate) fn look(path: &Path, locks_are_unseen: bool) -> Result<Vec<FileSeen>>
         seen.push(file);
     }
     seen.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    add_exemplars(&mut seen, &exemplars);
     Ok(seen)
+}
+
+/// Adds the room that files of exemplars take to that of the files beside which they are, which are in
+/// the order of their paths.
+fn add_exemplars(seen: &mut [FileSeen], exemplars: &[PathBuf]) {
+    for path in exemplars {
+        let Some(owner) = path.file_name().and_then(exemplar::owner_of) else { continue };
+        let owner = path.with_file_name(owner);
+        let place = seen.binary_search_by(|file| file.path.as_os_str().cmp(owner.as_os_str()));
+        if let (Ok(place), Ok(metadata)) = (place, path.symlink_metadata()) {
+            seen[place].allocated += allocated(&metadata);
+        }
+    }
 }
 
 /// The same without a look at the entries: `entries` and the problems that they have are missing. A
 /// file that cannot be read counts as nothing.
 pub(crate) fn glance(path: &Path) -> io::Result<Vec<FileSeen>> {
     let directory = Directory::open(path)?;
-    let Listing { files, left_out } = list_open(&directory)?;
+    let Listing { files, left_out, exemplars } = list_open(&directory)?;
     let marks = marks(&files);
     let locks_are_unseen = directory.without_common_locks().is_some();
     let mut seen = Vec::with_capacity(files.len() + left_out.len());
@@ -165,6 +181,7 @@ pub(crate) fn glance(path: &Path) -> io::Result<Vec<FileSeen>> {
         let Ok(metadata) = file.metadata() else { continue };
         seen.push(opened(path, &file, &metadata, &marks, locks_are_unseen));
     }
+    add_exemplars(&mut seen, &exemplars);
     let foreign = left_out.into_iter();
     seen.extend(foreign.map(|foreign| FileSeen::new(foreign.path, FileState::Foreign, None)));
     Ok(seen)

@@ -69,7 +69,7 @@ impl Add for Family<'static> {
         let name = sample_name(self.name.clone(), self.metric_type);
         let labels = Labels::of_owned(owned.into());
         if let Samples::Built(samples) = &mut self.samples {
-            samples.push(Sample { name, labels, value });
+            samples.push(Sample { name, labels, value, exemplar: None });
         }
     }
 }
@@ -246,7 +246,7 @@ pub(super) fn reason(damage: &Damage) -> &'static str {
         Damage::ForeignName => "foreign_name",
         Damage::NotAFile => "not_a_file",
         Damage::Unreadable { .. } => "unreadable",
-        Damage::ShortHeader { .. } | Damage::BadUsed { .. } => "bad_header",
+        Damage::ShortHeader { .. } | Damage::BadUsed { .. } | Damage::NoExemplars => "bad_header",
         Damage::CutShort { .. } => "cut_short",
         Damage::BadKeyLength { .. } | Damage::EntryBeyondUsed { .. } => "bad_entry",
         Damage::TornJournal => "torn_journal",

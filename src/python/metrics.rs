@@ -1,11 +1,15 @@
 //! Families as `prometheus_client`'s own objects.
 
+use std::iter;
+
 use hashbrown::HashMap;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
 
+use super::value::exemplar_object;
 use crate::format::PID_LABEL;
+use crate::format::exemplar::Exemplar;
 use crate::kind::MetricType;
 use crate::scrape::{Family, Labels, UnmergedFamily};
 
@@ -61,7 +65,8 @@ impl<'py> Maker<'py> {
         let samples = PyList::empty(self.py());
         for sample in family.samples.iter() {
             let labels = self.labels(&sample.labels)?.into_any();
-            self.add_sample(&samples, &sample.name, labels, sample.value, None)?;
+            let exemplar = sample.exemplar.map(|exemplar| self.exemplar(&exemplar)).transpose()?;
+            self.add_sample(&samples, &sample.name, labels, sample.value, [None, exemplar])?;
         }
         let Family { name, help, metric_type, mode, .. } = family;
         self.metric(
@@ -78,9 +83,10 @@ impl<'py> Maker<'py> {
             let own = sample.key.labels.iter().map(|(name, value)| (&**name, &**value));
             let pid = sample.pid.as_deref().map(|pid| (PID_LABEL, pid));
             let labels = PyTuple::new(py, own.chain(pid).collect::<Vec<_>>())?;
-            let timestamp = sample.pid.as_ref().map(|_| sample.timestamp);
+            let timestamp =
+                sample.pid.as_ref().map(|_| PyFloat::new(py, sample.timestamp).into_any());
             let name = &sample.key.sample;
-            self.add_sample(&samples, name, labels.into_any(), sample.value, timestamp)?;
+            self.add_sample(&samples, name, labels.into_any(), sample.value, [timestamp, None])?;
         }
         let UnmergedFamily { name, help, metric_type, mode, .. } = family;
         self.metric(
@@ -117,7 +123,7 @@ impl<'py> Maker<'py> {
         name: &str,
         labels: Bound<'py, PyAny>,
         value: f64,
-        timestamp: Option<f64>,
+        others: [Option<Bound<'py, PyAny>>; 2],
     ) -> PyResult<()> {
         let py = self.py();
         self.samples_made += 1;
@@ -125,10 +131,19 @@ impl<'py> Maker<'py> {
             py.detach(|| ());
         }
         let given = [self.string(name).into_any(), labels, PyFloat::new(py, value).into_any()];
-        let timestamp = timestamp.map(|timestamp| PyFloat::new(py, timestamp).into_any());
-        let defaults = self.defaults.iter().skip(usize::from(timestamp.is_some())).cloned();
-        let fields: Vec<_> = given.into_iter().chain(timestamp).chain(defaults).collect();
+        // Timestamp and exemplar are the first fields that have defaults.
+        let others = others.into_iter().chain(iter::repeat(None));
+        let others = self.defaults.iter().zip(others);
+        let others = others.map(|(default, given)| given.unwrap_or_else(|| default.clone()));
+        let fields: Vec<_> = given.into_iter().chain(others).collect();
         samples.append(self.new_tuple.call1((&self.sample_class, PyTuple::new(py, fields)?))?)
+    }
+
+    /// An object of the class `Exemplar` that belongs to that of samples.
+    fn exemplar(&self, exemplar: &Exemplar) -> PyResult<Bound<'py, PyAny>> {
+        let module = self.sample_class.getattr(intern!(self.py(), "__module__"))?;
+        let module = self.py().import(module.cast_into::<PyString>()?)?;
+        exemplar_object(&module.getattr(intern!(self.py(), "Exemplar"))?, exemplar)
     }
 
     fn labels(&mut self, labels: &Labels<'_>) -> PyResult<Bound<'py, PyDict>> {

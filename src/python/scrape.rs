@@ -46,7 +46,11 @@ pub(super) fn merge_directory<'py>(
     let shows_workers = settings::shows_workers(metric_class.py())?;
     let taken = shows_workers.then(|| names_beside(&collector));
     let shown = taken.as_ref().map(|taken| (&*path, taken));
-    let read = || Merge::of_directory_and_memory(&path, count::unwritten);
+    let read = || {
+        let mut merge = Merge::of_directory_and_memory(&path, count::unwritten)?;
+        merge.read_exemplars();
+        Ok(merge)
+    };
     merge(read, options, Maker::new(metric_class, sample_class)?, shown)
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::vec;
 
-use pyo3::exceptions::PySystemError;
+use pyo3::exceptions::{PyException, PySystemError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
@@ -15,6 +15,7 @@ use super::class::ValueClass;
 use super::native::Shortcut;
 use super::notices::{HoldingBack, tell};
 use crate::count::{self, Caller, Operation};
+use crate::format::exemplar::Exemplar;
 
 /// One value.
 #[pyclass(frozen, subclass, module = "multiprom._core")]
@@ -100,17 +101,30 @@ impl Value {
         }
     }
 
-    /// Does nothing: files have no exemplars.
-    #[allow(clippy::unused_self)] // A method of every value class.
+    /// Keeps an `Exemplar`; anything else is no exemplar that a text could have.
     #[pyo3(signature = (exemplar))]
-    fn set_exemplar(&self, exemplar: &Bound<'_, PyAny>) {
-        let _ = exemplar;
+    fn set_exemplar(&self, exemplar: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = exemplar.py();
+        let attribute = |name| exemplar.getattr_opt(name);
+        let (Some(labels), Some(value), Some(time)) = (
+            attribute(intern!(py, "labels"))?,
+            attribute(intern!(py, "value"))?,
+            attribute(intern!(py, "timestamp"))?,
+        ) else {
+            return Ok(());
+        };
+        match (value.extract(), time.extract()) {
+            (Ok(value), Ok(time)) => self.keep_exemplar(&labels, value, time),
+            _ => Ok(()),
+        }
     }
 
-    /// Gives None: files have no exemplars.
-    #[allow(clippy::unused_self)] // A method of every value class.
-    fn get_exemplar(&self) -> Option<Py<PyAny>> {
-        None
+    /// Gives the `Exemplar` that this process has kept last.
+    fn get_exemplar<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let caller = Caller { directory: None, identifier: self.class.get().identifier(py)? };
+        let found = py.detach(|| self.counted.exemplar(&caller));
+        let class = || py.import("prometheus_client.samples")?.getattr(intern!(py, "Exemplar"));
+        found.map(|found| exemplar_object(&class()?, &found)).transpose()
     }
 
     /// Has native methods call the methods of this value from now on: one may be patched.
@@ -122,6 +136,57 @@ impl Value {
         visit.call(&self.class)?;
         self.shortcut.traverse(&visit)
     }
+}
+
+impl Value {
+    /// Keeps an exemplar with these labels, unless they are no texts by name.
+    pub(super) fn keep_exemplar(
+        &self,
+        labels: &Bound<'_, PyAny>,
+        value: f64,
+        time: f64,
+    ) -> PyResult<()> {
+        let py = labels.py();
+        let labels = match labels.cast_exact::<PyDict>() {
+            Ok(labels) => labels.clone(),
+            Err(_) => match py.get_type::<PyDict>().call1((labels,)) {
+                Err(error) if error.is_instance_of::<PyException>(py) => return Ok(()),
+                copy => copy?.cast_into()?,
+            },
+        };
+        let mut texts = Vec::with_capacity(labels.len());
+        for (name, value) in &labels {
+            match (name.cast_into::<PyString>(), value.cast_into::<PyString>()) {
+                (Ok(name), Ok(value)) => texts.push((name, value)),
+                _ => return Ok(()),
+            }
+        }
+        let mut labels = Vec::with_capacity(texts.len());
+        for (name, value) in &texts {
+            // A text with a lone surrogate has no UTF-8.
+            let (Ok(name), Ok(value)) = (name.to_str(), value.to_str()) else { return Ok(()) };
+            labels.push((name, value));
+        }
+        let Some(kept) = self.counted.exemplar_of(&labels, value, time) else { return Ok(()) };
+        let identifier = self.class.get().identifier(py)?;
+        if !self.counted.try_set_exemplar(&kept, identifier.as_deref()) {
+            let caller = Caller { directory: None, identifier };
+            py.detach(|| self.counted.set_exemplar(&kept, &caller));
+        }
+        Ok(())
+    }
+}
+
+/// The object of `prometheus_client`'s class `Exemplar`.
+pub(super) fn exemplar_object<'py>(
+    class: &Bound<'py, PyAny>,
+    Exemplar { labels, value, timestamp }: &Exemplar,
+) -> PyResult<Bound<'py, PyAny>> {
+    let dict = PyDict::new(class.py());
+    for (name, value) in labels {
+        dict.set_item(name, value)?;
+    }
+    class.call1((dict, value, timestamp))
 }
 
 /// For native methods of metrics, which call the method of the value where these do nothing and give

@@ -143,6 +143,7 @@ impl<'a> ParsedKeys<'a> {
                 name: Cow::Borrowed(&*key.sample),
                 labels: Labels::new(&key.labels).with_pid(column.pid(*record)),
                 value: record.value,
+                exemplar: None,
             })
         });
         Some(samples.collect())

@@ -105,6 +105,7 @@ impl<'a> DirectSamples<'a> {
                 name: Cow::Borrowed(&*self.parsed.head(record.number).sample),
                 labels: self.labels(record.number).with_pid(column.pid(*record)),
                 value: record.value,
+                exemplar: None,
             })
         }))
     }
@@ -116,7 +117,11 @@ impl<'a> DirectSamples<'a> {
             Part::Bucket => (sample, labels.with_own_bound()),
             Part::Count => (&*self.count_name, labels),
         };
-        Sample { name: Cow::Borrowed(name), labels, value }
+        // Most tables have none: no number is looked up then.
+        let exemplars = Some(self.parsed.table.exemplars()).filter(|known| !known.is_empty());
+        let exemplar =
+            exemplars.filter(|_| part != Part::Count).and_then(|known| known.get(&number));
+        Sample { name: Cow::Borrowed(name), labels, value, exemplar: exemplar.cloned() }
     }
 
     #[inline]

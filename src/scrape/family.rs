@@ -114,7 +114,7 @@ impl<'a> SampleTable<'a> {
         value: f64,
     ) -> usize {
         self.group_of.push(group);
-        self.samples.push(Sample { name, labels, value });
+        self.samples.push(Sample { name, labels, value, exemplar: None });
         self.samples.len() - 1
     }
 

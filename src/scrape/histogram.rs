@@ -114,7 +114,7 @@ impl BoundTexts {
         Self { style, texts: HashMap::new() }
     }
 
-    fn of(&mut self, bound: f64) -> &str {
+    pub(super) fn of(&mut self, bound: f64) -> &str {
         let style = self.style;
         let text = || float_to_string(bound, style);
         self.texts.entry(bound.to_bits()).or_insert_with(text)

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::format::FileName;
 use crate::scrape::by_entry::{self, read_unmerged};
 use crate::scrape::draft::{Draft, drafts};
+use crate::scrape::exemplars;
 use crate::scrape::family::{Family, MergeOptions};
 use crate::scrape::histogram::BoundTexts;
 use crate::scrape::parsed::ParsedTable;
@@ -61,6 +62,12 @@ impl Merge {
     fn of(origin: Origin) -> Result<Self> {
         let (snapshot, scan) = read_consistently(&origin, scan::scan)?;
         Ok(Self { origin, snapshot, scan })
+    }
+
+    /// Reads exemplars, too: for who shows them.
+    pub fn read_exemplars(&mut self) {
+        let left_out = exemplars::read(&self.snapshot, &mut self.scan.tables);
+        self.scan.left_out.extend(left_out);
     }
 
     /// Parses the keys, and decides how families are put together.
@@ -122,12 +129,18 @@ impl ParsedMerge<'_> {
             let mut families =
                 unmerged.families.iter().map(|family| by_entry::merge(family, options, &mut texts));
             if has_changed {
-                return Ok(families.collect());
+                return Ok(self.with_exemplars(families.collect()));
             }
             others.extend(families.by_ref().map(|family| (family.name.to_string(), family)));
         }
         let families = built.into_iter();
-        Ok(families.filter_map(|(name, family)| family.or_else(|| others.remove(name))).collect())
+        let families = families.filter_map(|(name, family)| family.or_else(|| others.remove(name)));
+        Ok(self.with_exemplars(families.collect()))
+    }
+
+    fn with_exemplars<'b>(&self, mut families: Vec<Family<'b>>) -> Vec<Family<'b>> {
+        exemplars::attach(&mut families, &self.merge.scan.tables, self.options.exponents);
+        families
     }
 }
 

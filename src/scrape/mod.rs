@@ -12,6 +12,7 @@ mod by_entry;
 mod column;
 mod direct;
 mod draft;
+mod exemplars;
 mod family;
 mod heads;
 mod histogram;

@@ -1,7 +1,9 @@
 //! Merged samples, as a scrape gives them.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use crate::format::exemplar::Exemplar;
 use crate::scrape::direct::DirectSamples;
 use crate::scrape::labels::Labels;
 
@@ -14,6 +16,8 @@ pub struct Sample<'a> {
     pub labels: Labels<'a>,
     /// The value.
     pub value: f64,
+    /// The newest exemplar, if exemplars were asked for.
+    pub exemplar: Option<Arc<Exemplar>>,
 }
 
 impl Sample<'_> {
@@ -24,6 +28,7 @@ impl Sample<'_> {
             name: Cow::Owned(self.name.into_owned()),
             labels: self.labels.into_owned(),
             value: self.value,
+            exemplar: self.exemplar,
         }
     }
 
@@ -33,6 +38,7 @@ impl Sample<'_> {
             name: Cow::Borrowed(&*self.name),
             labels: self.labels.borrowed(),
             value: self.value,
+            exemplar: self.exemplar.clone(),
         }
     }
 }

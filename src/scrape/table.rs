@@ -1,11 +1,13 @@
 //! The merged entries of all files of one kind.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 
 use crate::error::Result;
-use crate::format::{Entry, Key};
+use crate::format::{Entry, Key, exemplar::Exemplar};
 use crate::kind::{Kind, MetricType};
 use crate::scrape::column::{AnyColumn, Column};
+use crate::scrape::exemplars::Exemplars;
 use crate::scrape::keys::{Cursor, KeyIndex};
 use crate::store::{Outcome, Skipped};
 
@@ -26,6 +28,7 @@ pub(crate) struct Table {
     /// The values, by the numbers of their keys.
     pub column: AnyColumn,
     keys: KeyIndex,
+    exemplars: Exemplars,
     /// The places of the files that brought new keys, each with the number of the first of them.
     arrivals: Vec<Arrival>,
 }
@@ -48,6 +51,7 @@ impl Table {
             mode: kind.mode.into(),
             column: AnyColumn::new(kind.rule()),
             keys: KeyIndex::default(),
+            exemplars: Exemplars::new(),
             arrivals: Vec::new(),
         }
     }
@@ -72,6 +76,20 @@ impl Table {
     #[inline]
     pub(crate) fn key(&self, number: u32) -> &[u8] {
         self.keys.key(number as usize)
+    }
+
+    /// Keeps an exemplar of the series with this key, if the series is known and no newer one is.
+    pub(crate) fn add_exemplar(&mut self, key: &[u8], exemplar: Exemplar) {
+        let Some(number) = self.keys.find(&mut Cursor::default(), key) else { return };
+        let known = self.exemplars.get(&number);
+        if known.is_none_or(|known| known.timestamp < exemplar.timestamp) {
+            self.exemplars.insert(number, Arc::new(exemplar));
+        }
+    }
+
+    /// All exemplars.
+    pub(crate) fn exemplars(&self) -> &Exemplars {
+        &self.exemplars
     }
 
     /// When a key was first seen, for comparison with keys of any table of the same files.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use glob::{MatchOptions, Pattern};
 
 use crate::error::{Error, Result};
-use crate::format::{Damage, FileName};
+use crate::format::{Damage, FileName, exemplar};
 use crate::store::report::LeftOut;
 use crate::sys::{Directory, Name};
 
@@ -24,6 +24,8 @@ pub(crate) struct Listing {
     pub files: Vec<PathBuf>,
     /// What matches `*.db` but is no metrics file, in name order.
     pub left_out: Vec<LeftOut>,
+    /// Files with exemplars.
+    pub exemplars: Vec<PathBuf>,
 }
 
 /// Lists the metrics files in the directory `path`, which is taken literally.
@@ -44,6 +46,9 @@ pub(crate) fn list_open(directory: &Directory) -> io::Result<Listing> {
     for Name { name, is_file } in directory.names()? {
         let text = name.to_string_lossy();
         if !pattern.matches_with(&text, MATCH) {
+            if is_file && exemplar::owner_of(&name).and_then(FileName::parse).is_some() {
+                listing.exemplars.push(directory.path().join(&name));
+            }
             continue;
         }
         let foreign = if FileName::parse(&name).is_none() {
@@ -62,6 +67,7 @@ pub(crate) fn list_open(directory: &Directory) -> io::Result<Listing> {
     // All paths have the same directory: comparing them as text gives the order of names faster.
     listing.files.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     listing.left_out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    listing.exemplars.sort_unstable();
     // An archive that was replaced during the listing may have been met under both inodes.
     listing.files.dedup();
     Ok(listing)

@@ -9,6 +9,7 @@
 
 mod archive;
 mod directory;
+mod exemplars;
 mod journal;
 mod memory_file;
 // Only the binding frees a slot and names a role.
@@ -21,6 +22,7 @@ mod withdrawals;
 
 pub(crate) use archive::{Archive, identity_at, is_spent};
 pub(crate) use directory::{Listing, is_absence, list as list_directory, list_open};
+pub(crate) use exemplars::read as read_exemplars;
 #[cfg(test)]
 pub(crate) use journal::TICK;
 pub(crate) use journal::{Mark, clear as clear_journal, encode as encode_journal};

@@ -51,6 +51,8 @@ pub(crate) struct Snapshot {
     pub(crate) files: Vec<PathBuf>,
     /// What is in the directory but no metrics file, and journals that are torn.
     pub(crate) left_out: Vec<LeftOut>,
+    /// The files of exemplars in the directory.
+    pub(crate) exemplars: Vec<PathBuf>,
     /// The files with the names of archives.
     archives: Vec<Candidate>,
     /// The marks of files that may be spent, by their places.
@@ -90,8 +92,9 @@ impl Snapshot {
     }
 
     fn of_directory(path: &Path) -> Result<Self> {
-        let Listing { files, left_out } = directory::list(path)?;
-        Ok(Self { files, left_out, directory: Some(path.to_owned()), ..Self::default() })
+        let Listing { files, left_out, exemplars } = directory::list(path)?;
+        let directory = Some(path.to_owned());
+        Ok(Self { files, left_out, exemplars, directory, ..Self::default() })
     }
 
     /// Puts what this process could not write among the files, by name.

@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -86,6 +86,18 @@ impl Mapping {
             let word = u64::from_ne_bytes(*word);
             self.word(offset + index * WORD_SIZE).store(word, Ordering::Relaxed);
         }
+    }
+
+    /// Writes `bytes`, whole words, behind the word at `offset`, which is an odd number meanwhile and
+    /// another even one afterwards: so a reader can tell whether it has read them whole. One thread at
+    /// a time may call this for a place.
+    pub(crate) fn write_whole(&self, offset: usize, bytes: &[u8]) {
+        let number = self.word(offset).load(Ordering::Relaxed) | 1;
+        self.word(offset).store(number, Ordering::Relaxed);
+        // No byte is seen before the odd number.
+        fence(Ordering::Release);
+        self.write(offset + WORD_SIZE, bytes);
+        self.publish(offset, number.wrapping_add(1));
     }
 
     /// Whether `bytes`, whole words, stand at `offset`.

@@ -4,12 +4,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::path::Path;
 
 use crate::count;
 use crate::error::Result;
 use crate::float::write_float;
-use crate::format::PlainLabels;
+use crate::format::{PlainLabels, exemplar::Exemplar};
 use crate::kind::MetricType;
 use crate::scrape::{ExponentStyle, Family, Labels, Merge, MergeOptions, Sample};
 use crate::store::LeftOut;
@@ -45,7 +46,10 @@ pub fn directory_text(
     format: Format,
     escaping: Escaping,
 ) -> Result<(String, Vec<LeftOut>)> {
-    let merge = Merge::of_directory_and_memory(path, count::unwritten)?;
+    let mut merge = Merge::of_directory_and_memory(path, count::unwritten)?;
+    if format == Format::OpenMetrics {
+        merge.read_exemplars();
+    }
     let mut merge = merge.parse(options)?;
     let mut left_out = std::mem::take(&mut merge.left_out);
     let mut families = merge.families(&mut left_out)?;
@@ -149,7 +153,7 @@ impl Writer {
         if self.out.len() > brace {
             self.out.push('}');
         }
-        self.value(sample.value);
+        self.value(sample);
     }
 
     /// Keeps how a sample's name is written; gives its place.
@@ -171,7 +175,7 @@ impl Writer {
         self.out.push_str(&name);
         self.labels(&sample.labels, ",");
         self.out.push('}');
-        self.value(sample.value);
+        self.value(sample);
     }
 
     /// The labels; `separator` before the first, if there is one.
@@ -209,9 +213,31 @@ impl Writer {
     }
 
     #[inline]
-    fn value(&mut self, value: f64) {
+    fn value(&mut self, sample: &Sample<'_>) {
         self.out.push(' ');
-        write_float(&mut self.out, value, self.exponents);
+        write_float(&mut self.out, sample.value, self.exponents);
+        if let Some(exemplar) = &sample.exemplar {
+            self.exemplar(exemplar);
+        }
         self.out.push('\n');
+    }
+
+    #[cold]
+    fn exemplar(&mut self, Exemplar { labels, value, timestamp }: &Exemplar) {
+        self.out.push_str(" # {");
+        let mut labels: Vec<_> = labels.iter().collect();
+        labels.sort_unstable();
+        let mut separator = "";
+        for (name, value) in labels {
+            for part in [separator, name, "=\"", &escaping::quoted(value), "\""] {
+                self.out.push_str(part);
+            }
+            separator = ",";
+        }
+        self.out.push_str("} ");
+        write_float(&mut self.out, *value, self.exponents);
+        // As Python's repr() writes times of any clock.
+        // Writing to a String cannot fail.
+        let _ = write!(self.out, " {timestamp:?}");
     }
 }

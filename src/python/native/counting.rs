@@ -1,15 +1,14 @@
 //! `inc`, `dec`, `set` and `observe`, where the metric counts in values of `MultiProcessValue`.
 //!
 //! All else is left to `prometheus_client`'s functions: values of other classes, patched values,
-//! metrics that have no value, amounts that are no plain numbers, exemplars.
-
-use std::slice;
+//! metrics that have no value, amounts that are no plain numbers.
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyFloat, PyInt, PyList, PyString};
 
 use super::descriptor::{Call, call_method};
+use super::exemplars::{apart, keep};
 use super::method::{Method, Outcome, known};
 use super::shortcut::Buckets;
 use crate::python::value::Value;
@@ -28,9 +27,17 @@ impl Method for CounterInc {
 
     #[inline]
     fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        let (counted, exemplar) = apart(call);
         // A negative amount is an error that prometheus_client raises.
-        match amount_or_one(&without_exemplar(call)) {
-            Some(amount) if amount >= 0.0 => add(call, amount),
+        match amount_or_one(&counted) {
+            Some(amount) if amount >= 0.0 => {
+                let done = add(call, amount)?;
+                if let (Some(exemplar), Some(_)) = (exemplar, &done) {
+                    let counted = call.receiver.getattr(intern!(call.py(), "_value"))?;
+                    keep::<Self>(call, &counted, exemplar, amount)?;
+                }
+                Ok(done)
+            }
             _ => Ok(None),
         }
     }
@@ -150,9 +157,8 @@ impl Method for HistogramObserve {
     #[inline]
     fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
         let py = call.py();
-        let Some(number) = amount(&without_exemplar(call)).and_then(exact_number) else {
-            return Ok(None);
-        };
+        let (observed, exemplar) = apart(call);
+        let Some(number) = amount(&observed).and_then(exact_number) else { return Ok(None) };
         let Some(sum) = value(call.receiver, intern!(py, "_sum"), "inc")? else { return Ok(None) };
         let sum = sum.get();
         let Some(buckets) = buckets(sum, call.receiver)? else { return Ok(None) };
@@ -163,6 +169,9 @@ impl Method for HistogramObserve {
         if !bucket.get().try_inc(1.0) {
             let one = 1_i32.into_pyobject(py)?;
             call_method(bucket.bind(py), intern!(py, "inc"), Some(one.as_any()))?;
+        }
+        if let Some(exemplar) = exemplar {
+            keep::<Self>(call, bucket.bind(py), exemplar, number)?;
         }
         Ok(done(call, true))
     }
@@ -275,17 +284,6 @@ fn amount<'a, 'py>(call: &Call<'a, 'py>) -> Option<&'a Bound<'py, PyAny>> {
         ([amount], None) => Some(amount),
         ([], Some(_)) => named_amount(call),
         _ => None,
-    }
-}
-
-/// The arguments but for an `exemplar` of None, which is as if it were not given.
-#[inline]
-fn without_exemplar<'a, 'py>(call: &Call<'a, 'py>) -> Call<'a, 'py> {
-    match (call.positional, call.names) {
-        ([amount, exemplar], None) if exemplar.is_none() => {
-            Call { positional: slice::from_ref(amount), ..*call }
-        }
-        _ => *call,
     }
 }
 

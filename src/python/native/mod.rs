@@ -11,6 +11,7 @@
 mod children;
 mod counting;
 mod descriptor;
+mod exemplars;
 mod function;
 mod install;
 mod labels;
