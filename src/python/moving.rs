@@ -44,7 +44,8 @@ pub(super) fn move_metric<'py>(
         return Err(PyValueError::new_err("it makes other values than it had"));
     }
     let typ = metric.getattr(intern!(py, "_type"))?;
-    let mode = metric.getattr_opt(intern!(py, "_multiprocess_mode"))?;
+    // Not `getattr`, which would make an error for what most metrics have not.
+    let mode = attributes.get_item(intern!(py, "_multiprocess_mode"))?;
     for (old, new) in olds.iter().zip(&news) {
         noted.set_item(old.as_ptr() as usize, old)?;
         replace(old, new, &typ, mode.as_ref(), true)?;
@@ -91,7 +92,7 @@ fn replace<'py>(
     let (new, there) = (pair.get_item(0)?, pair.get_item(1)?.extract::<f64>()?);
     let get = new.getattr(intern!(py, "get"))?;
     let moved = PyTuple::empty(py);
-    let is_stock_file = old.hasattr(intern!(py, "_file"))?;
+    let is_stock_file = attributes.contains(intern!(py, "_file"))?;
     let give_methods = || {
         for name in [
             intern!(py, "inc"),
