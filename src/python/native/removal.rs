@@ -132,6 +132,10 @@ impl Method for Clear {
         if call.count() > 0 {
             return Ok(None);
         }
+        if call.receiver.getattr_opt(intern!(call.py(), "_metrics"))?.is_none() {
+            // Without labels there is nothing to clear. prometheus_client's function would warn.
+            return Ok(Some(done(call)));
+        }
         let Some(metric) = Labelled::of(call.receiver)? else { return Ok(None) };
         let empty = PyDict::new(call.py());
         let children = metric.while_locked(|children| {
