@@ -139,7 +139,7 @@ def test_what_is_removed_says_nothing() -> None:
         enum.labels(label).state("running")
     info.remove("a")
     removed.info({"version": "2"})
-    enum.remove_by_labels({"l": "b"})
+    enum.remove("b")
     assert sorted(true("build")) == [f'build_info{{l="{v}",version="{v}"}}' for v in "bc"]
     assert sorted(true("state")) == [f'state{{l="{v}",state="running"}}' for v in "ac"]
     info.labels("a").info({"version": "2"})
@@ -179,10 +179,10 @@ def test_a_help_text_that_has_changed_and_files_of_another_type(directory: Path)
 
 
 def test_errors_are_those_of_prometheus_client() -> None:
-    def errors() -> list[tuple[type[BaseException], str]]:
+    def errors() -> list[str]:
         info = Info("build", "Help", ["l"], registry=None)
         enum = Enum("state", "Help", ["l"], registry=None, states=STATES)
-        found: list[tuple[type[BaseException], str]] = []
+        found: list[str] = []
         for function, argument in (
             (info.info, {"version": "1"}),
             (info.labels("a").info, {"l": "1"}),
@@ -192,13 +192,15 @@ def test_errors_are_those_of_prometheus_client() -> None:
             (enum.labels("a").state, "unknown"),
         ):
             call: Any = function
-            with pytest.raises((AttributeError, TypeError, ValueError)) as caught:
-                call(argument)
-            found.append((caught.type, str(caught.value)))
+            try:
+                found.append(repr(call(argument)))
+            except (AttributeError, TypeError, ValueError) as error:
+                found.append(repr(error))
         return found
 
     found = errors()
-    assert scrape() == []
+    # Old versions of prometheus_client take None as the value of a label.
+    assert bool(scrape()) is ("None" in found)
     multiprom.uninstall()
     assert found == errors()
 

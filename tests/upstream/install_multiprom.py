@@ -5,8 +5,8 @@ tests themselves are not touched. A run in which one of them was skipped, or not
 less than it seems to, so anything but the full number fails.
 
 With `--in-files` all metrics count in files, each test in a directory of its own: most tests have
-values in memory otherwise, which the native methods leave to prometheus_client. Two tests cannot pass
-so with prometheus_client either.
+values in memory otherwise, which the native methods leave to prometheus_client. Two tests cannot
+pass so with prometheus_client either.
 """
 
 from __future__ import annotations
