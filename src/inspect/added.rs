@@ -83,6 +83,7 @@ mod tests {
             name: format!("{name}_total").into(),
             labels: Labels::of_owned(vec![("l".into(), "# TYPE b counter".into())]),
             value: 1.0,
+            timestamp: None,
             exemplar: None,
         };
         Family {

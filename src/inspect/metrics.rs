@@ -69,7 +69,7 @@ impl Add for Family<'static> {
         let name = sample_name(self.name.clone(), self.metric_type);
         let labels = Labels::of_owned(owned.into());
         if let Samples::Built(samples) = &mut self.samples {
-            samples.push(Sample { name, labels, value, exemplar: None });
+            samples.push(Sample { name, labels, value, timestamp: None, exemplar: None });
         }
     }
 }

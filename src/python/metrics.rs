@@ -60,13 +60,19 @@ impl<'py> Maker<'py> {
         })
     }
 
-    /// A merged family.
-    pub(super) fn family(&mut self, family: &Family<'_>) -> PyResult<Bound<'py, PyAny>> {
+    /// A merged family; with the times at which values were set, if it `keeps_times`.
+    pub(super) fn family(
+        &mut self,
+        family: &Family<'_>,
+        keeps_times: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let samples = PyList::empty(self.py());
         for sample in family.samples.iter() {
             let labels = self.labels(&sample.labels)?.into_any();
             let exemplar = sample.exemplar.map(|exemplar| self.exemplar(&exemplar)).transpose()?;
-            self.add_sample(&samples, &sample.name, labels, sample.value, [None, exemplar])?;
+            let time = sample.timestamp.filter(|_| keeps_times);
+            let time = time.map(|time| PyFloat::new(self.py(), time).into_any());
+            self.add_sample(&samples, &sample.name, labels, sample.value, [time, exemplar])?;
         }
         let Family { name, help, metric_type, mode, .. } = family;
         self.metric(

@@ -132,7 +132,8 @@ fn merge<'py>(
     })?;
     let metrics = PyList::empty(py);
     for family in &families {
-        metrics.append(maker.family(family)?)?;
+        // Without accumulation the result is to be written into files again.
+        metrics.append(maker.family(family, !options.accumulate)?)?;
     }
     let reports = report::reports(&left_out);
     // Freeing hundreds of thousands of samples takes its time too.

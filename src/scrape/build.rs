@@ -122,6 +122,7 @@ impl<'a> ParsedKeys<'a> {
                 return None;
             }
             table.set(index, latest.value);
+            table.date(index, latest.timestamp);
         }
         Some(table.finish(options.order))
     }
@@ -143,6 +144,7 @@ impl<'a> ParsedKeys<'a> {
                 name: Cow::Borrowed(&*key.sample),
                 labels: Labels::new(&key.labels).with_pid(column.pid(*record)),
                 value: record.value,
+                timestamp: None,
                 exemplar: None,
             })
         });

@@ -105,6 +105,7 @@ impl<'a> DirectSamples<'a> {
                 name: Cow::Borrowed(&*self.parsed.head(record.number).sample),
                 labels: self.labels(record.number).with_pid(column.pid(*record)),
                 value: record.value,
+                timestamp: None,
                 exemplar: None,
             })
         }))
@@ -121,7 +122,12 @@ impl<'a> DirectSamples<'a> {
         let exemplars = Some(self.parsed.table.exemplars()).filter(|known| !known.is_empty());
         let exemplar =
             exemplars.filter(|_| part != Part::Count).and_then(|known| known.get(&number));
-        Sample { name: Cow::Borrowed(name), labels, value, exemplar: exemplar.cloned() }
+        let timestamp = match &self.parsed.table.column {
+            AnyColumn::MostRecent(column) => Some(column.values[number as usize].timestamp),
+            _ => None,
+        };
+        let exemplar = exemplar.cloned();
+        Sample { name: Cow::Borrowed(name), labels, value, timestamp, exemplar }
     }
 
     #[inline]

@@ -114,7 +114,7 @@ impl<'a> SampleTable<'a> {
         value: f64,
     ) -> usize {
         self.group_of.push(group);
-        self.samples.push(Sample { name, labels, value, exemplar: None });
+        self.samples.push(Sample { name, labels, value, timestamp: None, exemplar: None });
         self.samples.len() - 1
     }
 
@@ -126,6 +126,11 @@ impl<'a> SampleTable<'a> {
     /// Sets the value of the sample with this index.
     pub(crate) fn set(&mut self, index: usize, value: f64) {
         self.samples[index].value = value;
+    }
+
+    /// Says when the sample with this index was set.
+    pub(crate) fn date(&mut self, index: usize, timestamp: f64) {
+        self.samples[index].timestamp = Some(timestamp);
     }
 
     /// The samples, in order.

@@ -16,6 +16,8 @@ pub struct Sample<'a> {
     pub labels: Labels<'a>,
     /// The value.
     pub value: f64,
+    /// When the value was set, if its family has the one that was set last.
+    pub timestamp: Option<f64>,
     /// The newest exemplar, if exemplars were asked for.
     pub exemplar: Option<Arc<Exemplar>>,
 }
@@ -28,6 +30,7 @@ impl Sample<'_> {
             name: Cow::Owned(self.name.into_owned()),
             labels: self.labels.into_owned(),
             value: self.value,
+            timestamp: self.timestamp,
             exemplar: self.exemplar,
         }
     }
@@ -38,6 +41,7 @@ impl Sample<'_> {
             name: Cow::Borrowed(&*self.name),
             labels: self.labels.borrowed(),
             value: self.value,
+            timestamp: self.timestamp,
             exemplar: self.exemplar.clone(),
         }
     }

@@ -28,12 +28,14 @@ pub(super) fn samples<'a>(
         }
     }
     let mut table = SampleTable::default();
-    for (key, _) in entries {
+    for (key, own_time) in entries {
         if let Some((time, state)) = latest.get(&subject(key))
             && *time > 0.0
         {
             let (index, _) = table.place(&Labels::new(&key.labels), &key.sample);
-            table.set(index, if state.labels == key.labels { 1.0 } else { 0.0 });
+            let is_true = state.labels == key.labels;
+            table.set(index, if is_true { 1.0 } else { 0.0 });
+            table.date(index, if is_true { *time } else { own_time });
         }
     }
     table

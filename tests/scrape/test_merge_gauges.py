@@ -228,3 +228,16 @@ def test_identifiers_that_are_not_utf8(directory: Path, identifier: bytes) -> No
     read = multiprom.MultiProcessCollector._read_metrics(stock.files_of(directory))
     assert samples(collector._accumulate_metrics(read, accumulate=True)) == expected
     assert b"\ncounter_total 3.0\n" in multiprom.generate_latest(registry)
+
+
+def test_what_is_to_be_written_again_keeps_its_times(directory: Path) -> None:
+    """Else gauges would be left out of the next merge: they count as never set."""
+    for pid, value, at in (("1", 3, 5.5), ("2", 4, 6.5), ("3", 5, 0.0)):
+        for name, mode in (("jobs", "mostrecent"), ("most", "max")):
+            entry = Entry(name, name, {"l": "a"}, "Help", value, at)
+            write(directory / f"gauge_{mode}_{pid}.db", [entry])
+    files = stock.files_of(directory)
+    for accumulate, expected in ((True, None), (False, 6.5)):
+        merged = multiprom.MultiProcessCollector.merge(files, accumulate=accumulate)
+        found = {s.name: (s.value, s.timestamp) for metric in merged for s in metric.samples}
+        assert found == {"jobs": (4.0, expected), "most": (5.0, None)}

@@ -17,8 +17,12 @@ def number(value: float) -> str:
     return f"{type(value).__name__} {shown}"
 
 
-def plain(metrics: Iterable[Metric]) -> list[Any]:
-    """Return families, samples and labels in their order."""
+def plain(metrics: Iterable[Metric], *, shows_times: bool = True) -> list[Any]:
+    """Return families, samples and labels in their order.
+
+    `shows_times` is False for what `merge(accumulate=False)` gives: unlike prometheus_client's, it
+    says when gauges that show what was set last were set.
+    """
     return [
         (
             metric.name,
@@ -28,7 +32,11 @@ def plain(metrics: Iterable[Metric]) -> list[Any]:
             getattr(metric, "_multiprocess_mode", None),
             [
                 # The fields behind the value differ between versions of prometheus_client.
-                (sample.name, list(sample.labels.items()), number(sample.value), *sample[3:])
+                (
+                    *(sample.name, list(sample.labels.items()), number(sample.value)),
+                    *((sample.timestamp,) if shows_times else ()),
+                    *sample[4:],
+                )
                 for sample in metric.samples
             ],
         )

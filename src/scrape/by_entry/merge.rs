@@ -84,6 +84,9 @@ fn choose(family: &UnmergedFamily, rule: Rule) -> SampleTable<'_> {
         };
         if replaces {
             table.set(index, *value);
+            if rule == Rule::MostRecent {
+                table.date(index, *timestamp);
+            }
         }
     }
     table
