@@ -135,6 +135,18 @@ def test_a_dry_run_with_damaged_files(options: tuple[str, ...], directory: Path)
     assert_planned(planned, run_json("compact", directory, *options, code=1))
 
 
+def test_a_dry_run_with_statements_and_removed_series(directory: Path) -> None:
+    write_ours(directory / "info_1.db", Entry("build", "build_info", {"version": "1"}, value=1))
+    write_ours(directory / "stateset_1.db", Entry("state", "state", {"state": "on"}, value=1))
+    removed = Entry("requests", "requests_total", timestamp=-(2.0**52))
+    write_ours(directory / "counter_1.db", removed)
+    write_ours(directory / "summary_1.db")
+    assert "dead; the next compaction deletes it" in run("status", directory, "--all").stdout
+    planned = run_json("compact", directory, "--dry-run")
+    assert planned["files_deleted"] == 3
+    assert_planned(planned, run_json("compact", directory))
+
+
 def test_a_dry_run_that_drops_gauges(directory: Path) -> None:
     leave_all(directory)
     planned = run_json("compact", directory, "--drop-all", "--dry-run", code=1)

@@ -32,6 +32,8 @@ that are dead with --pid.
 _QUICK_SECONDS = 0.3
 _BAR_SECONDS = 0.1
 _BAR_WIDTH = 30
+# A file that uses no more has no entry.
+_HEADER_BYTES = 8
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -97,11 +99,12 @@ def _plan(found: Seen, options: argparse.Namespace) -> list[Step]:
         is_named = file["identifier"] in options.pid and file["state"] == "unknown"
         if not (is_named or file["state"] == "dead"):
             continue
-        if seen.is_live_gauge(file) or (file["is_of_one_process"] and drops_all):
+        if seen.is_of_living(file) or (file["is_of_one_process"] and drops_all):
             steps.append(Step(file, "delete"))
         elif not file["is_of_one_process"] and seen.kind(file) not in kinds:
-            action = "leave" if seen.damage(file) else "fold" if file["entries"] else "delete"
-            steps.append(Step(file, action))
+            # A file of which all series were withdrawn is folded, too.
+            action = "fold" if file["used"] > _HEADER_BYTES else "delete"
+            steps.append(Step(file, "leave" if seen.damage(file) else action))
     return steps
 
 

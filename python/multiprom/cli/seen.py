@@ -121,9 +121,9 @@ def kind(file: dict[str, Any]) -> str:
     return " ".join(filter(None, (file["type"], file["mode"]))) or "-"
 
 
-def is_live_gauge(file: dict[str, Any]) -> bool:
-    """Say whether a file is of gauges of the living only."""
-    return (file["mode"] or "").startswith("live")
+def is_of_living(file: dict[str, Any]) -> bool:
+    """Say whether a file is of what counts only while its process lives."""
+    return file["type"] in ("info", "stateset") or (file["mode"] or "").startswith("live")
 
 
 def damage(file: dict[str, Any]) -> list[dict[str, Any]]:
@@ -149,7 +149,7 @@ def why(file: dict[str, Any]) -> str:
     if file["state"] != "dead":
         return _REASONS[file["state"]]
     if file["is_foldable"]:
-        if is_live_gauge(file):
+        if is_of_living(file):
             return "its process is dead; the next compaction deletes it"
         return "its process is dead; compaction folds it as soon as that is worth while"
     if damage(file):
