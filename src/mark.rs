@@ -10,12 +10,14 @@ const BEGUN_ANEW: f64 = 2_251_799_813_685_248.0;
 /// 2^52: an entry is withdrawn whose timestamp is from minus 2^53 to minus this.
 const WITHDRAWN: f64 = 2.0 * BEGUN_ANEW;
 
-/// The number of a withdrawal before it gets one: 2^52. All others are less than 2^51.
+/// The highest number that a withdrawal can have.
+pub(crate) const NUMBER_MAX: u64 = (1 << 51) - 1;
+/// The number of a withdrawal before it gets one: 2^52.
 pub(crate) const UNNUMBERED: u64 = 1 << 52;
 
 /// The mark of an entry that is withdrawn by the withdrawal with this number; 0 if it can get none.
 pub(crate) fn withdrawn(number: u64) -> f64 {
-    // CAST: nobody withdraws 2^51 series.
+    // CAST: all numbers are below 2^53.
     #[allow(clippy::cast_precision_loss)]
     let number = number as f64;
     -(WITHDRAWN + number)
@@ -62,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_mark_gives_its_number() {
-        for expected in [1, 2, 1 << 32, (1 << 51) - 1] {
+        for expected in [1, 2, 1 << 32, NUMBER_MAX] {
             let mark = withdrawn(expected);
             assert!(is_withdrawn(mark) && !is_begun_anew(mark));
             let anew = begun_anew(mark);

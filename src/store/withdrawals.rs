@@ -3,14 +3,14 @@
 //! For each kind that is foldable it has two words: how many withdrawals there were, so that the next has
 //! the number behind, and up to which number compactions have heeded them.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::kind::{FOLDABLE, Kind};
-use crate::mark::UNNUMBERED;
+use crate::mark::{NUMBER_MAX, UNNUMBERED};
 use crate::store::read_at;
 use crate::sys::{self, Mapping};
 
@@ -41,9 +41,11 @@ impl Withdrawals {
         Ok(Self { mapping: Mapping::new(&file, SIZE)?, place })
     }
 
-    /// The number of one more withdrawal.
+    /// The number of one more withdrawal; 0 if the file is damaged, and has no number that a mark can
+    /// have.
     pub(crate) fn next(&self) -> u64 {
-        self.mapping.count_up(self.place)
+        let number = self.mapping.count_up(self.place);
+        if number <= NUMBER_MAX { number } else { 0 }
     }
 
     /// Up to which number compactions have heeded withdrawals.
@@ -87,9 +89,9 @@ impl Unheeded {
 
 /// How many withdrawals there were in the directory, of those kinds of which some are to be heeded.
 pub(crate) fn unheeded_in(directory: &Path) -> u64 {
-    let Ok(bytes) = std::fs::read(directory.join(WITHDRAWALS_FILE)) else { return 0 };
+    let Ok(bytes) = fs::read(directory.join(WITHDRAWALS_FILE)) else { return 0 };
     let kinds = bytes.as_chunks().0.iter().take(FOLDABLE.len()).map(numbers);
-    kinds.filter(|[last, heeded]| last != heeded).map(|[last, _]| last).sum()
+    kinds.filter(|[last, heeded]| last != heeded).map(|[last, _]| last).fold(0, u64::wrapping_add)
 }
 
 fn numbers(kind: &[u8; KIND_SIZE]) -> [u64; 2] {
@@ -107,6 +109,23 @@ mod tests {
     use super::*;
     use crate::kind::MetricType;
     use tempfile::TempDir;
+
+    #[test]
+    fn a_damaged_file_gives_no_number() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path();
+        let withdrawals = Withdrawals::open(path, FOLDABLE[0]).unwrap();
+        for last in [NUMBER_MAX, UNNUMBERED, u64::MAX - 1, u64::MAX] {
+            let words = [last, 0].repeat(FOLDABLE.len()).into_iter().flat_map(u64::to_ne_bytes);
+            fs::write(path.join("damaged"), words.collect::<Vec<_>>()).unwrap();
+            withdrawals.mapping.publish(withdrawals.place, last);
+            assert_eq!(withdrawals.next(), 0);
+            let file = File::open(path.join("damaged")).unwrap();
+            assert!(!Unheeded::read(&file, FOLDABLE[0]).unwrap().unwrap().has(0));
+            fs::rename(path.join("damaged"), path.join(WITHDRAWALS_FILE)).unwrap();
+            assert_ne!(unheeded_in(path), 0);
+        }
+    }
 
     #[test]
     fn kinds_are_told_apart() {

@@ -77,7 +77,7 @@ impl Mapping {
 
     /// Adds 1 to the word at `offset`, and gives what it is then.
     pub(crate) fn count_up(&self, offset: usize) -> u64 {
-        self.word(offset).fetch_add(1, Ordering::AcqRel) + 1
+        self.word(offset).fetch_add(1, Ordering::AcqRel).wrapping_add(1)
     }
 
     /// Writes `bytes`, whole words.
