@@ -41,15 +41,8 @@ impl Method for Remove {
         for value in call.positional {
             labels.push(value.str()?);
         }
-        let labels = PyTuple::new(call.py(), labels)?;
-        let child = metric.while_locked(|children| {
-            let child = children.get_item(&labels)?;
-            if child.is_some() {
-                children.del_item(&labels)?;
-            }
-            Ok(child)
-        })?;
-        withdraw(child.into_iter(), call.py())?;
+        let removed = metric.take(&[PyTuple::new(call.py(), labels)?])?;
+        withdraw(removed.into_iter(), call.py())?;
         Ok(Some(done(call)))
     }
 
@@ -97,21 +90,18 @@ impl Method for RemoveByLabels {
         for (place, value) in filter {
             texts.push((place, value.str()?));
         }
-        let removed = metric.while_locked(|children| {
-            let mut removed = Vec::new();
-            for labels in children.keys() {
-                let labels = labels.cast_into::<PyTuple>()?;
-                let mut fits = true;
-                for (place, text) in &texts {
-                    fits &= labels.get_item(*place)?.eq(text)?;
-                }
-                if fits {
-                    removed.extend(children.get_item(&labels)?);
-                    children.del_item(&labels)?;
-                }
+        let mut fitting = Vec::new();
+        for labels in metric.children()?.keys() {
+            let labels = labels.cast_into::<PyTuple>()?;
+            let mut fits = true;
+            for (place, text) in &texts {
+                fits &= labels.get_item(*place)?.eq(text)?;
             }
-            Ok(removed)
-        })?;
+            if fits {
+                fitting.push(labels);
+            }
+        }
+        let removed = metric.take(&fitting)?;
         withdraw(removed.into_iter(), call.py())?;
         Ok(Some(done(call)))
     }
@@ -181,13 +171,31 @@ impl<'a, 'py> Labelled<'a, 'py> {
         Ok(self.metric.getattr(intern!(self.metric.py(), "_labelnames"))?.cast_into()?)
     }
 
-    /// Calls `act` with the children, while no other thread makes one. It must run no code of Python:
-    /// a signal handler that makes a child would wait for ever.
+    fn children(&self) -> PyResult<Bound<'py, PyDict>> {
+        Ok(self.metric.getattr(intern!(self.metric.py(), "_metrics"))?.cast_into()?)
+    }
+
+    /// Takes the children with these labels from the metric, those that it has.
+    fn take(&self, all: &[Bound<'py, PyTuple>]) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        self.while_locked(|children| {
+            let mut taken = Vec::with_capacity(all.len());
+            for labels in all {
+                if let Some(child) = children.get_item(labels)? {
+                    children.del_item(labels)?;
+                    taken.push(child);
+                }
+            }
+            Ok(taken)
+        })
+    }
+
+    /// Calls `act` with the children, while no other thread makes one. It must run no code of Python,
+    /// and make no object that lets the garbage collector run: a signal handler or a finalizer that
+    /// makes a child would wait for ever.
     fn while_locked<T>(&self, act: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<T>) -> PyResult<T> {
         let py = self.metric.py();
         self.lock.call_method0(intern!(py, "acquire"))?;
-        let children = self.metric.getattr(intern!(py, "_metrics"));
-        let result = children.and_then(|children| act(&children.cast_into::<PyDict>()?));
+        let result = self.children().and_then(|children| act(&children));
         self.lock.call_method0(intern!(py, "release"))?;
         result
     }
