@@ -202,7 +202,6 @@ def _move_all(values: Any, state: _State) -> None:
         _move_value(state, old, ours)
     for metric in _metrics(state):
         _move_metric(state, metric, values.MutexValue)
-        _core.repeat_statement(metric)
 
 
 def _closure_of(value_class: Any) -> dict[str, Any]:
@@ -262,6 +261,7 @@ def _move_metric(state: _State, metric: Any, old_class: type[Any]) -> None:
     """Move what a metric or child counts in values of `old_class`."""
     try:
         _core.move_metric(metric, old_class, state.ours, state.values)
+        _core.repeat_statement(metric)
     except Exception as error:  # noqa: BLE001 - a metric may be of any class
         state.warn(repr(metric), error)
 

@@ -320,6 +320,53 @@ print([s.labels for f in collector.collect() for s in f.samples if s.name == "ot
     ]
 
 
+def test_after_uninstall_and_install_it_is_said_in_the_new_directory(tmp_path: Path) -> None:
+    """As suites do that have metrics in modules, and a directory for each test."""
+    info = Info("build", "Help", registry=None)
+    enum = Enum("state", "Help", registry=None, states=STATES)
+    info.info({"version": "1"})
+    enum.state("running")
+    multiprom.uninstall()
+    enum.state(STATES[0])
+    multiprom.install(tmp_path / "other", also=[info, enum])
+    assert (true("build"), true("state")) == ([ONE], ['state{state="starting"}'])
+    info.info({"version": "2"})
+    enum.state("stopped")
+    assert (true("build"), true("state")) == ([TWO], ['state{state="stopped"}'])
+
+
+def test_of_two_threads_the_last_is_right() -> None:
+    """Another one changes the state between this one's change and what it writes of that."""
+    others: list[str] = []
+
+    def identify() -> str:
+        if others:
+            enum.state(others.pop())
+        return "1"
+
+    with mock.patch.object(values, "ValueClass", multiprom.MultiProcessValue(identify)):
+        enum = Enum("state", "Help", registry=None, states=STATES)
+        enum.state("starting")
+        others.append("stopped")
+        enum.state("running")
+        assert true("state") == ['state{state="stopped"}']
+
+
+def test_a_statement_that_cannot_be_written_does_not_stop_install(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Textless:
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    multiprom.uninstall()
+    info = Info("build", "Help", registry=None)
+    info.info({"version": Textless()})  # type: ignore[dict-item]
+    multiprom.install(directory, also=[info])
+    assert scrape() == []
+    assert "could not move prometheus_client.metrics.Info(build) into shared files" in caplog.text
+
+
 def test_beside_the_collector_it_is_there_once(caplog: pytest.LogCaptureFixture) -> None:
     """Until multiprom had it, that was how to show an Info in multiprocess mode."""
     registry = CollectorRegistry()

@@ -75,14 +75,24 @@ impl Statement {
 #[pyfunction]
 pub(crate) fn repeat_statement(metric: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = metric.py();
-    let is_said = metric.getattr_opt(intern!(py, ATTRIBUTE))?.is_some();
-    // An Info that has no labels was never set. An Enum in its first state cannot be told from one
-    // that was never set.
-    let value = metric.getattr_opt(intern!(py, "_value"))?;
-    if !is_said && value.is_some_and(|value| value.is_truthy().is_ok_and(|is_set| is_set)) {
-        say(metric, &py.import("prometheus_client.metrics")?.dict())?;
-    }
-    Ok(())
+    let globals = py.import(intern!(py, "prometheus_client.metrics"))?.dict();
+    let is_set = if let Some(earlier) = metric.getattr_opt(intern!(py, ATTRIBUTE))? {
+        let Some(class) = class(&globals)? else { return Ok(()) };
+        let earlier = earlier.cast_into::<Statement>()?;
+        if earlier.get().class.is(&class) {
+            return Ok(());
+        }
+        // It is of the time before `multiprom.uninstall()`.
+        earlier.get().withdraw(py)?;
+        metric.delattr(intern!(py, ATTRIBUTE))?;
+        true
+    } else {
+        // An Info that has no labels was never set. An Enum in its first state cannot be told from one
+        // that was never set.
+        let value = metric.getattr_opt(intern!(py, "_value"))?;
+        value.is_some_and(|value| value.is_truthy().is_ok_and(|is_set| is_set))
+    };
+    if is_set { say(metric, &globals) } else { Ok(()) }
 }
 
 /// The name of the attribute that has a metric's [`Statement`].
@@ -100,8 +110,24 @@ fn state<'py, M: Method>(call: &Call<'_, 'py>) -> Outcome<'py> {
 /// Writes what a metric says at the moment, if metrics count in values of ours; `globals` are those of
 /// the module of metrics.
 fn say<'py>(metric: &Bound<'py, PyAny>, globals: &Bound<'py, PyDict>) -> PyResult<()> {
+    let value = || metric.getattr(intern!(metric.py(), "_value"));
+    loop {
+        let said = value()?;
+        write(metric, said.clone(), globals)?;
+        // Another thread may have changed it meanwhile, and written before this one.
+        if value()?.is(&said) {
+            return Ok(());
+        }
+    }
+}
+
+/// Writes that a metric has this `value`.
+fn write<'py>(
+    metric: &Bound<'py, PyAny>,
+    value: Bound<'py, PyAny>,
+    globals: &Bound<'py, PyDict>,
+) -> PyResult<()> {
     let py = metric.py();
-    let value = metric.getattr(intern!(py, "_value"))?;
     let text = |name| metric.getattr(name)?.cast_into::<PyString>().map_err(PyErr::from);
     let typ = text(intern!(py, "_type"))?;
     let name = text(intern!(py, "_name"))?;
@@ -147,6 +173,12 @@ fn say<'py>(metric: &Bound<'py, PyAny>, globals: &Bound<'py, PyDict>) -> PyResul
     tell(py)
 }
 
+/// The class of values that metrics count in; none if it is not ours.
+fn class<'py>(globals: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, ValueClass>>> {
+    let Some(class) = shared_class(globals)? else { return Ok(None) };
+    Ok(Some(class.getattr(intern!(globals.py(), "_value_class"))?.cast_into()?))
+}
+
 /// The statement of a metric, which is made if need be; none if metrics do not count in values of ours.
 fn statement<'py>(
     metric: &Bound<'py, PyAny>,
@@ -157,8 +189,7 @@ fn statement<'py>(
     if let Some(found) = metric.getattr_opt(intern!(py, ATTRIBUTE))? {
         return Ok(Some(found.cast_into()?));
     }
-    let Some(class) = shared_class(globals)? else { return Ok(None) };
-    let class = class.getattr(intern!(py, "_value_class"))?.cast_into::<ValueClass>()?;
+    let Some(class) = class(globals)? else { return Ok(None) };
     let said = count::Statement::new(&class.get().class, prefix);
     let made = Bound::new(py, Statement { class: class.unbind(), said })?;
     // Of two threads the first decides.
