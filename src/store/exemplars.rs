@@ -12,6 +12,8 @@ use crate::store::reader::{Outcome, open, read_at};
 
 /// So often a slot is read that changes meanwhile; then it is left out.
 const ATTEMPTS: u32 = 16;
+/// So often slots of one file are read again in all: of a damaged file all could seem to change.
+const ATTEMPTS_OF_FILE: u32 = 4096;
 
 /// Calls `visit` with the key and content of each exemplar of the file at `path`.
 ///
@@ -45,16 +47,17 @@ fn read_open(file: &File, mut visit: impl FnMut(&[u8], Exemplar)) -> io::Result<
     });
     let (before, content, after) = (before?, content?, after?);
     let (slots, damage) = exemplar::slots(&content);
+    let mut attempts_left = ATTEMPTS_OF_FILE;
     for (offset, size) in slots {
         let slot = |bytes: &[u8]| bytes.get(offset..).and_then(exemplar::sequence);
         let is_whole = |before: Option<u64>, after| {
             before == after && before.is_some_and(|number| number.is_multiple_of(2))
         };
         let mut read = content[offset..offset + size].to_vec();
-        let mut attempts = 0;
+        let last = attempts_left.saturating_sub(ATTEMPTS);
         let mut sees_whole = is_whole(slot(&before), slot(&after));
-        while !sees_whole && attempts < ATTEMPTS {
-            attempts += 1;
+        while !sees_whole && attempts_left > last {
+            attempts_left -= 1;
             let before = sequence_at(file, offset)?;
             read_at(file, &mut read, offset as u64)?;
             sees_whole = is_whole(before, sequence_at(file, offset)?);

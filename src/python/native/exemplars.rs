@@ -89,8 +89,9 @@ pub(super) fn keep<'py, M: Method>(
     if !is_sound(exemplar) || !is_stock_check(&check)? {
         call_with(&check, [exemplar])?;
     }
-    let Some(now) = stock.unix_time(py)? else { return Ok(()) };
-    let now = now.extract()?;
+    // A test may have put a clock there that gives no number.
+    let now = stock.unix_time(py)?.and_then(|now| now.extract().ok());
+    let Some(now) = now else { return Ok(()) };
     let ours = match value.cast::<Value>() {
         Ok(ours) => Some(ours.clone()),
         Err(_) => stand_in(value, "inc")?,
