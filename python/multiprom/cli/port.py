@@ -211,7 +211,7 @@ def _watch(address: str, master: int) -> None:
             sound = time.monotonic() - start > _SOUND_SECONDS
             pause = _PAUSE_SECONDS if sound else min(2 * pause, _PAUSE_SECONDS_MAX)
             how = f"exit code {code}" if code >= 0 else f"signal {-code}"
-            text = "the process that serves the metrics has ended (%s): another one starts in %d s"
+            text = "the process that serves the metrics has ended (%s): another one starts in %g s"
             logger.warning(text, how, pause)
             _sleep(pause, master)
 
