@@ -365,6 +365,7 @@ def limit_series(metric: object, limit: int | None) -> None:
 def repeat_statement(metric: object) -> None:
     """Have an `Info` or `Enum` that was set before `install()` say so in files, too.
 
+    One that said it in files before `uninstall()` says it in those of the new value class instead.
     Any other metric is left alone, and so is an `Enum` in the first of its states, which cannot be
     told from one that was never set.
 
