@@ -4,7 +4,7 @@
 //!
 //! | rooms | what lives there |
 //! | --- | --- |
-//! | `error`, `kind`, `float` | what can go wrong; types, modes and rules; exact sums, f64 to text |
+//! | `error`, `kind`, `float`, `mark`, `order` | what can go wrong; types, modes and rules; exact sums, f64 to text; what says that a series was withdrawn; sorting |
 //! | `sys`, `format` | memory and the kernel; bytes and text of files, and what can be wrong with them |
 //! | `store` | one file, one directory, one consistent set of files |
 //! | `scrape`, `count` | many files to one set of families; what an application counts in |
@@ -27,6 +27,7 @@ mod format;
 pub mod inspect;
 pub mod kind;
 mod mark;
+mod order;
 #[cfg(feature = "python")]
 mod python;
 pub mod scrape;

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::kind::MetricType;
+use crate::order::sort_by_number;
 use crate::scrape::Family;
 
 /// The size of one family.
@@ -34,8 +35,7 @@ pub(crate) fn size(family: &Family<'_>) -> FamilySize {
     }
     let count = |(name, seen): (String, HashSet<String>)| (name, seen.len());
     let mut labels: Vec<_> = values.into_iter().map(count).collect();
-    // Stable: labels with as many values stay in their order.
-    labels.sort_by_key(|(_, values)| std::cmp::Reverse(*values));
+    sort_by_number(&mut labels, |(_, values)| u64::MAX - *values as u64);
     FamilySize {
         name: family.name.clone().into_owned(),
         metric_type: family.metric_type,

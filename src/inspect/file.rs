@@ -13,6 +13,7 @@ use crate::format::{
     self, Damage, Entry, FileName, HEADER_SIZE, MAGIC_ARCHIVE, MAGIC_WRITER, exemplar,
 };
 use crate::kind::Kind;
+use crate::order::sort_by_bytes;
 use crate::store::{
     Archive, FromStart, LeftOut, Listing, Mark, Outcome, Reader, list_directory, list_open,
     open_file, read_at, refused,
@@ -148,7 +149,7 @@ pub(crate) fn look(path: &Path, locks_are_unseen: bool) -> Result<Vec<FileSeen>>
         file.problems.push(foreign);
         seen.push(file);
     }
-    seen.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    sort_by_bytes(&mut seen, |file| file.path.as_os_str().as_encoded_bytes());
     add_exemplars(&mut seen, &exemplars);
     Ok(seen)
 }

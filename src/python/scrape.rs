@@ -64,7 +64,7 @@ pub(super) fn read_files<'py>(
 ) -> PyResult<(Bound<'py, PyDict>, Vec<Report>)> {
     let origin = files.into();
     let (snapshot, unmerged) = py.detach(|| {
-        store::read_consistently(&origin, |snapshot| read_unmerged(snapshot, |_| true))
+        store::read_consistently(&origin, |snapshot| read_unmerged(snapshot, &|_| true))
     })?;
     let Unmerged { families, mut left_out, unfit, .. } = unmerged;
     left_out.extend(unfit);

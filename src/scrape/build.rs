@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use crate::float::{DoubleDouble, Sum};
 use crate::format::{Key, PID_LABEL};
 use crate::kind::MetricType;
+use crate::order::sort_by_number;
 use crate::scrape::column::{AnyColumn, MostRecent, PerProcess, Record, Sums};
 use crate::scrape::family::{MergeOptions, SampleTable};
 use crate::scrape::histogram::BoundTexts;
@@ -114,7 +115,7 @@ impl<'a> ParsedKeys<'a> {
             .map(|(number, key)| (column.values[*number as usize], key))
             .filter(|(latest, _)| latest.first_set > 0)
             .collect();
-        keys.sort_by_key(|(latest, _)| latest.first_set);
+        sort_by_number(&mut keys, |(latest, _)| latest.first_set);
         let mut table = SampleTable::with_capacity(self.keys.len());
         for (latest, key) in keys {
             let (index, is_new) = table.place(&self.labels(key), &key.sample);

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::mem;
 
 use crate::kind::MetricType;
+use crate::order::sort_by_number;
 use crate::scrape::column::{AnyColumn, MostRecent, PerProcess, Record};
 use crate::scrape::family::{MergeOptions, SampleOrder};
 use crate::scrape::heads::Head;
@@ -210,7 +211,7 @@ fn most_recent(group: &Group, column: &MostRecent) -> Vec<Point> {
     let latest = |number: u32| column.values[number as usize];
     let mut numbers: Vec<u32> =
         group.numbers.iter().copied().filter(|number| latest(*number).first_set > 0).collect();
-    numbers.sort_by_key(|number| latest(*number).first_set);
+    sort_by_number(&mut numbers, |number| latest(*number).first_set);
     let value = |number| Point { number, part: Part::Own, value: latest(number).value };
     numbers.into_iter().map(value).collect()
 }

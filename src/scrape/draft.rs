@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use crate::format::Key;
 use crate::kind::MetricType;
+use crate::order::sort_by_number;
 use crate::scrape::build::ParsedKeys;
 use crate::scrape::column::{AnyColumn, Record};
 use crate::scrape::direct::{self, DirectSamples, Indirect, Values};
@@ -44,9 +45,13 @@ pub(crate) fn drafts<'a>(tables: &[ParsedTable<'a>], options: MergeOptions) -> V
         groups.extend(parsed.groups().into_iter().map(|group| (table, group)));
     }
     let first_seen = |(table, group): &(usize, Group)| {
-        group.numbers.first().map(|first| tables[*table].table.first_seen(*first))
+        let (file, entry) = group
+            .numbers
+            .first()
+            .map_or_else(Default::default, |first| tables[*table].table.first_seen(*first));
+        u64::from(file) << 32 | u64::from(entry)
     };
-    groups.sort_by_key(first_seen);
+    sort_by_number(&mut groups, first_seen);
     let records = records_of(tables, &groups);
     let mut bounds = Bounds::new(options.exponents);
     let mut drafts: Vec<Draft<'a>> = Vec::with_capacity(groups.len());

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 
 pub(crate) use crate::float::ExponentStyle;
 use crate::kind::MetricType;
+use crate::order::sort_by_number;
 use crate::scrape::labels::{LabelIndex, Labels};
 use crate::scrape::samples::{Sample, Samples};
 
@@ -139,8 +140,7 @@ impl<'a> SampleTable<'a> {
             return self.samples;
         }
         let mut samples: Vec<_> = self.group_of.into_iter().zip(self.samples).collect();
-        // Stable: within a group the order stays.
-        samples.sort_by_key(|(group, _)| *group);
+        sort_by_number(&mut samples, |(group, _)| *group as u64);
         samples.into_iter().map(|(_, sample)| sample).collect()
     }
 }

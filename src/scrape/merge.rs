@@ -118,12 +118,12 @@ impl ParsedMerge<'_> {
         let mut others: HashMap<String, Family<'static>> = HashMap::new();
         if !mixed.is_empty() {
             let Merge { origin, snapshot, scan } = self.merge;
-            let mut unmerged = read_unmerged(snapshot, |name| mixed.contains(name))?;
+            let mut unmerged = read_unmerged(snapshot, &|name| mixed.contains(name))?;
             let has_changed = unmerged.vanished != scan.vanished || !snapshot.is_current()?;
             if has_changed {
                 // A file that vanished in between would be in some families and not in others:
                 // one reading for all of them.
-                (_, unmerged) = read_consistently(origin, |new| read_unmerged(new, |_| true))?;
+                (_, unmerged) = read_consistently(origin, |new| read_unmerged(new, &|_| true))?;
             }
             unfit.append(&mut unmerged.unfit);
             let mut families =

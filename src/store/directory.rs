@@ -7,6 +7,7 @@ use glob::{MatchOptions, Pattern};
 
 use crate::error::{Error, Result};
 use crate::format::{Damage, FileName, exemplar};
+use crate::order::sort_by_bytes;
 use crate::store::report::LeftOut;
 use crate::sys::{Directory, Name};
 
@@ -65,8 +66,8 @@ pub(crate) fn list_open(directory: &Directory) -> io::Result<Listing> {
         }
     }
     // All paths have the same directory: comparing them as text gives the order of names faster.
-    listing.files.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
-    listing.left_out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    sort_by_bytes(&mut listing.files, |path| path.as_os_str().as_encoded_bytes());
+    sort_by_bytes(&mut listing.left_out, |file| file.path.as_os_str().as_encoded_bytes());
     listing.exemplars.sort_unstable();
     // An archive that was replaced during the listing may have been met under both inodes.
     listing.files.dedup();

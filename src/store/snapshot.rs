@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::format::{Damage, Damaged, Entry, FileName, archive_name};
 use crate::kind::FOLDABLE;
+use crate::order::sort_by_bytes;
 use crate::store::archive::{self, Archive};
 use crate::store::directory::{self, Listing};
 use crate::store::journal::Mark;
@@ -107,8 +108,8 @@ impl Snapshot {
         for (index, file) in unwritten.files.iter().enumerate() {
             files.push((directory.join(&file.name), Some(index)));
         }
-        // Stable: what this process could not write into a file comes behind the file.
-        files.sort_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
+        // What this process could not write into a file stays behind the file.
+        sort_by_bytes(&mut files, |(path, _)| path.as_os_str().as_encoded_bytes());
         for (place, (path, in_memory)) in (0..).zip(files) {
             self.files.push(path);
             self.in_memory.extend(in_memory.map(|index| (place, index)));

@@ -13,6 +13,7 @@ use pyo3::types::{PyDict, PySet, PyTuple};
 use super::descriptor::Call;
 use super::method::{Method, Outcome};
 use crate::count;
+use crate::order::sort_by_number;
 use crate::python::settings;
 
 /// The value of each label of the child that stands for the label sets beyond the limit.
@@ -184,7 +185,7 @@ fn warn(metric: &Bound<'_, PyAny>, children: &Bound<'_, PyDict>, cause: &str) ->
         }
         labels.push((values.len(), name));
     }
-    labels.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    sort_by_number(&mut labels, |(count, _)| u64::MAX - *count as u64);
     let labels: Vec<_> = labels
         .into_iter()
         .map(|(count, name)| format!("'{name}' has {}", many(count, "value")))

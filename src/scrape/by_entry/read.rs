@@ -71,7 +71,7 @@ enum Known {
 }
 
 /// Reads the families that are `wanted`, by name, from the files of `snapshot`.
-pub(crate) fn read(snapshot: &Snapshot, wanted: impl Fn(&str) -> bool) -> Result<Unmerged> {
+pub(crate) fn read(snapshot: &Snapshot, wanted: &dyn Fn(&str) -> bool) -> Result<Unmerged> {
     let (mut left_out, mut vanished) = (Vec::new(), Vec::new());
     let mut drafts: Vec<Draft> = Vec::new();
     let mut places: HashMap<(Box<str>, MetricType), usize> = HashMap::new();

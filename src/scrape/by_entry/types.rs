@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::format::{Damage, Damaged, Key};
 use crate::kind::{MetricType, Rule};
+use crate::order::sort_by_number;
 use crate::scrape::by_entry::read::UnmergedFamily;
 use crate::store::LeftOut;
 
@@ -58,9 +59,10 @@ impl Draft {
 
     /// Sorts first for the draft whose type the family has: that of the first file which is no
     /// archive, else of the first archive.
-    fn rank(&self) -> (bool, u32) {
+    fn rank(&self) -> u64 {
         let plain = self.parts.iter().find(|part| !part.is_archive);
-        plain.or(self.parts.first()).map_or((true, 0), |part| (part.is_archive, part.place))
+        let first = plain.or(self.parts.first());
+        first.map_or(1 << 32, |part| u64::from(part.is_archive) << 32 | u64::from(part.place))
     }
 
     /// Leaves out what archives hold of a gauge that shows a value for each process.
@@ -96,7 +98,7 @@ pub(super) fn decide(
     }
     let (mut families, mut left_out) = (Vec::new(), Vec::new());
     for mut group in groups {
-        group.sort_by_key(Draft::rank);
+        sort_by_number(&mut group, Draft::rank);
         let mut drafts = group.into_iter();
         let Some(mut chosen) = drafts.next() else { continue };
         for other in drafts {

@@ -27,6 +27,7 @@ use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use self::occupant::{Ended, Occupant, Role};
+use crate::order::sort_by_number;
 use crate::sys::fork::ClosedInChild;
 use crate::sys::{Descriptor, Directory, Identity, Name, ProcessLocal, identity, is_at, lock};
 
@@ -214,7 +215,7 @@ fn slots_in(directory: &Directory) -> io::Result<Vec<Slot>> {
         let Some(number) = number_of(&name) else { continue };
         slots.extend(slot(directory, home, number, &name));
     }
-    slots.sort_unstable_by_key(|slot| slot.number);
+    sort_by_number(&mut slots, |slot| slot.number.into());
     Ok(slots)
 }
 
