@@ -1,6 +1,5 @@
 //! The files that this process writes, each once, however many classes count in it.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -49,8 +48,8 @@ pub(crate) struct Shared {
     /// The file before it was last written anew. Its lock is kept: a reader that has opened the old
     /// file just now shall see that its process lives.
     before: Option<Writer>,
-    /// Where withdrawals from the file get numbers, once there was one; none if they get none.
-    withdrawals: OnceCell<Option<Withdrawals>>,
+    /// Where withdrawals from the file get numbers, once one has got one.
+    withdrawals: Option<Withdrawals>,
     /// The exemplars of what is counted in it.
     pub(crate) exemplars: Exemplars,
 }
@@ -129,7 +128,7 @@ impl Files {
                             open: 1,
                             looked_at: None,
                             before: None,
-                            withdrawals: OnceCell::new(),
+                            withdrawals: None,
                             exemplars: Exemplars::default(),
                         },
                     );
@@ -248,9 +247,11 @@ impl Files {
     pub(crate) fn withdraw(&mut self, path: &Path, head: &[u8]) {
         let Some(shared) = self.by_path.get_mut(path) else { return };
         shared.exemplars.remove(key_of_head(head));
-        let withdrawals = shared.withdrawals.get_or_init(|| withdrawals_beside(path));
-        // Without a number no archive forgets the series.
-        let number = || withdrawals.as_ref().map_or(0, Withdrawals::next);
+        if shared.withdrawals.is_none() {
+            shared.withdrawals = withdrawals_beside(path);
+        }
+        // Without a number, such as on a full disk, no archive forgets the series.
+        let number = || shared.withdrawals.as_ref().map_or(0, Withdrawals::next);
         shared.writer.withdraw(head, number);
         if shared.writer.is_crowded() {
             self.crowded.insert(path.to_owned());
@@ -265,7 +266,7 @@ impl Files {
             return u64::MAX;
         }
         let shared = self.by_path.get(path);
-        let withdrawals = shared.and_then(|shared| shared.withdrawals.get()?.as_ref());
+        let withdrawals = shared.and_then(|shared| shared.withdrawals.as_ref());
         withdrawals.map_or(0, Withdrawals::heeded)
     }
 

@@ -3,7 +3,7 @@
 //! For each kind that is foldable it has two words: how many withdrawals there were, so that the next has
 //! the number behind, and up to which number compactions have heeded them.
 
-use std::fs::{self, File};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -34,8 +34,8 @@ impl Withdrawals {
     /// are never made.
     pub(crate) fn open(directory: &Path, kind: Kind<'_>) -> io::Result<Self> {
         let place = place(kind).ok_or(io::ErrorKind::Unsupported)?;
-        let mut options = File::options();
-        options.read(true).write(true).create(true).custom_flags(libc::O_NOFOLLOW);
+        let mut options = options();
+        options.read(true).write(true).create(true);
         let file = options.open(directory.join(WITHDRAWALS_FILE))?;
         sys::reserve(&file, 0, SIZE)?;
         Ok(Self { mapping: Mapping::new(&file, SIZE)?, place })
@@ -89,9 +89,20 @@ impl Unheeded {
 
 /// How many withdrawals there were in the directory, of those kinds of which some are to be heeded.
 pub(crate) fn unheeded_in(directory: &Path) -> u64 {
-    let Ok(bytes) = fs::read(directory.join(WITHDRAWALS_FILE)) else { return 0 };
-    let kinds = bytes.as_chunks().0.iter().take(FOLDABLE.len()).map(numbers);
+    let mut bytes = [0; FOLDABLE.len() * KIND_SIZE];
+    let file = options().read(true).open(directory.join(WITHDRAWALS_FILE));
+    if file.and_then(|file| read_at(&file, &mut bytes, 0)).is_err() {
+        return 0;
+    }
+    let kinds = bytes.as_chunks().0.iter().map(numbers);
     kinds.filter(|[last, heeded]| last != heeded).map(|[last, _]| last).fold(0, u64::wrapping_add)
+}
+
+/// Options that follow no link, and wait for no FIFO.
+fn options() -> OpenOptions {
+    let mut options = File::options();
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    options
 }
 
 fn numbers(kind: &[u8; KIND_SIZE]) -> [u64; 2] {
@@ -108,7 +119,21 @@ fn place(kind: Kind<'_>) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::kind::MetricType;
+    use std::fs;
     use tempfile::TempDir;
+
+    #[test]
+    fn what_is_no_file_has_no_numbers() {
+        let directory = TempDir::new().unwrap();
+        let file = directory.path().join(WITHDRAWALS_FILE);
+        let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
+        assert!(made.success());
+        assert_eq!(unheeded_in(directory.path()), 0);
+        assert!(Withdrawals::open(directory.path(), FOLDABLE[0]).is_err());
+        fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+        assert_eq!(unheeded_in(directory.path()), 0);
+    }
 
     #[test]
     fn a_damaged_file_gives_no_number() {

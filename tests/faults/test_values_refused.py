@@ -266,3 +266,23 @@ def test_blocks_are_allocated_by_writing_to_them(directory: Path) -> None:
     assert values_of(file) == {"n_total": 3.0}
     assert file.stat().st_blocks * 512 == 4096
     assert file.stat().st_size == 1 << 16
+
+
+def test_a_withdrawal_that_gets_no_number(directory: Path) -> None:
+    """What the dead have left stays then; the next withdrawal gets one again."""
+    begin = "import multiprom; multiprom.install(); from prometheus_client import Counter;"
+    begin += "counter = Counter('n', 'Help', ['x']); children = [counter.labels(x) for x in 'ab'];"
+    run(begin, PROMETHEUS_MULTIPROC_DIR=directory)
+    script = """
+multiprom.compact()
+numbers = os.path.join(os.environ["PROMETHEUS_MULTIPROC_DIR"], ".multiprom.withdrawn")
+os.mkdir(numbers)
+counter.remove("a")
+os.rmdir(numbers)
+counter.remove("b")
+multiprom.compact()
+(metric,) = multiprom.MultiProcessCollector(None).collect()
+print([sample.labels["x"] for sample in metric.samples])
+"""
+    found = run(f"{begin}\nimport os\n{script}", PROMETHEUS_MULTIPROC_DIR=directory)
+    assert found == "['a']\n"
