@@ -39,7 +39,17 @@ _PAUSE_SECONDS = 0.5
 _PAUSE_SECONDS_MAX = 30.0
 # A process that served so long has not ended for what it found at its start.
 _SOUND_SECONDS = 60.0
+# Who has not ended so long after SIGTERM is killed: it may be stopped.
 _END_SECONDS = 2.0
+# What these ask for is the master's to do, also if they are sent to all processes of the service.
+_SIGNALS_OF_MASTER = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 # Imported before the rights of root are given up: another user may not be able to read the modules.
 _NEEDED = ("multiprom.cli.serve", "multiprom.cli.scrapes", "multiprom.exposition", "encodings.idna")
 
@@ -115,6 +125,8 @@ def _start(cfg: Any, variables: dict[str, str], address: str) -> int:
             (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
             *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
         ],
+        # Before Python starts: it would print a traceback at Ctrl-C. Both processes keep it so.
+        setsigmask=_SIGNALS_OF_MASTER,
     )
 
 
@@ -141,9 +153,11 @@ def _is_running() -> bool:
 
 def _end_process() -> None:
     """End the process, and wait until the port is free, so that the next server can have it."""
-    if _is_running():
-        os.kill(_Started.pid, signal.SIGTERM)
+    for send, sent in ((os.kill, signal.SIGTERM), (os.killpg, signal.SIGKILL)):
         deadline = time.monotonic() + _END_SECONDS
+        if _is_running():
+            with contextlib.suppress(ProcessLookupError):
+                send(_Started.pid, sent)
         while _is_running() and time.monotonic() < deadline:
             time.sleep(0.01)
     _Started.pid = 0
@@ -168,7 +182,6 @@ class _ErrorLog(logging.Handler):
 def main() -> None:
     """Have the metrics served as long as the master lives."""
     settings = json.loads(sys.argv[1])
-    # Ctrl-C and a closed terminal are the master's to answer.
     os.setsid()
     os.chdir("/")
     signal.signal(signal.SIGTERM, _end)
@@ -228,9 +241,17 @@ def _wait(child: int, master: int) -> int | None:
     finally:
         # Also when SIGTERM has come.
         if child:
-            os.kill(child, signal.SIGTERM)
-            os.waitpid(child, 0)
+            _end_child(child)
     return None
+
+
+def _end_child(child: int) -> None:
+    os.kill(child, signal.SIGTERM)
+    deadline = time.monotonic() + _END_SECONDS
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 def _sleep(seconds: float, master: int) -> None:
