@@ -102,7 +102,8 @@ impl KindOfFile {
 
     /// Attaches all series that wait to cells of the file at `path`.
     pub(crate) fn attach_waiting(&mut self, files: &mut Files, path: &Path) -> Result<()> {
-        if let Some(blocked) = self.blocked.upgrade() {
+        // It may have been withdrawn since.
+        if let Some(blocked) = self.blocked.upgrade().filter(|series| series.is_waiting()) {
             self.attach(files, path, &blocked)?;
         }
         self.prune();

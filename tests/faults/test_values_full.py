@@ -378,3 +378,21 @@ found = scrape()
 print(found["c_total"], found["g"], found["h_count"], messages)
 """
     assert run_with_disk(script, tmp_path / "disk") == "20.0 20.0 20.0 []\n"
+
+
+def test_what_was_removed_does_not_come_when_there_is_room(tmp_path: Path) -> None:
+    script = """
+counter = Counter("n", "Help", ["x"])
+counter.labels("a").inc()
+disk.fill()
+for number in range(100):
+    counter.labels("long" * 20 + str(number)).inc()
+counter.clear()
+counter.labels("b").inc()
+disk.free()
+time.sleep(0.3)
+counter.labels("b").inc()
+print([sample.labels for metric in multiprom.MultiProcessCollector(None).collect()
+       for sample in metric.samples])
+"""
+    assert run_with_disk(script, tmp_path / "disk") == "[{'x': 'b'}]\n"
