@@ -1,5 +1,6 @@
 //! The processes that use a directory, and how each is known to live or to be dead.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -92,6 +93,11 @@ pub(crate) fn processes(slots: Vec<Slot>, files: &[FileSeen]) -> Vec<ProcessSeen
     let (mut order, others): (Vec<usize>, Vec<usize>) =
         (0..found.len()).partition(|&place| found[place].life == Life::Alive);
     order.extend(others);
+    // There may be very many: of each identifier the places in this order.
+    let mut ranks: HashMap<String, Vec<usize>> = HashMap::new();
+    for (rank, &place) in order.iter().enumerate() {
+        ranks.entry(found[place].identifier.clone()).or_default().push(rank);
+    }
     for file in files {
         let Some(name) = FileName::of_path(&file.path).filter(|_| file.identifier().is_some())
         else {
@@ -111,14 +117,19 @@ pub(crate) fn processes(slots: Vec<Slot>, files: &[FileSeen]) -> Vec<ProcessSeen
             let is_dying = process.life == Life::Alive && life == Life::Dead;
             (fits || is_dying) && (name.pid == identifier || is_numbered(identifier))
         };
-        let place = order.iter().copied().find(|&place| is_of(&found[place]));
-        if let Some(place) = place {
+        let identifier = name.pid.to_string_lossy();
+        let unnumbered = identifier.rsplit_once('-').map(|(identifier, _)| identifier);
+        let candidates = [Some(&*identifier), unnumbered].into_iter().flatten();
+        let candidates = candidates.filter_map(|identifier| ranks.get(identifier)).flatten();
+        let rank = candidates.copied().filter(|&rank| is_of(&found[order[rank]])).min();
+        if let Some(place) = rank.map(|rank| order[rank]) {
             let process = &mut found[place];
             process.files += 1;
             if process.slot.is_none() && process.life != Life::Alive && life != Life::Unknown {
                 (process.life, process.evidence) = (life, evidence(life));
             }
         } else {
+            ranks.entry(identifier.into_owned()).or_default().push(order.len());
             order.push(found.len());
             found.push(of_file(name.pid, life));
         }

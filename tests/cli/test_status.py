@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import multiprom
@@ -193,3 +194,12 @@ def test_a_histogram_is_as_large_as_in_a_scrape(directory: Path) -> None:
     write_ours(directory / "histogram_1.db", Entry("s", "s_sum", {}, value=1), *buckets)
     (family,) = run_json("status", directory)["families"]
     assert (family["series"], family["labels"]) == (5, {"le": 3})
+
+
+def test_very_many_processes(directory: Path) -> None:
+    """The time grows with their number, not with its square."""
+    for number in range(15_000):
+        (directory / f"counter_{number}.db").touch()
+    start = time.process_time()
+    assert len(multiprom.inspect(directory).processes) == 15_000
+    assert time.process_time() - start < 5
