@@ -12,7 +12,9 @@ use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+use once_cell::race::OnceBox;
 
 use crate::count::class::ClassState;
 use crate::count::files::{self, Files, absolute};
@@ -33,7 +35,11 @@ pub(crate) struct State {
     pub(crate) generation: u32,
 }
 
-static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
+static STATE: OnceBox<Mutex<State>> = OnceBox::new();
+
+fn state() -> &'static Mutex<State> {
+    STATE.get_or_init(Box::default)
+}
 
 /// Whether [`take_notices`] has anything to give, so that asking needs no lock.
 static HAS_NOTICES: AtomicBool = AtomicBool::new(false);
@@ -160,12 +166,12 @@ pub(crate) struct LockedState(MutexGuard<'static, State>);
 
 impl LockedState {
     pub(crate) fn new() -> Self {
-        Self::from_guard(STATE.lock().unwrap_or_else(PoisonError::into_inner))
+        Self::from_guard(state().lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// None if another thread has the lock, or this one has it already.
     pub(crate) fn try_new() -> Option<Self> {
-        match STATE.try_lock() {
+        match state().try_lock() {
             Ok(state) => Some(Self::from_guard(state)),
             Err(TryLockError::Poisoned(poisoned)) => Some(Self::from_guard(poisoned.into_inner())),
             Err(TryLockError::WouldBlock) => None,
@@ -216,13 +222,17 @@ pub(crate) fn forget_dropped_classes() {
     drop(LockedState::try_new());
 }
 
-/// Registers the handlers of forks, once.
+/// Registers the handlers of forks.
+///
+/// They may be registered twice, by two threads at the same time: none waits for the other, of which
+/// the child of a fork might have no copy.
 pub(crate) fn notice_forks() -> Result<()> {
-    static AT_FORK: LazyLock<Option<i32>> = LazyLock::new(|| {
+    static AT_FORK: OnceBox<Option<i32>> = OnceBox::new();
+    let failure = AT_FORK.get_or_init(|| {
         let registered = fork::at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
-        registered.err().and_then(|error| error.raw_os_error())
+        Box::new(registered.err().and_then(|error| error.raw_os_error()))
     });
-    match *AT_FORK {
+    match *failure {
         Some(code) => Err(Error::NoForkHandler { code }),
         None => Ok(()),
     }
@@ -231,7 +241,12 @@ pub(crate) fn notice_forks() -> Result<()> {
 extern "C" fn before_fork() {
     // A thread that is just ending has no `HELD` any more; its child will find the lock free if no
     // other thread has it.
-    let _ = HELD.try_with(|held| *held.borrow_mut() = Some(LockedState::new()));
+    let _ = HELD.try_with(|held| {
+        // It is some if the handlers are registered twice.
+        if held.borrow().is_none() {
+            *held.borrow_mut() = Some(LockedState::new());
+        }
+    });
 }
 
 extern "C" fn after_fork_in_parent() {
@@ -331,4 +346,20 @@ pub fn take_notices() -> News {
 #[must_use]
 pub fn open_files() -> Vec<Identity> {
     LockedState::new().files.identities()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_that_are_registered_twice_lock_once() {
+        before_fork();
+        before_fork();
+        assert!(HELD.with_borrow(Option::is_some));
+        after_fork_in_parent();
+        after_fork_in_parent();
+        assert!(HELD.with_borrow(Option::is_none));
+        drop(LockedState::new());
+    }
 }

@@ -3,7 +3,9 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+
+use once_cell::race::OnceBox;
 
 use crate::compact::Compaction;
 use crate::count::{Caller, Operation, Value, ValueClass, head_of};
@@ -62,10 +64,10 @@ const EXIT: &str = "exit";
 /// The reason of a worker that has handled as many requests as it may.
 const MAX_REQUESTS: &str = "max_requests";
 
-/// What all values of multiprom's own share. Not `get_or_init`: its lock could be held during a fork.
-static CLASS: OnceLock<Arc<ValueClass>> = OnceLock::new();
+/// What all values of multiprom's own share.
+static CLASS: OnceBox<Arc<ValueClass>> = OnceBox::new();
 /// The value that is counted in at each request.
-static REQUESTS: OnceLock<Value> = OnceLock::new();
+static REQUESTS: OnceBox<Value> = OnceBox::new();
 
 /// Adds to a metric, for the directory `path`, or sets it.
 fn count<const N: usize>(
@@ -88,7 +90,7 @@ fn caller(path: &Path) -> Caller {
 fn value(metric: Counted, labels: &mut [(&str, &str)], caller: &Caller) -> Option<Value> {
     if CLASS.get().is_none() {
         // Another thread may have been faster.
-        let _ = CLASS.set(Arc::new(ValueClass::new(caller).ok()?));
+        let _ = CLASS.set(Box::new(Arc::new(ValueClass::new(caller).ok()?)));
     }
     let Counted { family, prefix, help } = metric;
     let sample = sample_name(family.into(), kind_of_prefix(prefix).metric_type);
@@ -145,7 +147,7 @@ pub fn count_request(path: &Path, change: f64) {
     let caller = caller(path);
     if REQUESTS.get().is_none() {
         let Some(value) = value(IN_PROGRESS, &mut [], &caller) else { return };
-        let _ = REQUESTS.set(value);
+        let _ = REQUESTS.set(Box::new(value));
     }
     if let Some(value) = REQUESTS.get() {
         value.operate(Operation::Add(change), &caller);

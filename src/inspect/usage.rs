@@ -44,7 +44,8 @@ mod linux {
     use std::fs::{self, File};
     use std::io::Read;
     use std::path::Path;
-    use std::sync::LazyLock;
+
+    use once_cell::race::OnceBox;
 
     use super::Usage;
     use crate::store::Occupant;
@@ -54,8 +55,7 @@ mod linux {
     const TEXT_MAX: usize = 16 << 10;
 
     /// When the machine was started, in seconds of Unix time. Once: `/proc/stat` is long.
-    static BOOT_TIME: LazyLock<u64> =
-        LazyLock::new(|| number(&fs::read("/proc/stat").unwrap_or_default(), b"\nbtime"));
+    static BOOT_TIME: OnceBox<u64> = OnceBox::new();
 
     pub(super) fn of(occupant: &Occupant) -> Option<Usage> {
         let pid = i32::try_from(occupant.pid).ok()?;
@@ -75,7 +75,9 @@ mod linux {
         #[allow(clippy::cast_precision_loss)] // Ticks and seconds are far below 2^53.
         let seconds = |ticks: u64| ticks as f64 / clock_ticks_per_second() as f64;
         #[allow(clippy::cast_precision_loss)]
-        let boot_time = *BOOT_TIME as f64;
+        let boot_time = *BOOT_TIME.get_or_init(|| {
+            Box::new(number(&fs::read("/proc/stat").unwrap_or_default(), b"\nbtime"))
+        }) as f64;
         Some(Usage {
             cpu_seconds: seconds(stat.cpu),
             resident_bytes: stat.resident_pages * page_size(),

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::{PyDeprecationWarning, PyException};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::notices::{HoldingBack, tell};
+use super::once::intern;
 use super::settings::{DIRECTORY, path_in};
 use crate::count::{self, Caller, Head};
 use crate::format::write_key;

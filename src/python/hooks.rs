@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::process;
 
 use pyo3::exceptions::PyException;
-use pyo3::intern;
 use pyo3::prelude::*;
 
+use super::once::intern;
 use super::settings::{DIRECTORY, path_in, shows_workers};
 use crate::inspect as core;
 

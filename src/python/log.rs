@@ -1,8 +1,9 @@
 //! What the core has to say goes to Python's logger `multiprom`.
 
 use pyo3::exceptions::{PyException, PyImportError};
-use pyo3::intern;
 use pyo3::prelude::*;
+
+use super::once::intern;
 
 /// Logs a line; does nothing at the end of the interpreter.
 ///

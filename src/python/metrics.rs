@@ -3,10 +3,10 @@
 use std::iter;
 
 use hashbrown::HashMap;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
 
+use super::once::intern;
 use super::value::exemplar_object;
 use crate::format::PID_LABEL;
 use crate::format::exemplar::Exemplar;

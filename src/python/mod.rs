@@ -15,6 +15,7 @@ mod metrics;
 mod moving;
 mod native;
 mod notices;
+mod once;
 mod presence;
 mod report;
 mod scrape;
@@ -70,5 +71,5 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(value::mark_self_dead, module)?)?;
     module.add_class::<class::ValueClass>()?;
     module.add_class::<value::Value>()?;
-    Ok(())
+    once::make_all(module)
 }

@@ -8,11 +8,11 @@ use std::process;
 use std::time::SystemTime;
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyList, PyString, PyTuple};
 
 use super::native::call_method;
+use super::once::intern;
 
 /// Moves what a metric or child counts in values of `old_class` to values of `new_class`, and notes the
 /// old values by their ids in `noted`.

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::log::log;
+use super::once::intern;
 use crate::sys::ProcessLocal;
 
 /// The variable that names the directory.

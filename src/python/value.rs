@@ -6,7 +6,6 @@ use std::sync::{Mutex, PoisonError};
 use std::vec;
 
 use pyo3::exceptions::{PyException, PySystemError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
@@ -14,6 +13,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::class::ValueClass;
 use super::native::Shortcut;
 use super::notices::{HoldingBack, tell};
+use super::once::intern;
 use crate::count::{self, Caller, Operation};
 use crate::format::exemplar::Exemplar;
 

@@ -227,6 +227,59 @@ finish()
     assert values_of(directory / f"counter_{parent}.db")["n_total a"] == 15.0
 
 
+def test_a_fork_during_a_first_use(directory: Path) -> None:
+    """What a thread is just making for good is not there in the child, which must not wait for it.
+
+    The thread that forks has the interpreter as soon as the call lets go of it for the first time:
+    the sum before it kept that thread waiting, and no bytecode is between the two.
+    """
+    run(
+        """
+        import os, signal, sys, threading, time, warnings
+        from functools import partial
+        from support.scripts import finish
+        from prometheus_client import CollectorRegistry, Counter, Gauge
+        import multiprom
+        from multiprom import _core
+        warnings.simplefilter("ignore", DeprecationWarning)
+        multiprom.install(sys.argv[1])
+        counter = Counter("n", "Help", ["label"])
+        gauge = Gauge("g", "Help", multiprocess_mode="sum")
+        a_while = partial(sum, range(5_000_000))
+
+        def in_thread(call):
+            time.sleep(0.01)
+            try:
+                list(map(partial.__call__, [a_while, call]))
+            except TypeError:
+                pass
+
+        for call in [
+            partial(counter.labels, "a"),
+            partial(gauge.set, 1),
+            partial(counter.remove, "a"),
+            partial(_core.leave, None),
+            partial(multiprom.generate_latest, CollectorRegistry()),
+        ]:
+            thread = threading.Thread(target=in_thread, args=[call])
+            thread.start()
+            time.sleep(0.03)
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(20)
+                try:
+                    call()
+                except (KeyError, TypeError):
+                    pass
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0, call
+            thread.join()
+        finish()
+        """,
+        directory,
+    )
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_interrupted_at_any_moment(seed: int, variables: dict[str, Any], directory: Path) -> None:
     """As by Ctrl-C. Another install() finishes the work, and no count is lost or doubled."""

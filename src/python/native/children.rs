@@ -6,13 +6,13 @@
 //! `prometheus_client`'s function at that moment has another child, which counts in the same place: so
 //! only children whose values are of our class are made here.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use super::descriptor::{call_method, call_with};
 use super::making::{CounterInit, SummaryInit, shared_class};
 use super::method::{About, Known, Method, Outcome, known};
+use crate::python::once::intern;
 
 /// What must be `prometheus_client`'s own, as it is known here, so that children can be made.
 pub(super) const NEEDED: [About; 4] = [

@@ -3,7 +3,6 @@
 //! All else is left to `prometheus_client`'s functions: values of other classes, patched values,
 //! metrics that have no value, amounts that are no plain numbers.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyFloat, PyInt, PyList, PyString};
 
@@ -11,6 +10,7 @@ use super::descriptor::{Call, call_method};
 use super::exemplars::{apart, keep};
 use super::method::{Method, Outcome, known};
 use super::shortcut::Buckets;
+use crate::python::once::intern;
 use crate::python::value::Value;
 
 /// Whole numbers up to this one, and their negatives, are all floats.
@@ -223,7 +223,7 @@ fn look_up_buckets<'a>(
         ours.push(found.unbind());
     }
     let found = Buckets::new(bounds, ours).map(Box::new);
-    Ok(found.map(|found| &**sum.shortcut.buckets.get_or_init(|| found)))
+    Ok(found.map(|found| sum.shortcut.buckets.get_or_init(|| found)))
 }
 
 /// The time of a call; none if it is no float.

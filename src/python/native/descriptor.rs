@@ -9,8 +9,8 @@ use std::ffi::CString;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 use std::slice;
-use std::sync::OnceLock;
 
+use once_cell::race::OnceBox;
 use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -140,7 +140,7 @@ impl Entry {
 }
 
 /// What `CPython` is told of a method. Never freed: descriptors point to it.
-pub(super) struct Definition(OnceLock<&'static Raw>);
+pub(super) struct Definition(OnceBox<Raw>);
 
 struct Raw(ffi::PyMethodDef);
 
@@ -151,7 +151,7 @@ unsafe impl Send for Raw {}
 
 impl Definition {
     pub(super) const fn new() -> Self {
-        Self(OnceLock::new())
+        Self(OnceBox::new())
     }
 
     /// A descriptor for `class`. The entry, the name and the docstring, which begins with the text
@@ -164,12 +164,12 @@ impl Definition {
         docstring: CString,
     ) -> PyResult<Bound<'py, PyAny>> {
         let raw = self.0.get_or_init(|| {
-            Box::leak(Box::new(Raw(ffi::PyMethodDef {
+            Box::new(Raw(ffi::PyMethodDef {
                 ml_name: name.into_raw(),
                 ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: entry.0 },
                 ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
                 ml_doc: docstring.into_raw(),
-            })))
+            }))
         });
         let definition = ptr::from_ref(&raw.0).cast_mut();
         // SAFETY: `class` is a type, and the definition lives for ever; CPython only reads it.

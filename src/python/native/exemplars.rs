@@ -2,13 +2,13 @@
 
 use std::slice;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::counting::stand_in;
 use super::descriptor::{Call, call_with};
 use super::method::Method;
+use crate::python::once::intern;
 use crate::python::value::Value;
 
 /// The arguments but for the last if that is the exemplar, and the exemplar, if there is one: None is

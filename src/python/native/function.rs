@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::descriptor::Call;
 use super::method::{Method, Outcome, known};
 use crate::count;
+use crate::python::once::intern;
 
 /// Whether this process was warned.
 static IS_WARNED: AtomicBool = AtomicBool::new(false);

@@ -2,7 +2,6 @@
 
 use std::ffi::CString;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyString, PyTuple, PyType};
 
@@ -18,6 +17,7 @@ use super::removal::{Clear, Remove, RemoveByLabels};
 use super::stating::{EnumState, InfoInfo};
 use super::stock::Stock;
 use super::timing::{TimerEnter, TimerExit, TrackerEnter, TrackerExit};
+use crate::python::once::intern;
 
 /// A method that is done natively.
 struct Native {

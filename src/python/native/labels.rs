@@ -1,7 +1,6 @@
 //! `labels`: finds the child of some labels, or has it made.
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyNone, PyString, PyTuple};
 
@@ -9,6 +8,7 @@ use super::children;
 use super::descriptor::Call;
 use super::limit;
 use super::method::{Method, Outcome, known};
+use crate::python::once::intern;
 
 /// More labels than a metric has. The arguments that were used are remembered as bits.
 const MAX_LABELS: usize = u64::BITS as usize;

@@ -6,7 +6,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySet, PyTuple};
 
@@ -14,6 +13,7 @@ use super::descriptor::Call;
 use super::method::{Method, Outcome};
 use crate::count;
 use crate::order::sort_by_number;
+use crate::python::once::intern;
 use crate::python::settings;
 
 /// The value of each label of the child that stands for the label sets beyond the limit.

@@ -3,7 +3,6 @@
 //! All values of one metric are made at once, and where `MultiProcessValue` has made the class that is
 //! `prometheus_client.values.ValueClass` at the moment. All else is left to `prometheus_client`.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 
@@ -14,6 +13,7 @@ use crate::count::head_of;
 use crate::float::{ExponentStyle, float_to_string};
 use crate::format::{BOUND_LABEL, write_key, write_key_noting_bound};
 use crate::python::class::{ValueClass, label_pairs, texts_of};
+use crate::python::once::intern;
 use crate::python::value::{is_ours, objects_of};
 
 /// Up to here all versions of `prometheus_client` write a bound as its shortest digits.

@@ -28,4 +28,4 @@ pub(super) use descriptor::call_method;
 pub(super) use install::{install_methods, remove_methods};
 pub(super) use limit::limit_series;
 pub(super) use shortcut::Shortcut;
-pub(super) use stating::repeat_statement;
+pub(super) use stating::{Statement, repeat_statement};

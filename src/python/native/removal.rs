@@ -2,7 +2,6 @@
 //! files. `prometheus_client`'s functions only warn that files keep it.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
@@ -10,6 +9,7 @@ use super::counting::stand_in;
 use super::descriptor::Call;
 use super::method::{Method, Outcome, known};
 use super::stating::{self, Statement};
+use crate::python::once::intern;
 use crate::python::value::Value;
 
 /// `MetricWrapperBase.remove(*labelvalues)`.

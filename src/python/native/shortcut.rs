@@ -1,8 +1,8 @@
 //! What native methods of metrics know of a value.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use once_cell::race::OnceBox;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
@@ -14,7 +14,7 @@ pub(in crate::python) struct Shortcut {
     /// Whether it is of a gauge that shows what was set last in any process.
     pub(super) is_most_recent: bool,
     /// The buckets of the histogram whose sum it is, as soon as they were asked for.
-    pub(super) buckets: OnceLock<Box<Buckets>>,
+    pub(super) buckets: OnceBox<Buckets>,
 }
 
 /// The buckets of a histogram.
@@ -35,7 +35,7 @@ impl Shortcut {
         Self {
             is_open: AtomicBool::new(is_open),
             is_most_recent: multiprocess_mode.ends_with("mostrecent"),
-            buckets: OnceLock::new(),
+            buckets: OnceBox::new(),
         }
     }
 

@@ -3,7 +3,6 @@
 //! `prometheus_client`'s functions keep it in memory, which is where errors come from and what
 //! registries of this process show; then it is written.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
@@ -14,6 +13,7 @@ use super::method::{Method, Outcome, known};
 use crate::count::{self, Caller, head_of};
 use crate::python::class::ValueClass;
 use crate::python::notices::tell;
+use crate::python::once::intern;
 
 /// `Info.info(val)`.
 pub(super) struct InfoInfo;
@@ -49,7 +49,7 @@ impl Method for EnumState {
 
 /// What a metric says, as an attribute of it.
 #[pyclass(frozen, module = "multiprom._core")]
-pub(super) struct Statement {
+pub(in crate::python) struct Statement {
     class: Py<ValueClass>,
     said: count::Statement,
 }

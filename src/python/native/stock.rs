@@ -1,11 +1,12 @@
 //! `prometheus_client`'s own functions, which do what the native methods leave to them.
 
 use std::iter;
-use std::sync::OnceLock;
 
-use pyo3::intern;
+use once_cell::race::OnceBox;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
+
+use crate::python::once::intern;
 
 /// A function that a native method stands for.
 pub(super) struct Stock {
@@ -29,17 +30,17 @@ impl Stock {
 ///
 /// Test suites import it anew. What was found once is kept, since descriptors of an earlier import
 /// need it. Looking one up takes no lock, which the child of a fork could find held.
-pub(super) struct Stocks(OnceLock<Box<(Stock, Stocks)>>);
+pub(super) struct Stocks(OnceBox<(Stock, Stocks)>);
 
 impl Stocks {
     pub(super) const fn new() -> Self {
-        Self(OnceLock::new())
+        Self(OnceBox::new())
     }
 
     /// The function for a method of `receiver`.
     #[inline]
     pub(super) fn of(&self, receiver: &Bound<'_, PyAny>) -> Option<&Stock> {
-        let (first, others) = &**self.0.get()?;
+        let (first, others) = self.0.get()?;
         if others.0.get().is_none() {
             return Some(first);
         }
@@ -66,8 +67,7 @@ impl Stocks {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Stock> {
-        let first = self.0.get().map(|found| &**found);
-        let found = iter::successors(first, |(_, others)| others.0.get().map(|found| &**found));
+        let found = iter::successors(self.0.get(), |(_, others)| others.0.get());
         found.map(|(stock, _)| stock)
     }
 }

@@ -1,11 +1,11 @@
 //! What `time()` and `track_inprogress()` do when their block begins and ends.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyString};
 
 use super::descriptor::{Call, call_method};
 use super::method::{Method, Outcome, known};
+use crate::python::once::intern;
 
 /// `Timer.__enter__()`.
 pub(super) struct TimerEnter;

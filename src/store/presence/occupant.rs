@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::process;
-use std::sync::LazyLock;
 use std::time::SystemTime;
 
+use once_cell::race::OnceBox;
 use serde_json::{Value, json};
 
 /// What a process does in a directory.
@@ -62,9 +62,12 @@ const BEFORE_MAX: usize = 8;
 impl Occupant {
     /// This process.
     pub(crate) fn this_process(identifier: &str, role: Role) -> Self {
-        static START: LazyLock<(u32, u64)> = LazyLock::new(|| (process::id(), start()));
+        static START: OnceBox<(u32, u64)> = OnceBox::new();
         // The child of a fork has started later than its parent.
-        let start = if START.0 == process::id() { START.1 } else { start() };
+        let start = match *START.get_or_init(|| Box::new((process::id(), start()))) {
+            (pid, start) if pid == process::id() => start,
+            _ => start(),
+        };
         let (identifier, role) = (identifier.to_owned(), role.name().to_owned());
         Self { pid: process::id(), start, identifier, role, ending: None, before: Vec::new() }
     }
