@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyFloat, PyInt, PyList, PyString};
 
 use super::descriptor::{Call, call_method};
-use super::exemplars::{apart, keep};
+use super::exemplars;
 use super::method::{Method, Outcome, known};
 use super::shortcut::Buckets;
 use crate::python::once::intern;
@@ -27,19 +27,20 @@ impl Method for CounterInc {
 
     #[inline]
     fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
-        let (counted, exemplar) = apart(call);
+        let (amount, exemplar) = if exemplars::may_be_in(call) {
+            let (counted, exemplar) = exemplars::apart(call);
+            (amount_or_one(&counted), exemplar)
+        } else {
+            (amount_or_one(call), None)
+        };
         // A negative amount is an error that prometheus_client raises.
-        match amount_or_one(&counted) {
-            Some(amount) if amount >= 0.0 => {
-                let done = add(call, amount)?;
-                if let (Some(exemplar), Some(_)) = (exemplar, &done) {
-                    let counted = call.receiver.getattr(intern!(call.py(), "_value"))?;
-                    keep::<Self>(call, &counted, exemplar, amount)?;
-                }
-                Ok(done)
-            }
-            _ => Ok(None),
+        let Some(amount) = amount.filter(|amount| *amount >= 0.0) else { return Ok(None) };
+        let done = add(call, amount)?;
+        if let (Some(exemplar), Some(_)) = (exemplar, &done) {
+            let counted = call.receiver.getattr(intern!(call.py(), "_value"))?;
+            exemplars::keep::<Self>(call, &counted, exemplar, amount)?;
         }
+        Ok(done)
     }
 
     known!();
@@ -157,8 +158,13 @@ impl Method for HistogramObserve {
     #[inline]
     fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
         let py = call.py();
-        let (observed, exemplar) = apart(call);
-        let Some(number) = amount(&observed).and_then(exact_number) else { return Ok(None) };
+        let (amount, exemplar) = if exemplars::may_be_in(call) {
+            let (observed, exemplar) = exemplars::apart(call);
+            (amount(&observed), exemplar)
+        } else {
+            (amount(call), None)
+        };
+        let Some(number) = amount.and_then(exact_number) else { return Ok(None) };
         let Some(sum) = value(call.receiver, intern!(py, "_sum"), "inc")? else { return Ok(None) };
         let sum = sum.get();
         let Some(buckets) = buckets(sum, call.receiver)? else { return Ok(None) };
@@ -171,7 +177,7 @@ impl Method for HistogramObserve {
             call_method(bucket.bind(py), intern!(py, "inc"), Some(one.as_any()))?;
         }
         if let Some(exemplar) = exemplar {
-            keep::<Self>(call, bucket.bind(py), exemplar, number)?;
+            exemplars::keep::<Self>(call, bucket.bind(py), exemplar, number)?;
         }
         Ok(done(call, true))
     }

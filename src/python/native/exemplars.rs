@@ -11,9 +11,15 @@ use super::method::Method;
 use crate::python::once::intern;
 use crate::python::value::Value;
 
+/// Whether an argument may be an exemplar: most calls have one amount at most, and are to cost nothing.
+#[inline]
+pub(super) fn may_be_in(call: &Call<'_, '_>) -> bool {
+    call.names.is_some() || call.positional.len() > 1
+}
+
 /// The arguments but for the last if that is the exemplar, and the exemplar, if there is one: None is
 /// none.
-#[inline]
+#[cold]
 pub(super) fn apart<'a, 'py>(
     call: &Call<'a, 'py>,
 ) -> (Call<'a, 'py>, Option<&'a Bound<'py, PyAny>>) {
