@@ -3,6 +3,7 @@
 The model has for each kind of metric the series of each process, and what the dead have left. A
 process that removes a series withdraws its own. A compaction folds the dead, and then forgets what
 they have left of a series that was withdrawn, unless a process has it that has not withdrawn it.
+Exemplars are those of files: they go with what is withdrawn, and with the files of the dead.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 import operator
 import os
 import tempfile
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -19,6 +21,7 @@ import multiprom
 from hypothesis import example, given
 from hypothesis import strategies as st
 from multiprom import _core
+from multiprom.exposition import openmetrics_latest
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -29,6 +32,7 @@ from prometheus_client import (
     Summary,
     values,
 )
+from prometheus_client.samples import Exemplar
 from support import stock
 
 if TYPE_CHECKING:
@@ -49,7 +53,7 @@ class Kind:
     """A kind of metric: how it counts, how values of processes become one, what is shown."""
 
     make: Callable[[], Any]
-    count: Callable[[Any, int], None]
+    count: Callable[..., None]
     begin: State
     counted: Callable[[State, int], State]
     merged: Callable[[State, State], State]
@@ -57,6 +61,8 @@ class Kind:
     shown: Callable[[State], dict[tuple[str, str], float]]
     # What becomes of the series of the dead: they stay, are in an archive, or are gone.
     of_dead: str = "archived"
+    # The name of the sample and the other label that an exemplar of this amount belongs to.
+    exemplified: Callable[[int], tuple[str, str]] | None = None
 
 
 def added(one: State, other: State) -> State:
@@ -78,7 +84,7 @@ def buckets(state: State) -> dict[tuple[str, str], float]:
     }
 
 
-# Gauges have the time at which they were set, which is 0 for those that never were.
+# Exemplars have a time, and gauges that at which they were set: 0 if they never were.
 clock = itertools.count(1)
 MERGED: dict[str, Callable[[State, State], State]] = {
     "sum": added,
@@ -104,11 +110,12 @@ def gauge(mode: Any) -> Kind:
 KINDS = {
     "counter": Kind(
         make=lambda: Counter("c", **ARGUMENTS),
-        count=lambda child, amount: child.inc(amount),
+        count=lambda child, amount, **exemplar: child.inc(amount, **exemplar),
         begin=(0.0,),
         counted=lambda state, amount: added(state, (float(amount),)),
         merged=added,
         shown=lambda state: {("c_total", ""): state[0]},
+        exemplified=lambda _: ("c_total", ""),
     ),
     "summary": Kind(
         make=lambda: Summary("s", **ARGUMENTS),
@@ -120,11 +127,12 @@ KINDS = {
     ),
     "histogram": Kind(
         make=lambda: Histogram("h", buckets=BOUNDS, **ARGUMENTS),
-        count=lambda child, amount: child.observe(amount),
+        count=lambda child, amount, **exemplar: child.observe(amount, *exemplar.values()),
         begin=(0.0, 0.0, 0.0),
         counted=observed,
         merged=added,
         shown=buckets,
+        exemplified=lambda amount: ("h_bucket", "5.0" if amount <= BOUNDS[0] else "+Inf"),
     ),
     "info": Kind(
         make=lambda: Info("i", **ARGUMENTS),
@@ -159,9 +167,10 @@ class Model:
         self.withdrawn: dict[str, set[str]] = {}
         self.dead: set[str] = set()
         self.archive: dict[str, State] = {}
+        self.exemplars: dict[str, dict[Place, Exemplar]] = {}
 
     def begin(self, process: str) -> None:
-        self.own[process], self.withdrawn[process] = {}, set()
+        self.own[process], self.withdrawn[process], self.exemplars[process] = {}, set(), {}
 
     def make(self, process: str, label: str) -> None:
         self.own[process].setdefault(label, self.kind.begin)
@@ -174,9 +183,16 @@ class Model:
             # Its time takes the place of the mark. What the dead have left is older, anyhow.
             self.withdrawn[process].discard(label)
 
+    def exemplify(self, process: str, label: str, exemplar: Exemplar) -> None:
+        assert self.kind.exemplified
+        name, other = self.kind.exemplified(int(exemplar.value))
+        self.exemplars[process][name, label, other, ""] = exemplar
+
     def remove(self, process: str, label: str) -> None:
         if self.own[process].pop(label, None) is not None:
             self.withdrawn[process].add(label)
+        kept = self.exemplars[process]
+        self.exemplars[process] = {place: kept[place] for place in kept if place[1] != label}
 
     def clear(self, process: str) -> None:
         for label in list(self.own[process]):
@@ -194,6 +210,7 @@ class Model:
         withdrawn = set().union(*self.withdrawn.values())
         for process in self.dead:
             self.add(self.archive, self.own.pop(process))
+            del self.exemplars[process]
         self.dead.clear()
         for label in withdrawn:
             having = (process for process, series in self.own.items() if label in series)
@@ -219,6 +236,10 @@ class Model:
             for label, state in series.items()
             for (name, other), value in self.kind.shown(state).items()
         }
+
+    def newest(self) -> dict[Place, Exemplar]:
+        every = (kept.items() for kept in self.exemplars.values())
+        return dict(sorted(itertools.chain(*every), key=lambda item: item[1].timestamp or 0))
 
 
 class Process:
@@ -246,12 +267,17 @@ class Service:
                 model.begin(process.identifier)
         return self.processes[place]
 
-    def make(self, place: int, label: str, amount: int | None = None) -> None:
+    def make(self, place: int, label: str, amount: Any = None, trace: str = "") -> None:
         process = self.process(place)
         for name, model in self.models.items():
             with mock.patch.object(values, "ValueClass", process.value_class):
                 child = process.metrics[name].labels(label)
-                if amount is not None:
+                if trace and model.kind.exemplified:
+                    exemplar = Exemplar({"trace": trace}, amount, float(next(clock)))
+                    with mock.patch.object(time, "time", return_value=exemplar.timestamp):
+                        model.kind.count(child, amount, exemplar=exemplar.labels)
+                    model.exemplify(process.identifier, label, exemplar)
+                elif amount is not None:
                     model.kind.count(child, amount)
             model.make(process.identifier, label)
             if amount is not None:
@@ -283,21 +309,28 @@ class Service:
     def scrape(self) -> None:
         switch = {"MULTIPROM_COMPACTION": "on" if self.sweeps else "off"}
         with mock.patch.dict(os.environ, switch):
-            found = samples(multiprom.MultiProcessCollector(None, self.directory))
+            registry = CollectorRegistry()
+            collector = multiprom.MultiProcessCollector(registry, self.directory)
+            found, exemplars = samples(collector)
+            # The text has exemplars on a way of its own.
+            assert openmetrics_latest(registry) == stock.openmetrics_latest(registry)
         expected: dict[Place, float] = {}
+        newest: dict[Place, Exemplar] = {}
         for model in self.models.values():
             if self.sweeps:
                 model.fold()
             expected |= model.scrape()
+            newest |= model.newest()
         assert found == expected
+        assert exemplars == newest
         if self.models.keys() <= {"counter", "summary", "histogram"}:
             # prometheus_client's reader sees 0 in the place of what was withdrawn.
-            theirs = samples(stock.MultiProcessCollector(CollectorRegistry(), self.directory))
+            theirs, _ = samples(stock.MultiProcessCollector(CollectorRegistry(), self.directory))
             assert nonzero(theirs) == nonzero(expected)
 
 
-def samples(collector: Any) -> dict[Place, float]:
-    found = {}
+def samples(collector: Any) -> tuple[dict[Place, float], dict[Place, Exemplar]]:
+    found, exemplars = {}, {}
     for metric in collector.collect():
         for sample in metric.samples:
             labels = sample.labels
@@ -305,7 +338,9 @@ def samples(collector: Any) -> dict[Place, float]:
             place = (sample.name, labels["x"], other, labels.get("pid", ""))
             assert place not in found
             found[place] = sample.value
-    return found
+            if sample.exemplar:
+                exemplars[place] = sample.exemplar
+    return found, exemplars
 
 
 def nonzero(found: dict[Place, float]) -> dict[Place, float]:
@@ -313,9 +348,12 @@ def nonzero(found: dict[Place, float]) -> dict[Place, float]:
 
 
 PROCESSES = st.integers(0, 2)
-LABELS = st.sampled_from("abc")
+LABELS = st.sampled_from("ab")
 AMOUNTS = st.integers(0, 9)
+# A long one does not fit where a short one was.
+TRACES = st.sampled_from(["1", "1" * 99])
 OPERATIONS = st.one_of(
+    st.tuples(st.just("make"), PROCESSES, LABELS, AMOUNTS, TRACES),
     st.tuples(st.just("make"), PROCESSES, LABELS, AMOUNTS),
     st.tuples(st.just("make"), PROCESSES, LABELS),
     st.tuples(st.just("remove"), PROCESSES, LABELS),
@@ -327,8 +365,10 @@ OPERATIONS = st.one_of(
 
 
 @given(
-    operations=st.lists(OPERATIONS, min_size=1, max_size=30),
-    kinds=st.sets(st.sampled_from(sorted(KINDS)), min_size=1, max_size=3),
+    # Without a least size hypothesis makes short lists mostly.
+    operations=st.lists(OPERATIONS, max_size=9) | st.lists(OPERATIONS, min_size=10, max_size=40),
+    kinds=st.just({"counter", "histogram"})
+    | st.sets(st.sampled_from(sorted(KINDS)), min_size=1, max_size=3),
     sweeps=st.booleans(),
 )
 # What is withdrawn is heeded once, also while nobody has died.
@@ -336,6 +376,9 @@ OPERATIONS = st.one_of(
     operations=[("make", 0, "c", 1), ("make", 1, "c"), ("remove", 1, "c"), ("fold",), ("die", 0)],
     kinds={"counter"},
     sweeps=True,
+)
+@example(
+    operations=[("make", 0, "a", 1, "1" * n) for n in (1, 99)], kinds={"counter"}, sweeps=False
 )
 def test_scrapes_are_those_of_the_model(
     operations: list[tuple[Any, ...]], kinds: set[str], *, sweeps: bool
