@@ -162,6 +162,7 @@ test-examples: develop.venv .venv/.group-examples
 # is on PATH or in pyenv.
 .PHONY: test-install
 test-install: wheel-abi3 | rust-is-there
+	$(MAKE) check-wheels
 	rm -rf build/install
 	.venv/bin/maturin sdist --out build/install
 	$(PYTHON) -m venv build/install/venv
@@ -183,11 +184,15 @@ wheel-abi3: .venv/.group-wheel | rust-is-there
 	rm -rf build/wheels
 	$(WHEEL)
 
-# abi3audit knows only the older of the two stable ABIs: `abi3t` came with Python 3.15.
 .PHONY: wheel
 wheel: wheel-abi3
 	$(WHEEL) --interpreter python3.14t
 	$(WHEEL) --interpreter python3.15t --features pyo3/abi3t-py315
+	$(MAKE) check-wheels
+
+# abi3audit knows only the older of the two stable ABIs: `abi3t` came with Python 3.15.
+.PHONY: check-wheels
+check-wheels: .venv/.group-wheel
 	.venv/bin/abi3audit --strict --summary build/wheels/*-abi3-*.whl
 	$(if $(findstring linux,$(filter $(HOST_TARGET),$(WHEEL_TARGET))),for wheel in build/wheels/*.whl; do .venv/bin/auditwheel show $$wheel || exit 1; done)
 	.venv/bin/twine check --strict build/wheels/*.whl
