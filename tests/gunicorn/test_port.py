@@ -152,43 +152,43 @@ def test_it_lives_as_long_as_the_master(version: str, tmp_path: Path) -> None:
         server.until_ended(pids)
 
 
-def test_signals_for_the_master_and_its_workers(tmp_path: Path) -> None:
-    """They may be sent to all processes, such as by Ctrl-C or `systemctl kill`."""
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Scraped]:
+    """Return a server with one worker, whose metrics are served."""
     with Scraped("newest", tmp_path, "--workers=1") as server:
         server.send_until_answered_by(1)
         server.until_served()
-        pids = server.serving
-        for sent in ("HUP", "INT", "TTIN", "TTOU", "USR1", "USR2"):
-            for pid in pids:
-                os.kill(pid, signal.Signals[f"SIG{sent}"])
-        time.sleep(0.6)
-        assert server.serving == pids
-        server.until_served()
-        assert server.stop() == 0
-        server.until_ended(pids)
-        assert "Traceback" not in server.log
+        yield server
+
+
+def test_signals_for_the_master_and_its_workers(served: Scraped) -> None:
+    """They may be sent to all processes, such as by Ctrl-C or `systemctl kill`."""
+    pids = served.serving
+    for sent in ("HUP", "INT", "TTIN", "TTOU", "USR1", "USR2"):
+        for pid in pids:
+            os.kill(pid, signal.Signals[f"SIG{sent}"])
+    time.sleep(0.6)
+    assert served.serving == pids
+    served.until_served()
+    assert served.stop() == 0
+    served.until_ended(pids)
+    assert "Traceback" not in served.log
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_those_who_are_stopped_end_with_the_master(place: int, tmp_path: Path) -> None:
-    with Scraped("newest", tmp_path, "--workers=1") as server:
-        server.send_until_answered_by(1)
-        server.until_served()
-        pids = server.serving
-        os.kill(pids[place], signal.SIGSTOP)
-        assert server.stop() == 0
-        server.until_ended(pids)
+def test_those_who_are_stopped_end_with_the_master(place: int, served: Scraped) -> None:
+    pids = served.serving
+    os.kill(pids[place], signal.SIGSTOP)
+    assert served.stop() == 0
+    served.until_ended(pids)
 
 
-def test_one_that_is_stopped_ends_after_a_master_that_was_killed(tmp_path: Path) -> None:
-    with Scraped("newest", tmp_path, "--workers=1") as server:
-        server.send_until_answered_by(1)
-        server.until_served()
-        pids = server.serving
-        os.kill(pids[1], signal.SIGSTOP)
-        server.process.kill()
-        server.process.wait()
-        server.until_ended(pids)
+def test_one_that_is_stopped_ends_after_a_master_that_was_killed(served: Scraped) -> None:
+    pids = served.serving
+    os.kill(pids[1], signal.SIGSTOP)
+    served.process.kill()
+    served.process.wait()
+    served.until_ended(pids)
 
 
 @each_version
