@@ -221,11 +221,7 @@ fn look_up_buckets<'a>(
     };
     let mut ours = Vec::with_capacity(values.len());
     for value in values {
-        let found = match value.cast_into() {
-            Ok(value) => Some(value),
-            Err(other) => stand_in(&other.into_inner(), "inc")?,
-        };
-        let Some(found) = found else { return Ok(None) };
+        let Some(found) = value_behind(value, "inc")? else { return Ok(None) };
         ours.push(found.unbind());
     }
     let found = Buckets::new(bounds, ours).map(Box::new);
@@ -253,17 +249,25 @@ fn value<'py>(
     name: &Bound<'py, PyString>,
     method: &'static str,
 ) -> PyResult<Option<Bound<'py, Value>>> {
-    match metric.getattr_opt(name)?.map(Bound::cast_into) {
-        Some(Ok(value)) => Ok(Some(value)),
-        Some(Err(other)) => stand_in(&other.into_inner(), method),
-        None => Ok(None),
+    metric.getattr_opt(name)?.map_or(Ok(None), |value| value_behind(value, method))
+}
+
+/// The value of ours that counts when the method `method` of `value` is called; none if there is none.
+#[inline]
+pub(super) fn value_behind<'py>(
+    value: Bound<'py, PyAny>,
+    method: &'static str,
+) -> PyResult<Option<Bound<'py, Value>>> {
+    match value.cast_into() {
+        Ok(value) => Ok(Some(value)),
+        Err(other) => stand_in(&other.into_inner(), method),
     }
 }
 
 /// The value of ours whose method a value of `prometheus_client`'s has as an attribute: `install()`
 /// gives it one, where the metric was made before.
 #[cold]
-pub(super) fn stand_in<'py>(
+fn stand_in<'py>(
     value: &Bound<'py, PyAny>,
     method: &'static str,
 ) -> PyResult<Option<Bound<'py, Value>>> {

@@ -5,11 +5,10 @@ use std::slice;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use super::counting::stand_in;
+use super::counting::value_behind;
 use super::descriptor::{Call, call_with};
 use super::method::Method;
 use crate::python::once::intern;
-use crate::python::value::Value;
 
 /// Whether an argument may be an exemplar: most calls have one amount at most, and are to cost nothing.
 #[inline]
@@ -98,9 +97,6 @@ pub(super) fn keep<'py, M: Method>(
     // A test may have put a clock there that gives no number.
     let now = stock.unix_time(py)?.and_then(|now| now.extract().ok());
     let Some(now) = now else { return Ok(()) };
-    let ours = match value.cast::<Value>() {
-        Ok(ours) => Some(ours.clone()),
-        Err(_) => stand_in(value, "inc")?,
-    };
-    ours.map_or(Ok(()), |ours| ours.get().keep_exemplar(exemplar, amount, now))
+    let Some(ours) = value_behind(value.clone(), "inc")? else { return Ok(()) };
+    ours.get().keep_exemplar(exemplar, amount, now)
 }

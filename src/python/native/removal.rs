@@ -5,7 +5,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
-use super::counting::stand_in;
+use super::counting::value_behind;
 use super::descriptor::Call;
 use super::method::{Method, Outcome, known};
 use super::stating::{self, Statement};
@@ -212,7 +212,7 @@ fn withdraw<'py>(
         let attributes = child.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?;
         for name in names {
             if let Some(value) = attributes.get_item(name)? {
-                values.extend(value_of_ours(&value)?);
+                values.extend(value_behind(value, "inc")?.map(Bound::unbind));
             }
         }
         if let Some(statement) = attributes.get_item(intern!(py, stating::ATTRIBUTE))? {
@@ -220,18 +220,10 @@ fn withdraw<'py>(
         }
         let buckets = attributes.get_item(intern!(py, "_buckets"))?;
         for value in buckets.iter().filter_map(|list| list.cast::<PyList>().ok()).flatten() {
-            values.extend(value_of_ours(&value)?);
+            values.extend(value_behind(value, "inc")?.map(Bound::unbind));
         }
     }
     Value::withdraw(py, &values)
-}
-
-fn value_of_ours(value: &Bound<'_, PyAny>) -> PyResult<Option<Py<Value>>> {
-    if let Ok(value) = value.cast::<Value>() {
-        return Ok(Some(value.clone().unbind()));
-    }
-    // Of a metric that has moved into shared files.
-    Ok(stand_in(value, "inc")?.map(Bound::unbind))
 }
 
 /// Whether the only argument that is given by keyword has this name.
