@@ -235,10 +235,10 @@ fn unix_time<M: Method>(call: &Call<'_, '_>) -> PyResult<Option<f64>> {
     Ok(now.cast_exact::<PyFloat>().ok().map(PyFloatMethods::value))
 }
 
-/// What a method gives that returns nothing.
+/// [`Call::none`] if all is done; else `prometheus_client`'s function is to do it.
 #[inline]
 fn done<'py>(call: &Call<'_, 'py>, is_done: bool) -> Option<Bound<'py, PyAny>> {
-    is_done.then(|| call.py().None().into_bound(call.py()))
+    is_done.then(|| call.none())
 }
 
 /// The value of ours in which the metric counts when its function calls the method `method` of its

@@ -41,6 +41,12 @@ impl<'py> Call<'_, 'py> {
         self.positional.len() + self.by_keyword.len()
     }
 
+    /// `None`, which a method gives that returns nothing.
+    #[inline]
+    pub(super) fn none(&self) -> Bound<'py, PyAny> {
+        self.py().None().into_bound(self.py())
+    }
+
     /// Calls `function` with the same arguments.
     pub(super) fn forward(&self, function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         match (self.positional, self.names) {

@@ -139,7 +139,7 @@ impl Method for HistogramInit {
         metric.setattr(intern!(py, "_buckets"), PyList::new(py, buckets)?)?;
         metric.setattr(intern!(py, "_created"), maker.stock.unix_time(py)?)?;
         metric.setattr(intern!(py, "_sum"), sum)?;
-        Ok(Some(py.None().into_bound(py)))
+        Ok(Some(call.none()))
     }
 
     known!();
@@ -162,7 +162,7 @@ fn init<'py>(
     if !is_gauge {
         metric.setattr(intern!(py, "_created"), maker.stock.unix_time(py)?)?;
     }
-    Ok(Some(py.None().into_bound(py)))
+    Ok(Some(call.none()))
 }
 
 /// The class of values that metrics are made with at the moment, if it is one of ours; `globals` are

@@ -43,7 +43,7 @@ impl Method for Remove {
         }
         let removed = metric.take(&[PyTuple::new(call.py(), labels)?])?;
         withdraw(removed.into_iter(), call.py())?;
-        Ok(Some(done(call)))
+        Ok(Some(call.none()))
     }
 
     known!();
@@ -84,7 +84,7 @@ impl Method for RemoveByLabels {
             return Err(PyValueError::new_err(message));
         }
         if filter.is_empty() {
-            return Ok(Some(done(call)));
+            return Ok(Some(call.none()));
         }
         let mut texts = Vec::with_capacity(filter.len());
         for (place, value) in filter {
@@ -103,7 +103,7 @@ impl Method for RemoveByLabels {
         }
         let removed = metric.take(&fitting)?;
         withdraw(removed.into_iter(), call.py())?;
-        Ok(Some(done(call)))
+        Ok(Some(call.none()))
     }
 
     known!();
@@ -124,7 +124,7 @@ impl Method for Clear {
         }
         if call.receiver.getattr_opt(intern!(call.py(), "_metrics"))?.is_none() {
             // Without labels there is nothing to clear. prometheus_client's function would warn.
-            return Ok(Some(done(call)));
+            return Ok(Some(call.none()));
         }
         let Some(metric) = Labelled::of(call.receiver)? else { return Ok(None) };
         let empty = PyDict::new(call.py());
@@ -133,7 +133,7 @@ impl Method for Clear {
             Ok(children.clone())
         })?;
         withdraw(children.values().into_iter(), call.py())?;
-        Ok(Some(done(call)))
+        Ok(Some(call.none()))
     }
 
     known!();
@@ -229,9 +229,4 @@ fn withdraw<'py>(
 /// Whether the only argument that is given by keyword has this name.
 fn is_called(call: &Call<'_, '_>, name: &str) -> PyResult<bool> {
     call.names.map_or(Ok(false), |names| names.get_item(0)?.eq(name))
-}
-
-/// What a method gives that returns nothing.
-fn done<'py>(call: &Call<'_, 'py>) -> Bound<'py, PyAny> {
-    call.py().None().into_bound(call.py())
 }

@@ -53,7 +53,7 @@ impl Method for TimerExit {
         let metric = timer.getattr(intern!(py, "_metric"))?;
         let callback = timer.getattr(intern!(py, "_callback_name"))?;
         call_method(&metric, callback.cast::<PyString>()?, Some(&duration))?;
-        Ok(Some(py.None().into_bound(py)))
+        Ok(Some(call.none()))
     }
 
     known!();
@@ -102,7 +102,7 @@ fn track<'py, M: Method>(call: &Call<'_, 'py>, method: &Bound<'py, PyString>) ->
     let py = call.py();
     let gauge = call.receiver.getattr(intern!(py, "_gauge"))?;
     call_method(&gauge, method, None)?;
-    Ok(Some(py.None().into_bound(py)))
+    Ok(Some(call.none()))
 }
 
 /// The clock of timers, which tests replace in `prometheus_client`'s module.
