@@ -37,9 +37,9 @@ _LOOK_SECONDS = 0.5
 _RETRY_SECONDS = 1.0
 _PAUSE_SECONDS = 0.5
 _PAUSE_SECONDS_MAX = 30.0
-# A process that served so long has not ended for what it found at its start.
+# A process that has served so long did not end because of what it found at its start.
 _SOUND_SECONDS = 60.0
-# Who has not ended so long after SIGTERM is killed: it may be stopped.
+# A process that has not ended so long after SIGTERM is killed: it may be stopped (SIGSTOP).
 _END_SECONDS = 2.0
 # What these ask for is the master's to do, also if they are sent to all processes of the service.
 _SIGNALS_OF_MASTER = (
@@ -56,7 +56,8 @@ _NEEDED = ("multiprom.cli.serve", "multiprom.cli.scrapes", "multiprom.exposition
 logger = logging.getLogger("multiprom")
 
 
-# Without the working directory and PYTHONPATH: the modules of the application come last.
+# Started with -I, which leaves the working directory and PYTHONPATH out. The search path is the
+# master's, with the working directory last: no module of the application hides one of Python's.
 _PROGRAM = """\
 import json, sys
 sys.path = json.loads(sys.argv[1])["path"]
@@ -147,7 +148,7 @@ def _is_running() -> bool:
     try:
         return posix.waitpid(_Started.pid, os.WNOHANG) == (0, 0)
     except ChildProcessError:
-        # gunicorn waits for all children.
+        # gunicorn waits for all children, and so has waited for this one.
         return False
 
 
@@ -289,5 +290,5 @@ def _serve(address: str) -> None:
         while os.getppid() == parent:
             time.sleep(_LOOK_SECONDS)
     finally:
-        # Without the half second that `shutdown` may take: the master waits.
+        # Not by `shutdown`, which may take half a second: the master waits for this process.
         server.get_app().wait_until_idle(serve.END_SECONDS)
