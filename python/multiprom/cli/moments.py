@@ -93,31 +93,29 @@ class Rates:
                     "cpu": cpu,
                     "resident_bytes": usage and usage["resident_bytes"],
                     "threads": usage and usage["threads"],
-                    "rate": self._rate(process["identifier"], counter),
-                    "rates": self._rates(process["identifier"]),
+                    **self._counting(process["identifier"], counter),
                 }
             )
         known = {process["identifier"] for process in self.now.processes}
         # Processes without a slot: of these only the files tell.
         for identifier in sorted(i for i in self.now.counts if i is not None and i not in known):
-            rates = self._rates(identifier)
-            if any(rates.values()):
+            counting = self._counting(identifier, counter)
+            if any(counting["rates"].values()):
                 nothing = dict.fromkeys(("slot", "pid", "role", "cpu", "resident_bytes", "threads"))
-                rate = self._rate(identifier, counter)
-                found.append({**nothing, "identifier": identifier, "rate": rate, "rates": rates})
+                found.append({**nothing, "identifier": identifier, **counting})
         return found
 
-    def _rate(self, identifier: str, counter: str | None) -> float | None:
-        if counter is None or identifier not in self.now.counts:
-            return None
-        return self._rates(identifier).get(counter, 0.0)
-
-    def _rates(self, identifier: str) -> dict[str, float]:
+    def _counting(self, identifier: str, counter: str | None) -> dict[str, Any]:
+        """Give the `rates` of a process, and the `rate` of one metric; None if it has no file."""
         before = self.before.counts.get(identifier, {})
-        return {
+        rates = {
             name: max(now - before.get(name, 0.0), 0.0) / self.seconds
             for name, now in self.now.counts.get(identifier, {}).items()
         }
+        rate = None
+        if counter is not None and identifier in self.now.counts:
+            rate = rates.get(counter, 0.0)
+        return {"rate": rate, "rates": rates}
 
     def to_json(self) -> dict[str, Any]:
         """Give all of it for `--json`: of each process the rate of each metric."""
