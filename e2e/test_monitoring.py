@@ -124,9 +124,12 @@ def test_each_query_and_each_rule_has_data(tmp_path: Path) -> None:
 
 def spent(service: Service) -> float:
     """Return the processor time of all processes of a service that ever lived, in seconds."""
-    found = [psutil.Process(pid).cpu_times() for pid in service.living()]
-    # The master has waited for the dead, whose time is that of its children.
-    return sum(t.user + t.system + t.children_user + t.children_system for t in found)
+    seconds = 0.0
+    for pid in service.living():
+        times = psutil.Process(pid).cpu_times()
+        # The master has waited for the dead, whose time is that of its children.
+        seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
 
 
 @pytest.mark.quick
