@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import time
@@ -16,6 +15,7 @@ from multiprom import _core
 from prometheus_client import CollectorRegistry
 from support import stock
 from support.files import counter, write_ours
+from support.locks import compacting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -109,12 +109,13 @@ def test_a_scrape_fails_that_would_be_wrong(collector: Any, directory: Path) -> 
         copy.rename(archive)
 
     collector.meanwhile = replace
-    with (directory / ".multiprom.lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(TimeoutError, match="compaction never paused for a reading"):
-            _core.read_consistently(
-                str(directory), lambda files, _: collector._merge_as_overridden(files), timeout=0.0
-            )
+    with (
+        compacting(directory),
+        pytest.raises(TimeoutError, match="compaction never paused for a reading"),
+    ):
+        _core.read_consistently(
+            str(directory), lambda files, _: collector._merge_as_overridden(files), timeout=0.0
+        )
     # Three times at once, and once after it has waited for the lock.
     assert collector.rounds == 4
     assert total(collector) == 1000
