@@ -27,6 +27,14 @@ fn living(directory: &Path, name: &str, value: f64) -> Worker {
     Worker::start(directory, name, &[(key("c"), value)])
 }
 
+/// A directory as of [`archived`], and a living process that has just withdrawn series `c`.
+fn withdrawn() -> (TempDir, Worker) {
+    let directory = archived();
+    let worker = living(directory.path(), "counter_1.db", 5.0);
+    worker.withdraw(&key("c"));
+    (directory, worker)
+}
+
 fn total(directory: &Path) -> Option<f64> {
     let totals = totals(directory);
     assert_eq!(totals["other"], 7.0);
@@ -85,10 +93,8 @@ fn what_the_dead_have_in_files_goes_as_well() {
 /// Nobody knows whether its process lives.
 #[test]
 fn what_a_file_has_that_is_not_folded_stays() {
-    let directory = archived();
+    let (directory, _worker) = withdrawn();
     let path = directory.path();
-    let worker = living(path, "counter_1.db", 5.0);
-    worker.withdraw(&key("c"));
     stock(path, "counter_2.db", 3.0);
     sweep(path);
     assert_eq!(total(path), Some(63.0));
@@ -99,10 +105,8 @@ fn what_a_file_has_that_is_not_folded_stays() {
 /// As gunicorn's hook folds it: its file tells of the withdrawal, and goes.
 #[test]
 fn the_death_of_one_process_is_the_time_for_it() {
-    let directory = archived();
+    let (directory, worker) = withdrawn();
     let path = directory.path();
-    let worker = living(path, "counter_1.db", 5.0);
-    worker.withdraw(&key("c"));
     drop(worker);
     dead(path, "counter_2.db", 3.0);
     let request = Request { named_only: true, ..naming(&["1"]) };
@@ -112,10 +116,8 @@ fn the_death_of_one_process_is_the_time_for_it() {
 
 #[test]
 fn what_is_counted_after_it_was_heeded_stays() {
-    let directory = archived();
+    let (directory, worker) = withdrawn();
     let path = directory.path();
-    let worker = living(path, "counter_1.db", 5.0);
-    worker.withdraw(&key("c"));
     sweep(path);
     dead(path, "counter_2.db", 3.0);
     sweep(path);
@@ -128,10 +130,8 @@ fn what_is_counted_after_it_was_heeded_stays() {
 
 #[test]
 fn a_process_that_begins_the_series_anew_begins_at_nothing() {
-    let directory = archived();
+    let (directory, worker) = withdrawn();
     let path = directory.path();
-    let worker = living(path, "counter_1.db", 5.0);
-    worker.withdraw(&key("c"));
     worker.begin_anew(&key("c"), 1, 2.0);
     sweep(path);
     assert_eq!(total(path), Some(2.0));
@@ -146,10 +146,8 @@ fn a_process_that_begins_the_series_anew_begins_at_nothing() {
 
 #[test]
 fn a_withdrawal_of_the_dead_is_heeded_too() {
-    let directory = archived();
+    let (directory, worker) = withdrawn();
     let path = directory.path();
-    let worker = living(path, "counter_1.db", 5.0);
-    worker.withdraw(&key("c"));
     drop(worker);
     sweep(path);
     assert_eq!(total(path), None);
@@ -202,18 +200,14 @@ fn a_look_costs_little() {
 #[test]
 fn killed_at_each_step_the_series_goes_once_and_for_good() {
     let steps = {
-        let directory = archived();
-        let worker = living(directory.path(), "counter_1.db", 5.0);
-        worker.withdraw(&key("c"));
+        let (directory, _worker) = withdrawn();
         let mut checkpoint = Watch { waits: false, ..Watch::new(|_| false) };
         compact_on(&mut checkpoint, directory.path(), &Request::default()).unwrap();
         checkpoint.seen.len()
     };
     for step in 0..=steps {
-        let directory = archived();
+        let (directory, _worker) = withdrawn();
         let path = directory.path();
-        let worker = living(path, "counter_1.db", 5.0);
-        worker.withdraw(&key("c"));
         let mut checkpoint = Watch { waits: false, ..Watch::new(|number| number >= step) };
         let _ = compact_on(&mut checkpoint, path, &Request::default());
         let seen = total(path);
