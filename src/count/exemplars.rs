@@ -4,7 +4,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -101,9 +100,7 @@ impl ExemplarFile {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let path = path.with_file_name(exemplar::name_of(name));
         let _ = fs::remove_file(&path);
-        let mut options = File::options();
-        options.read(true).write(true).create_new(true).custom_flags(libc::O_NOFOLLOW);
-        let file = options.open(&path)?;
+        let file = File::create_new(&path)?;
         file.set_len(INITIAL_SIZE as u64)?;
         sys::reserve(&file, 0, STEP)?;
         let made = Self {

@@ -158,7 +158,7 @@ fn lock(file: &File, path: &Path, waits: bool) -> io::Result<bool> {
 
 /// Whether an archive has what the file holds, which this process has locked; or a scrape could think
 /// so of a new file.
-fn is_spent(path: &Path, metadata: &fs::Metadata) -> io::Result<bool> {
+pub(crate) fn is_spent(path: &Path, metadata: &fs::Metadata) -> io::Result<bool> {
     match (path.parent(), path.file_name()) {
         (Some(directory), Some(name)) => store::is_spent(directory, name, metadata),
         _ => Ok(false),

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::count::class::ClassState;
 use crate::count::files::Files;
+use crate::count::open;
 use crate::count::state::{LockedState, State};
-use crate::count::writer::Writer;
-use crate::format::{self, HEADER_SIZE, MAGIC_WRITER, Parsed};
-use crate::store;
+use crate::count::writer::{self, Writer};
+use crate::format::{self, HEADER_SIZE, Parsed};
 use crate::sys::lock;
 
 /// Writes these files of this process anew, if that makes them smaller.
@@ -46,7 +46,7 @@ fn rewrite_one(files: &mut Files, classes: &mut [&mut ClassState], path: &Path) 
 /// Writes a file anew without the entries whose withdrawal has been `heeded`, up to this number, and
 /// renames the new file over the old one. None if it stays as it is.
 fn write_anew(old: &Writer, heeded: u64) -> io::Result<Option<Writer>> {
-    let content = content(old, heeded);
+    let content = content(old, heeded)?;
     if content.len() > old.used() / 2 {
         return Ok(None);
     }
@@ -71,18 +71,15 @@ fn write_anew(old: &Writer, heeded: u64) -> io::Result<Option<Writer>> {
 /// Makes the file `temporary`, which is to be at `path`; none if it cannot be in the place of the file
 /// there.
 fn fill(temporary: &Path, path: &Path, content: &[u8]) -> io::Result<Option<Writer>> {
-    let mut options = File::options();
-    options.read(true).write(true).create_new(true).custom_flags(libc::O_NOFOLLOW);
-    let file = options.open(temporary)?;
+    let file = File::create_new(temporary)?;
     let like = fs::symlink_metadata(path)?;
     file.set_permissions(Permissions::from_mode(like.mode()))?;
     let metadata = file.metadata()?;
     let readers = |of: &fs::Metadata| (of.uid(), of.gid(), of.mode());
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
     if readers(&metadata) != readers(&like)
         || !lock::try_lock(&file)?
         // A reader would take it for a file whose counts are in an archive.
-        || store::is_spent(directory, name, &metadata)?
+        || open::is_spent(path, &metadata)?
     {
         return Ok(None);
     }
@@ -92,23 +89,19 @@ fn fill(temporary: &Path, path: &Path, content: &[u8]) -> io::Result<Option<Writ
 }
 
 /// The bytes of the file without the entries whose withdrawal has been `heeded`, up to this number.
-fn content(old: &Writer, heeded: u64) -> Vec<u8> {
+fn content(old: &Writer, heeded: u64) -> io::Result<Vec<u8>> {
     let entries = old.entries();
+    let mut rest = &entries[..];
     let mut content = vec![0; HEADER_SIZE];
-    let mut offset = HEADER_SIZE;
-    while let Some(rest) = entries.get(offset - HEADER_SIZE..)
-        && let Parsed::Entry(entry, size) = format::parse_entry(rest, rest.len())
-    {
+    while let Parsed::Entry(entry, size) = format::parse_entry(rest, rest.len()) {
         if !entry.is_withdrawn() || entry.withdrawal().is_some_and(|number| number > heeded) {
             content.extend_from_slice(&rest[..size]);
         }
-        offset += size;
+        rest = &rest[size..];
     }
-    // It is smaller than the file was.
-    let used = i32::try_from(content.len()).unwrap_or(i32::MAX);
-    let header = format::header_word(used, MAGIC_WRITER);
+    let header = writer::header(content.len())?;
     content[..HEADER_SIZE].copy_from_slice(&header.to_ne_bytes());
-    content
+    Ok(content)
 }
 
 #[cfg(test)]
@@ -157,7 +150,7 @@ mod tests {
         drop((writer, made));
         let continued = open(&path, CONTINUING);
         assert_eq!(entries(&path).len(), 3);
-        let content = content(&continued, u64::MAX);
+        let content = content(&continued, u64::MAX).unwrap();
         assert!(content.len() < continued.used());
     }
 

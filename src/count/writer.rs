@@ -309,7 +309,7 @@ fn size_of_entry(head: &[u8]) -> usize {
 }
 
 /// The header as a word.
-fn header(used: usize) -> io::Result<u64> {
+pub(crate) fn header(used: usize) -> io::Result<u64> {
     let used = i32::try_from(used).map_err(|_| io::ErrorKind::FileTooLarge)?;
     Ok(format::header_word(used, MAGIC_WRITER))
 }
