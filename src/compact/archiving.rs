@@ -88,8 +88,7 @@ fn compact_at<C: Checkpoint>(
     // Before anything is folded: files of the dead tell of it, too.
     let withdrawals = withdrawn::look(call.disk, place, &all)
         .map_err(|error| left_alone(&place.archive, error))?;
-    call.folds_all = withdrawals.is_some();
-    let archived = fold_all(call, place, files, done)?;
+    let archived = fold_files(call, place, files, withdrawals.is_some(), done)?;
     if let Some(withdrawals) = withdrawals {
         let is_last = !done.is_cut_short;
         done.add(withdrawn::heed(call, place, archived, &all, withdrawals, is_last)?);
@@ -97,11 +96,12 @@ fn compact_at<C: Checkpoint>(
     Ok(())
 }
 
-/// Recovers, and folds the files of the dead.
-fn fold_all<C: Checkpoint>(
+/// Recovers, and folds the files of the dead: those that [`select::next_batch`] selects.
+fn fold_files<C: Checkpoint>(
     call: &mut Call<'_, '_, C>,
     place: &ArchivePlace<'_>,
     mut files: VecDeque<&Path>,
+    folds_all: bool,
     done: &mut Compaction,
 ) -> Result<Archived, LeftAlone> {
     let (mut archived, recovered) = recovery::recover(call.disk, place)?;
@@ -120,7 +120,7 @@ fn fold_all<C: Checkpoint>(
             None if files.is_empty() => return Ok(archived),
             None => {
                 let Selection { batch, done: selected } =
-                    select::next_batch(call, &archived, &mut files);
+                    select::next_batch(call, &archived, &mut files, folds_all);
                 done.add(selected);
                 batch
             }

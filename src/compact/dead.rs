@@ -117,19 +117,21 @@ pub(crate) enum Selected {
 /// Takes the file at `path`, if its process is dead and the request allows one more file.
 ///
 /// The lock of a file of multiprom's tells whether its process lives. Nobody locks the files of
-/// `prometheus_client`: of these the request must name the process.
+/// `prometheus_client`: of these the request must name the process. If `named_only`, no file is opened
+/// of a process that it does not name.
 ///
 /// An error says that this process has no descriptor left, so that it can open no file at all.
 pub(crate) fn select<C: Checkpoint>(
     disk: &mut Disk<'_, C>,
     path: &Path,
     request: &Request,
+    named_only: bool,
     budget: &mut Budget,
 ) -> io::Result<Selected> {
     let name = FileName::of_path(path).filter(|name| !name.is_archive());
     let Some(FileName { pid, .. }) = name else { return Ok(Selected::Other) };
     let is_named = request.pids.iter().any(|named| named == pid);
-    if request.named_only && !is_named {
+    if named_only && !is_named {
         return Ok(Selected::Other);
     }
     if budget.files == 0 {

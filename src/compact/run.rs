@@ -206,7 +206,6 @@ pub(crate) fn compact_on<C: Checkpoint>(
         lock: &lock,
         request,
         budget: Budget { files: request.max_files, bytes: request.max_bytes },
-        folds_all: false,
     };
     let mut done = Compaction::default();
     for (kind, files) in by_kind(&listing.files) {
@@ -226,8 +225,6 @@ pub(crate) struct Call<'a, 'c, C> {
     lock: &'a Locked,
     pub(crate) request: &'a Request,
     pub(crate) budget: Budget,
-    /// Whether no file of the dead waits for others, whatever the request says.
-    pub(crate) folds_all: bool,
 }
 
 impl<C: Checkpoint> Call<'_, '_, C> {
@@ -240,12 +237,8 @@ impl<C: Checkpoint> Call<'_, '_, C> {
     }
 
     /// Takes the file at `path` if its process is dead; see [`dead::select`].
-    pub(crate) fn select(&mut self, path: &Path) -> io::Result<Selected> {
-        if !self.folds_all {
-            return dead::select(self.disk, path, self.request, &mut self.budget);
-        }
-        let request = Request { named_only: false, ..self.request.clone() };
-        dead::select(self.disk, path, &request, &mut self.budget)
+    pub(crate) fn select(&mut self, path: &Path, named_only: bool) -> io::Result<Selected> {
+        dead::select(self.disk, path, self.request, named_only, &mut self.budget)
     }
 }
 
@@ -253,7 +246,7 @@ impl<C: Checkpoint> Call<'_, '_, C> {
 fn delete_dead<C: Checkpoint>(call: &mut Call<'_, '_, C>, files: Vec<&Path>) -> Compaction {
     let mut done = Compaction::default();
     for path in files {
-        match call.select(path) {
+        match call.select(path, call.request.named_only) {
             Ok(Selected::Dead(dead)) => done.add(delete(call.disk, &dead)),
             Ok(Selected::Other) => {}
             Ok(Selected::BeyondBudget) => done.is_cut_short = true,

@@ -28,14 +28,17 @@ pub(crate) struct Selection {
 /// Selects the next dead files that have something to fold; deletes empty ones.
 ///
 /// If it is not worth yet to write the archive anew for them, none is selected, and their processes
-/// are among those that are postponed.
+/// are among those that are postponed. If the call `folds_all`, no file waits for others, and also
+/// those of processes are selected that the request does not name.
 ///
 /// Where this process has not one descriptor left, `files` is empty afterwards.
 pub(crate) fn next_batch<C: Checkpoint>(
     call: &mut Call<'_, '_, C>,
     archived: &Archived,
     files: &mut VecDeque<&Path>,
+    folds_all: bool,
 ) -> Selection {
+    let named_only = call.request.named_only && !folds_all;
     let mut done = Compaction::default();
     let mut batch = Vec::new();
     let mut paths = Vec::new();
@@ -43,7 +46,7 @@ pub(crate) fn next_batch<C: Checkpoint>(
     while batch.len() < BATCH
         && let Some(path) = files.pop_front()
     {
-        let dead = match call.select(path) {
+        let dead = match call.select(path, named_only) {
             Ok(Selected::Dead(dead)) => dead,
             Ok(Selected::Other) => continue,
             Ok(Selected::BeyondBudget) => {
@@ -84,7 +87,7 @@ pub(crate) fn next_batch<C: Checkpoint>(
     }
     // More files than these could not be opened later either.
     if !is_short_of_descriptors
-        && !call.folds_all
+        && !folds_all
         && !is_worth_it(call.request.small_archive, archived, &batch)
     {
         call.budget.return_files(batch.len());

@@ -115,6 +115,18 @@ fn the_death_of_one_process_is_the_time_for_it() {
 }
 
 #[test]
+fn of_other_kinds_only_files_of_named_processes_are_opened() {
+    let (directory, worker) = withdrawn();
+    let path = directory.path();
+    drop(worker);
+    drop(Worker::start(path, "gauge_liveall_2.db", &[(key("g"), 1.0)]));
+    let request = Request { named_only: true, ..naming(&["1"]) };
+    compact_on(&mut Watch::new(|_| false), path, &request).unwrap();
+    assert_eq!(total(path), None);
+    assert!(path.join("gauge_liveall_2.db").exists());
+}
+
+#[test]
 fn what_is_counted_after_it_was_heeded_stays() {
     let (directory, worker) = withdrawn();
     let path = directory.path();
