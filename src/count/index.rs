@@ -6,9 +6,9 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::sys::Mapping;
 
-/// Entries of one file. Hash and offset have 32 bits each, so that a process that makes millions
+/// The entries of one file. Hash and offset have 32 bits each, so that a process that makes millions
 /// of short-lived series pays a few bytes for each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Index {
     places: HashTable<SeriesPlace>,
     hasher: DefaultHashBuilder,

@@ -25,7 +25,7 @@ pub(crate) struct Listing {
     pub files: Vec<PathBuf>,
     /// What matches `*.db` but is no metrics file, in name order.
     pub left_out: Vec<LeftOut>,
-    /// Files with exemplars.
+    /// Files with exemplars, in name order.
     pub exemplars: Vec<PathBuf>,
 }
 
@@ -66,9 +66,10 @@ pub(crate) fn list_open(directory: &Directory) -> io::Result<Listing> {
         }
     }
     // All paths have the same directory: comparing them as text gives the order of names faster.
-    sort_by_bytes(&mut listing.files, |path| path.as_os_str().as_encoded_bytes());
+    for paths in [&mut listing.files, &mut listing.exemplars] {
+        sort_by_bytes(paths, |path| path.as_os_str().as_encoded_bytes());
+    }
     sort_by_bytes(&mut listing.left_out, |file| file.path.as_os_str().as_encoded_bytes());
-    listing.exemplars.sort_unstable();
     // An archive that was replaced during the listing may have been met under both inodes.
     listing.files.dedup();
     Ok(listing)
