@@ -3,14 +3,14 @@
 use std::fmt::{self, Display, Formatter};
 use std::fs::Metadata;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::compact::reason::Reason;
 use crate::compact::run::{LeftAlone, left_alone};
 use crate::compact::steps::{Checkpoint, Disk, Step, Unchecked};
 use crate::error::{Error, Result};
-use crate::format::{FileName, temporary_name};
+use crate::format::{has_archive_name, temporary_name};
 use crate::kind::FOLDABLE;
 use crate::store::presence::{self, Slot};
 use crate::store::{Listing, is_absence};
@@ -104,8 +104,8 @@ pub(crate) fn remove_on<C: Checkpoint>(
         found.is_ok_and(|found| found.is_some_and(|found| own.contains(&found)))
     };
     files.retain(|file| own.is_empty() || !is_own(file));
-    let is_archive = |path: &PathBuf| FileName::of_path(path).is_some_and(|name| name.is_archive());
-    let (archives, files): (Vec<_>, Vec<_>) = files.into_iter().partition(is_archive);
+    let (archives, files): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|path| has_archive_name(path));
     let held = files.iter().find_map(|path| visit(disk, path, |_, _| Ok(())).err());
     let mut done = Leftovers { kept: held.map(Kept::Held), ..Leftovers::default() };
     if done.kept.is_some() {

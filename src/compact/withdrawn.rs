@@ -13,7 +13,7 @@ use crate::compact::fold::Fold;
 use crate::compact::recovery;
 use crate::compact::run::{Call, Compaction, LeftAlone, left_alone};
 use crate::compact::steps::{Checkpoint, Disk, Step};
-use crate::format::{Entry, FileName};
+use crate::format::{Entry, has_archive_name};
 use crate::store::{Reader, Unheeded};
 
 /// The keys of series.
@@ -38,7 +38,7 @@ pub(crate) fn look<C: Checkpoint>(
         return Ok(None);
     };
     let mut keys = Keys::new();
-    for path in files.iter().filter(|path| !is_archive(path)) {
+    for path in files.iter().filter(|path| !has_archive_name(path)) {
         let can_be_read = read(disk, path, |entry| {
             if has_new(&unheeded, &entry) {
                 keys.insert(entry.key.into());
@@ -107,7 +107,7 @@ fn find<C: Checkpoint>(
         let name = path.file_name().unwrap_or_default();
         archived.spent.iter().any(|mark| mark.name == name)
     };
-    for path in files.iter().filter(|path| !is_archive(path) && !is_spent(path)) {
+    for path in files.iter().filter(|path| !has_archive_name(path) && !is_spent(path)) {
         if keys.is_empty() {
             break;
         }
@@ -127,10 +127,6 @@ fn find<C: Checkpoint>(
 /// Whether an entry tells of a withdrawal that is to be heeded.
 fn has_new(unheeded: &Unheeded, entry: &Entry<'_>) -> bool {
     entry.withdrawal().is_some_and(|number| unheeded.has(number))
-}
-
-fn is_archive(path: &Path) -> bool {
-    FileName::of_path(path).is_some_and(|name| name.is_archive())
 }
 
 /// Reads a file that a living process may write; false if this process may not read it.

@@ -53,6 +53,12 @@ impl<'a> FileName<'a> {
     }
 }
 
+/// Whether the file at `path` has the name of an archive; see [`FileName::is_archive`].
+#[must_use]
+pub(crate) fn has_archive_name(path: &Path) -> bool {
+    FileName::of_path(path).is_some_and(|name| name.is_archive())
+}
+
 /// The name of the archive of `kind`.
 #[must_use]
 pub(crate) fn archive(kind: Kind<'_>) -> String {

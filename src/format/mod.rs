@@ -20,8 +20,8 @@ pub(crate) use entry::{
 };
 pub(crate) use file_name::{
     ARCHIVE_PID, FileName, archive as archive_name, file as metrics_file_name,
-    gauge_file as gauge_file_name, kind_of as kind_of_prefix, number_of as number_of_file,
-    prefix_of as prefix_of_kind, temporary as temporary_name,
+    gauge_file as gauge_file_name, has_archive_name, kind_of as kind_of_prefix,
+    number_of as number_of_file, prefix_of as prefix_of_kind, temporary as temporary_name,
 };
 #[cfg(feature = "python")]
 pub(crate) use key::write_noting_bound as write_key_noting_bound;

@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 use crate::error::Result;
 use crate::format::{
     self, Damage, Entry, FileName, HEADER_SIZE, MAGIC_ARCHIVE, MAGIC_WRITER, exemplar,
+    has_archive_name,
 };
 use crate::kind::Kind;
 use crate::order::sort_by_bytes;
@@ -190,8 +191,7 @@ pub(crate) fn glance(path: &Path) -> io::Result<Vec<FileSeen>> {
 
 /// What the journals of archives among `files` name.
 fn marks(files: &[PathBuf]) -> Vec<Mark> {
-    let archives =
-        files.iter().filter(|path| FileName::of_path(path).is_some_and(|n| n.is_archive()));
+    let archives = files.iter().filter(|path| has_archive_name(path));
     let journals = archives.filter_map(|path| Archive::open(path).ok()??.journal.ok());
     journals.flatten().collect()
 }

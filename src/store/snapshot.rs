@@ -14,7 +14,7 @@ use std::process;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::format::{Damage, Damaged, Entry, FileName, archive_name};
+use crate::format::{Damage, Damaged, Entry, FileName, archive_name, has_archive_name};
 use crate::kind::FOLDABLE;
 use crate::order::sort_by_bytes;
 use crate::store::archive::{self, Archive};
@@ -125,9 +125,7 @@ impl Snapshot {
     fn open_archives(&mut self) -> Result<()> {
         let mut archives = Vec::new();
         for (place, path) in self.on_disk() {
-            if path.as_os_str().as_bytes().ends_with(ARCHIVE_END)
-                && FileName::of_path(path).is_some_and(|name| name.is_archive())
-            {
+            if path.as_os_str().as_bytes().ends_with(ARCHIVE_END) && has_archive_name(path) {
                 let (archive, identity) = archive::look(path)?;
                 archives.push(Candidate { place, archive, identity });
             }
