@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use crate::format::damage::Damage;
 use crate::format::entry::{HEADER_PADDING_SIZE, HEADER_SIZE};
@@ -49,6 +50,12 @@ pub(crate) fn name_of(name: &OsStr) -> OsString {
 #[must_use]
 pub(crate) fn owner_of(name: &OsStr) -> Option<&OsStr> {
     name.as_bytes().strip_suffix(SUFFIX.as_bytes()).map(OsStr::from_bytes)
+}
+
+/// The path of the metrics file whose exemplars are in the file at `path`, if that is such a file.
+#[must_use]
+pub(crate) fn owner_path(path: &Path) -> Option<PathBuf> {
+    path.file_name().and_then(owner_of).map(|owner| path.with_file_name(owner))
 }
 
 /// What the sequence number guards of an exemplar of the series with this key, in whole words; none if
@@ -235,5 +242,8 @@ mod tests {
         assert_eq!(name, "counter_1.db.exemplars");
         assert_eq!(owner_of(&name), Some(OsStr::new("counter_1.db")));
         assert_eq!(owner_of(OsStr::new("counter_1.db")), None);
+        let path = Path::new("/a/counter_1.db");
+        assert_eq!(owner_path(&path.with_file_name(name)).as_deref(), Some(path));
+        assert_eq!(owner_path(path), None);
     }
 }

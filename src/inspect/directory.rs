@@ -88,9 +88,7 @@ fn add_problems(files: &mut [FileSeen], left_out: Vec<LeftOut>) {
     let mut problems: HashMap<PathBuf, Vec<LeftOut>> = HashMap::new();
     for problem in left_out {
         // What is wrong with exemplars is told of the file beside which they are.
-        let owner = problem.path.file_name().and_then(exemplar::owner_of);
-        let path =
-            owner.map_or_else(|| problem.path.clone(), |owner| problem.path.with_file_name(owner));
+        let path = exemplar::owner_path(&problem.path).unwrap_or_else(|| problem.path.clone());
         problems.entry(path).or_default().push(problem);
     }
     for file in files {

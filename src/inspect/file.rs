@@ -159,8 +159,7 @@ pub(crate) fn look(path: &Path, locks_are_unseen: bool) -> Result<Vec<FileSeen>>
 /// the order of their paths.
 fn add_exemplars(seen: &mut [FileSeen], exemplars: &[PathBuf]) {
     for path in exemplars {
-        let Some(owner) = path.file_name().and_then(exemplar::owner_of) else { continue };
-        let owner = path.with_file_name(owner);
+        let Some(owner) = exemplar::owner_path(path) else { continue };
         let place = seen.binary_search_by(|file| file.path.as_os_str().cmp(owner.as_os_str()));
         if let (Ok(place), Ok(metadata)) = (place, path.symlink_metadata()) {
             seen[place].allocated += allocated(&metadata);

@@ -20,12 +20,12 @@ pub(crate) type Exemplars = HashMap<u32, Arc<Exemplar>>;
 pub(super) fn read(snapshot: &Snapshot, tables: &mut [Table]) -> Vec<LeftOut> {
     let mut left_out = Vec::new();
     for path in &snapshot.exemplars {
-        let Some(owner) = path.file_name().and_then(exemplar::owner_of) else { continue };
-        let kind = FileName::parse(owner).map(|name| name.kind);
+        let Some(owner) = exemplar::owner_path(path) else { continue };
+        let kind = FileName::of_path(&owner).map(|name| name.kind);
         let kind = kind.filter(|kind| kind.has_exemplars());
         let table = tables.iter_mut().find(|table| Some(table.kind()) == kind);
         // Without its file the exemplars are those of an earlier one.
-        let is_owned = snapshot.files.binary_search(&path.with_file_name(owner)).is_ok();
+        let is_owned = snapshot.files.binary_search(&owner).is_ok();
         let Some(table) = table.filter(|_| is_owned) else { continue };
         let outcome = read_exemplars(path, |key, exemplar| {
             let metric_type = table.kind().metric_type;
