@@ -55,9 +55,12 @@ fn sockets_of(_pid: u32) -> Vec<(String, u32)> {
 #[cfg(target_os = "linux")]
 mod linux {
     use std::collections::HashSet;
-    use std::fs::{self, File};
+    use std::fs::File;
     use std::io::{BufRead, BufReader};
     use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::path::PathBuf;
+
+    use crate::sys::process::descriptors;
 
     /// The state of a listening socket, in the kernel's `tcp_states.h`.
     const LISTEN: &str = "0A";
@@ -72,15 +75,10 @@ mod linux {
 
     /// The inodes of the sockets that a process has open.
     pub(super) fn sockets(pid: u32) -> HashSet<u64> {
-        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
-            return HashSet::new();
+        let inode = |link: PathBuf| {
+            link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
         };
-        let links = descriptors.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
-        links
-            .filter_map(|link| {
-                link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-            })
-            .collect()
+        descriptors(pid).filter_map(inode).collect()
     }
 
     /// The listening sockets of a table. The kernel lists them before all connections, which are not

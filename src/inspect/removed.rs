@@ -41,18 +41,16 @@ pub(crate) fn tell<'a>(
 /// user may know.
 #[cfg(target_os = "linux")]
 fn holds_removed_file(pid: u32, directory: &Path) -> bool {
-    use std::fs;
     use std::os::unix::ffi::OsStrExt;
 
     use crate::format::FileName;
+    use crate::sys::process::descriptors;
 
     /// What the kernel writes behind the path of a file that was removed.
     const REMOVED: &[u8] = b" (deleted)";
 
     let Ok(directory) = directory.canonicalize() else { return false };
-    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    descriptors.flatten().any(|descriptor| {
-        let Ok(path) = fs::read_link(descriptor.path()) else { return false };
+    descriptors(pid).any(|path| {
         let Some(path) = path.as_os_str().as_bytes().strip_suffix(REMOVED) else { return false };
         let path = Path::new(OsStr::from_bytes(path));
         path.parent() == Some(&directory) && FileName::of_path(path).is_some()

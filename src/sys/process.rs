@@ -1,4 +1,10 @@
-//! Whether a process exists, how many files it may open, and the units in which the kernel counts.
+//! Whether a process exists, what it has open and how many files it may open, and the units in which the
+//! kernel counts.
+
+#[cfg(target_os = "linux")]
+use std::fs;
+#[cfg(target_os = "linux")]
+use std::path::PathBuf;
 
 /// Whether there is a process with this pid, of any user.
 #[must_use]
@@ -8,6 +14,14 @@ pub(crate) fn exists(pid: i32) -> bool {
     let result = unsafe { libc::kill(pid, 0) };
     // Another user's process exists, too: that is EPERM.
     result == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
+/// What the descriptors of a process refer to: paths of files, and texts such as `socket:[4711]`. There
+/// are none where only its user may ask.
+#[cfg(target_os = "linux")]
+pub(crate) fn descriptors(pid: u32) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| fs::read_link(entry.path()).ok())
 }
 
 /// How many descriptors the process may have open; none where only its user may ask.
