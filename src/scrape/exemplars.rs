@@ -27,13 +27,15 @@ pub(super) fn read(snapshot: &Snapshot, tables: &mut [Table]) -> Vec<LeftOut> {
         // Without its file the exemplars are those of an earlier one.
         let is_owned = snapshot.files.binary_search(&owner).is_ok();
         let Some(table) = table.filter(|_| is_owned) else { continue };
-        let outcome = read_exemplars(path, |key, exemplar| {
-            let metric_type = table.kind().metric_type;
-            if Key::parse(key, metric_type).is_ok_and(|key| can_have_one(&key, metric_type)) {
-                table.add_exemplar(key, exemplar);
-            }
-        });
+        let outcome = read_exemplars(path, |key, exemplar| table.add_exemplar(key, exemplar));
         left_out.extend(outcome.ok().and_then(|outcome| LeftOut::after_reading(path, outcome)));
+    }
+    // Only now: most keys are in the files of many processes, and are parsed once here.
+    for table in tables {
+        let metric_type = table.kind().metric_type;
+        table.retain_exemplars(|key| {
+            Key::parse(key, metric_type).is_ok_and(|key| can_have_one(&key, metric_type))
+        });
     }
     left_out
 }

@@ -87,6 +87,12 @@ impl Table {
         }
     }
 
+    /// Keeps the exemplars of the series whose keys are `wanted`.
+    pub(crate) fn retain_exemplars(&mut self, wanted: impl Fn(&[u8]) -> bool) {
+        let Self { exemplars, keys, .. } = self;
+        exemplars.retain(|number, _| wanted(keys.key(*number as usize)));
+    }
+
     /// All exemplars.
     pub(crate) fn exemplars(&self) -> &Exemplars {
         &self.exemplars
