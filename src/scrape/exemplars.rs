@@ -50,6 +50,17 @@ type Series = (String, String, Vec<(String, String)>);
 
 /// Gives the samples of families that were put together by name and labels their exemplars.
 pub(super) fn attach(families: &mut [Family<'_>], tables: &[Table], style: ExponentStyle) {
+    let has_exemplars = |family: &&mut Family<'_>| {
+        tables.iter().any(|table| {
+            table.kind().metric_type == family.metric_type && !table.exemplars().is_empty()
+        })
+    };
+    let is_built = |family: &&mut Family<'_>| matches!(family.samples, Samples::Built(_));
+    let mut families = families.iter_mut().filter(is_built).filter(has_exemplars).peekable();
+    // Mostly there is no such family, and the names of series are not needed.
+    if families.peek().is_none() {
+        return;
+    }
     let mut known: HashMap<Series, &Arc<Exemplar>> = HashMap::new();
     let mut texts = BoundTexts::new(style);
     for table in tables {
@@ -70,9 +81,6 @@ pub(super) fn attach(families: &mut [Family<'_>], tables: &[Table], style: Expon
                 *newest = exemplar;
             }
         }
-    }
-    if known.is_empty() {
-        return;
     }
     for family in families {
         let Samples::Built(samples) = &mut family.samples else { continue };
