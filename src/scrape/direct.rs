@@ -119,15 +119,12 @@ impl<'a> DirectSamples<'a> {
             Part::Bucket => (sample, labels.with_own_bound()),
             Part::Count => (&*self.count_name, labels),
         };
-        // Most tables have none: no number is looked up then.
-        let exemplars = Some(self.parsed.table.exemplars()).filter(|known| !known.is_empty());
-        let exemplar =
-            exemplars.filter(|_| part != Part::Count).and_then(|known| known.get(&number));
+        let exemplar = self.parsed.table.exemplars().get(&number);
+        let exemplar = exemplar.filter(|_| part != Part::Count).cloned();
         let timestamp = match &self.parsed.table.column {
             AnyColumn::MostRecent(column) => Some(column.values[number as usize].timestamp),
             _ => None,
         };
-        let exemplar = exemplar.cloned();
         Sample { name: Cow::Borrowed(name), labels, value, timestamp, exemplar }
     }
 
