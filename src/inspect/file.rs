@@ -10,8 +10,7 @@ use rustix::fs::OFlags;
 
 use crate::error::Result;
 use crate::format::{
-    self, Damage, Entry, FileName, HEADER_SIZE, MAGIC_ARCHIVE, MAGIC_WRITER, exemplar,
-    has_archive_name,
+    self, Damage, FileName, HEADER_SIZE, MAGIC_ARCHIVE, MAGIC_WRITER, exemplar, has_archive_name,
 };
 use crate::kind::Kind;
 use crate::order::sort_by_bytes;
@@ -217,11 +216,10 @@ fn look_at(
     };
     let mut seen = opened(path.to_owned(), &file, &metadata, marks, locks_are_unseen);
     let is_archive = seen.state == FileState::Archive;
-    let mut visit = |entry: Entry<'_>| {
-        seen.entries += u64::from(is_archive || !entry.is_withdrawn());
-    };
     let outcome = reader
-        .read_entries(FromStart::of(&file), |_, entry| visit(entry))
+        .read_entries(FromStart::of(&file), |_, entry| {
+            seen.entries += u64::from(is_archive || !entry.is_withdrawn());
+        })
         .or_else(|error| refused(path, error))?;
     if outcome == Outcome::Vanished {
         return Ok(None);

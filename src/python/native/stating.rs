@@ -152,8 +152,8 @@ fn write<'py>(
     let own_values = metric.getattr(intern!(py, "_labelvalues"))?.cast_into::<PyTuple>()?;
     let mut heads = Vec::with_capacity(labels.len());
     for labels in labels {
-        let (mut names, mut values) = (own_names.iter().collect::<Vec<_>>(), Vec::new());
-        values.extend(own_values.iter());
+        let mut names: Vec<_> = own_names.iter().collect();
+        let mut values: Vec<_> = own_values.iter().collect();
         for (label, value) in labels {
             // prometheus_client takes any value here, and fails when it writes the text.
             names.push(label.str()?.into_any());
