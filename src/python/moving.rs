@@ -114,14 +114,14 @@ fn replace<'py>(
         let (none, rest) = (py.None().into_bound(py), PyDict::new(py));
         rest.set_item(&none, PyFloat::new(py, amount))?;
         let rest = set_default(&attributes, intern!(py, "_multiprom_rest"), &rest)?;
-        // Taken by one thread, and counted in one step that no signal handler comes into.
+        // One thread takes the rest, and counts it in one step that no signal handler comes into.
         if rest.is_instance_of::<PyDict>() {
             let rest = call_two(&rest, intern!(py, "pop"), [&none, &none])?;
             if !rest.is_none() {
                 call_method(&new, intern!(py, "inc"), Some(&rest))?;
             }
         }
-        // The last, so that no total falls meanwhile.
+        // `get` is replaced last, so that no total falls meanwhile.
         set(&attributes, intern!(py, "get"), &get)?;
         return set(&attributes, intern!(py, "_multiprom_rest"), &moved);
     }
@@ -140,7 +140,7 @@ fn replace<'py>(
     give_methods()?;
     set(&attributes, intern!(py, "get"), &get)?;
     set(&attributes, intern!(py, "_multiprom_rest"), &moved)?;
-    // What another thread has set since it was read.
+    // Another thread may have set the old value since it was read.
     let last = value()?;
     if is_heir && last.ne(held)? {
         call_two(&new, intern!(py, "set"), [&last, &timestamp])?;

@@ -165,7 +165,7 @@ pub(crate) fn values<'a>(
         group.heads.iter().map(|head| parsed.head_numbered(*head)).collect();
     let Some(first) = heads.first() else { return Err(Indirect::ByLabels) };
     let metric_type = parsed.table.kind().metric_type;
-    // Few, and of some of them not all entries are samples.
+    // There are few such families, and in some of them not every entry is a sample.
     if matches!(metric_type, MetricType::Info | MetricType::StateSet) {
         return Err(Indirect::ByLabels);
     }

@@ -122,7 +122,7 @@ impl<'a> Heads<'a> {
                 let begin = labels.text().as_ptr() as usize - key.as_ptr() as usize;
                 let end = begin + labels.text().len();
                 let frame = (&key[..begin], &key[end..]);
-                // Else the same help text, with an escape in one key and without it in the other.
+                // Another frame has the same help text, written with other escapes.
                 head.is_plain &= *head.frame.get_or_insert(frame) == frame;
                 self.check(number, labels)?;
                 number

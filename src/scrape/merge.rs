@@ -64,7 +64,7 @@ impl Merge {
         Ok(Self { origin, snapshot, scan })
     }
 
-    /// Reads exemplars, too: for who shows them.
+    /// Reads exemplars, too, for callers that show them.
     pub fn read_exemplars(&mut self) {
         let left_out = exemplars::read(&self.snapshot, &mut self.scan.tables);
         self.scan.left_out.extend(left_out);

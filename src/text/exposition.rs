@@ -236,8 +236,7 @@ impl Writer {
         }
         self.out.push_str("} ");
         write_float(&mut self.out, *value, self.exponents);
-        // As Python's repr() writes times of any clock.
-        // Writing to a String cannot fail.
+        // Python's repr() writes the times of any clock like this. Writing to a String cannot fail.
         let _ = write!(self.out, " {timestamp:?}");
     }
 }

@@ -167,7 +167,7 @@ def test_only_where_openmetrics_has_them(directory: Path) -> None:
 
 
 def test_what_is_no_exemplar_of_a_text() -> None:
-    """Without exemplars of such a kind nobody could read the text."""
+    """With an exemplar of such a kind nobody could read the text."""
     counter = Counter("n", "Help", registry=None)
     for labels, timestamp in (
         ({"a.b": "c"}, 1.5),

@@ -62,7 +62,7 @@ impl Statement {
 }
 
 impl Statement {
-    /// Says nothing any more.
+    /// Withdraws what the metric says from the files of this process.
     pub(super) fn withdraw(&self, py: Python<'_>) -> PyResult<()> {
         let caller = Caller { directory: None, identifier: self.class.get().identifier(py)? };
         py.detach(|| self.said.withdraw(&caller));
