@@ -98,7 +98,7 @@ impl ClassState {
         has_room.then_some(&mut shared.writer)
     }
 
-    /// As [`ClassState::series`] for each of these heads, for which the writer of the kind has room.
+    /// As [`ClassState::series`], if the writer of the kind has room for all.
     pub(crate) fn series_in_place(
         &mut self,
         writer: &mut Writer,
@@ -108,8 +108,7 @@ impl ClassState {
     ) -> Option<Vec<Arc<Series>>> {
         let kind = &mut self.kinds[kind];
         let made = heads.into_iter().map(|head| {
-            *numbers += 1;
-            let series = kind.series(head, *numbers)?;
+            let series = kind.series(head, numbers)?;
             if !series.attachment.is_attached() {
                 series.unwritten().is_dormant = false;
                 kind.attach_to(writer, &series).ok()?;
@@ -119,21 +118,23 @@ impl ClassState {
         made.collect()
     }
 
-    /// The series with this head, for one more value. It is made, and written, if need be.
-    ///
-    /// None if there is no memory for it.
+    /// The series with each of these heads, for one more value. Those that are not there are made, and
+    /// written; none if there is no memory for one.
     pub(crate) fn series(
         &mut self,
         files: &mut Files,
         kind: usize,
-        head: Box<[u8]>,
-        number: u64,
-    ) -> Option<Arc<Series>> {
-        let series = self.kinds[kind].series(head, number)?;
-        if !series.attachment.is_attached() {
-            self.attach(files, kind, &series);
-        }
-        Some(series)
+        heads: Vec<Box<[u8]>>,
+        numbers: &mut u64,
+    ) -> Option<Vec<Arc<Series>>> {
+        let made = heads.into_iter().map(|head| {
+            let series = self.kinds[kind].series(head, numbers)?;
+            if !series.attachment.is_attached() {
+                self.attach(files, kind, &series);
+            }
+            Some(series)
+        });
+        made.collect()
     }
 
     /// Whether a value without a cell that counts shall make an attempt to get one now.

@@ -71,7 +71,8 @@ impl KindOfFile {
     }
 
     /// The series with this head, which is made if need be; none if there is no memory for it.
-    pub(crate) fn series(&mut self, head: Box<[u8]>, number: u64) -> Option<Arc<Series>> {
+    /// `numbers` is the number of the series that was made last.
+    pub(crate) fn series(&mut self, head: Box<[u8]>, numbers: &mut u64) -> Option<Arc<Series>> {
         let hash = self.hasher.hash_one(&head);
         if let Some(known) = self.series.find(hash, |series| series.head == head) {
             return Some(Arc::clone(known));
@@ -83,7 +84,8 @@ impl KindOfFile {
         let hash_of = |series: &Arc<Series>| hasher.hash_one(&series.head);
         // The largest of all allocations: a process at its limit of memory shall not end here.
         self.series.try_reserve(1, hash_of).ok()?;
-        let made = Arc::new(Series::new(head, number));
+        *numbers += 1;
+        let made = Arc::new(Series::new(head, *numbers));
         self.series.insert_unique(hash, Arc::clone(&made), hash_of);
         Some(made)
     }

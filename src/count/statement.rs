@@ -19,8 +19,8 @@ pub struct Statement {
     class: Arc<ValueClass>,
     /// How the names of its files begin.
     prefix: &'static str,
-    /// The series that it has now; none if it was withdrawn. Locked by who has the lock of the state
-    /// only, so that no fork finds it locked.
+    /// The series that it has now; none if it was withdrawn. Only a thread that has the lock of the state
+    /// locks this, so that no fork finds it locked.
     series: Mutex<Option<Vec<Arc<Series>>>>,
 }
 
@@ -43,11 +43,7 @@ impl Statement {
             let mut said = self.series.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(before) = said.as_mut() else { return Some(()) };
             let kind = class.kind(self.prefix);
-            let made = heads.into_iter().map(|head| {
-                *numbers += 1;
-                class.series(files, kind, head, *numbers)
-            });
-            let series = made.collect::<Option<Vec<_>>>()?;
+            let series = class.series(files, kind, heads, numbers)?;
             if let Some(truth) = series.get(truth) {
                 // The clock may have been set back: what is said now is later than all before.
                 let times = series.iter().map(|series| series.timestamp().next_up());

@@ -124,11 +124,7 @@ impl ValueClass {
         LockedState::new().replace_removed();
         let made = self.with_state(caller, |class, files, numbers| {
             let kind = class.kind(prefix);
-            let made = heads.into_iter().map(|head| {
-                *numbers += 1;
-                class.series(files, kind, head, *numbers)
-            });
-            Some((kind, made.collect::<Option<Vec<_>>>()?))
+            Some((kind, class.series(files, kind, heads, numbers)?))
         });
         let (kind, made) = made.flatten().ok_or(Error::NoMemory)?;
         Ok(self.values_of(kind, made))
