@@ -81,8 +81,8 @@ pub struct Kind<'a> {
     pub mode: &'a str,
 }
 
-/// Every kind that is foldable. Their order is a part of the file format: `store/withdrawals.rs` counts by
-/// it, so that a new kind goes to the end.
+/// Every kind that is foldable. Their order is a part of a file format: `store/withdrawals.rs` finds the
+/// numbers of a kind by it. So a new kind goes to the end.
 pub(crate) const FOLDABLE: [Kind<'static>; 9] = {
     const fn kind(metric_type: MetricType, mode: &'static str) -> Kind<'static> {
         Kind { metric_type, mode }

@@ -1,11 +1,12 @@
 //! What stands in the place of a timestamp if a series was withdrawn.
 //!
-//! The withdrawals of a directory have numbers, 1, 2, 3 and so on for each kind. The entry of a series that
-//! was withdrawn is marked with the number of its withdrawal. If its process begins the series anew, the
-//! entry has another mark with the same number: it counts, and still tells that the series was withdrawn.
+//! The withdrawals of a directory have numbers, 1, 2, 3 and so on for each kind. The entry of a series
+//! that was withdrawn is marked with the number of its withdrawal. If its process begins the series
+//! anew, the entry has another mark with the same number: the entry counts, and still tells that the
+//! series was withdrawn.
 
-/// 2^51: an entry is marked whose timestamp is from minus 2^53 to minus this. No clock gives such a time,
-/// and all whole numbers up to 2^53 are exact.
+/// 2^51: an entry is marked whose timestamp is from minus 2^53 to minus this. No clock gives such a
+/// time, and all whole numbers up to 2^53 are exact.
 const BEGUN_ANEW: f64 = 2_251_799_813_685_248.0;
 /// 2^52: an entry is withdrawn whose timestamp is from minus 2^53 to minus this.
 const WITHDRAWN: f64 = 2.0 * BEGUN_ANEW;
@@ -33,7 +34,7 @@ pub(crate) fn is_withdrawn(timestamp: f64) -> bool {
 pub(crate) fn begun_anew(timestamp: f64) -> f64 {
     match number(timestamp) {
         Some(1..UNNUMBERED) => timestamp + (WITHDRAWN - BEGUN_ANEW),
-        // It has nothing to tell.
+        // Without a number the mark tells no compaction anything.
         _ => 0.0,
     }
 }

@@ -18,7 +18,7 @@ fuzz_target!(|input: (u8, Vec<(bool, Vec<u8>)>)| {
             bytes.splice(..0, [used.to_ne_bytes(), [0; 4]].concat());
         }
         directory.write(process, &bytes);
-        // As exemplars, too: what they are shall not be seen in the counts.
+        // The same bytes as a file of exemplars, too: that must not change the counts.
         if let Some(magic) = bytes.get_mut(4..8) {
             magic.copy_from_slice(b"MPe1");
         }

@@ -100,8 +100,8 @@ pub struct Compaction {
     pub processes: BTreeSet<OsString>,
     /// How many files were folded into archives.
     pub files_folded: usize,
-    /// How many were deleted without being folded: those of which only the living count, empty ones, and
-    /// dropped ones.
+    /// How many were deleted without being folded: those whose entries count only while their process
+    /// lives, empty ones, and dropped ones.
     pub files_deleted: usize,
     /// The room on the disk that all files had that are gone, in bytes.
     pub bytes_freed: u64,

@@ -1,6 +1,6 @@
 //! The exemplars of what is counted in one file, in a file beside it.
 //!
-//! They are worth less than counts: where there is no room for them, they are left out.
+//! Exemplars are worth less than counts: where there is no room for them, they are left out.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,7 +15,7 @@ use crate::format::exemplar::{self, EXEMPLARS_MAX, Exemplar, MAGIC_EXEMPLARS, SE
 use crate::format::{HEADER_SIZE, INITIAL_SIZE, header_word};
 use crate::sys::{self, Identity, Mapping, identity, is_at};
 
-/// So often it is looked at most whether the file is in place, and if not, it is made.
+/// How long the file is taken for in place after a look. A look makes the file if it is not there.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// A file gets blocks in steps of this.
 const STEP: usize = 4 << 10;
@@ -53,7 +53,7 @@ struct Slot {
 
 impl Exemplars {
     /// Keeps the exemplar of the series with this key, in the file beside the metrics file at `path`;
-    /// `content` is what its slot is to have.
+    /// `content` is what its slot gets.
     pub(crate) fn set(&mut self, path: &Path, key: &[u8], content: &[u8]) {
         let now = Instant::now();
         if self.looked_at.is_none_or(|at| now.duration_since(at) >= LOOK_PAUSE) {
@@ -68,8 +68,8 @@ impl Exemplars {
         }
     }
 
-    /// As [`set`](Self::set), if the series has a slot with room for that; else false. No system call
-    /// is made.
+    /// As [`set`](Self::set), if the series has a slot with room for the content and the last look was
+    /// a moment ago; else false. No system call is made.
     pub(crate) fn try_set(&self, key: &[u8], content: &[u8]) -> bool {
         let is_new = self.looked_at.is_some_and(|at| at.elapsed() < LOOK_PAUSE);
         is_new && self.file.as_ref().is_some_and(|file| file.try_set(key, content))

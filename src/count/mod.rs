@@ -3,9 +3,10 @@
 //! `value` is what the binding uses. `state` is the table of all classes and files of this process,
 //! behind one lock, and what a fork does to it. A `class` is what is counted under one process
 //! identifier: for each `kind` of file a table of `series`, which are attached to cells of `files`, each
-//! with one `writer` and an `index` of its entries. `open` says how a file comes to be this process's
-//! own, and `rewriting` how it gets rid of series that were withdrawn; a `notice` is what the log is told,
-//! and `unwritten_files` is what no file holds at the moment.
+//! with one `writer` and an `index` of its entries, and `exemplars` beside it. `open` says how a file
+//! comes to be this process's own, and `rewriting` how it gets rid of series that were withdrawn. A
+//! `statement` is an `Info` or an `Enum`, a `notice` is what the log is told, and `unwritten_files` is
+//! what no file holds at the moment.
 
 mod class;
 mod exemplars;

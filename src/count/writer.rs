@@ -42,9 +42,9 @@ pub(crate) struct Writer {
     reserved: usize,
     used: usize,
     index: Index,
-    /// How many bytes are of entries whose series were withdrawn, without values and timestamps.
+    /// How many bytes the entries of withdrawn series have, without values and timestamps.
     withdrawn: usize,
-    /// How many they were when the file could not be written without them.
+    /// How many of these there were when the file could not be written anew without them.
     needed: usize,
 }
 

@@ -10,9 +10,9 @@ use crate::format::exemplar::{
 use crate::format::{self, Damage, Damaged, HEADER_SIZE};
 use crate::store::reader::{Outcome, open, read_at};
 
-/// So often a slot is read that changes meanwhile; then it is left out.
+/// How often a slot is read that changes meanwhile, before it is left out.
 const ATTEMPTS: u32 = 16;
-/// So often slots of one file are read again in all: of a damaged file all could seem to change.
+/// How often slots of one file are read again in all: in a damaged file all could seem to change.
 const ATTEMPTS_OF_FILE: u32 = 4096;
 
 /// Calls `visit` with the key and content of each exemplar of the file at `path`.

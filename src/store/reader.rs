@@ -25,8 +25,8 @@ const CHUNK: usize = 256 << 10;
 pub enum Outcome {
     /// To its end.
     Complete,
-    /// Not at all: it is gone, or an archive has its content, or it is of the dead and only the living
-    /// count.
+    /// Not at all: it is gone, or an archive has its content, or its process is dead and its entries
+    /// count only while the process lives.
     Vanished,
     /// Up to the damage, or not at all.
     Damaged(Damaged),
@@ -47,8 +47,9 @@ impl Default for Reader {
 impl Reader {
     /// Calls `visit` with the offset and content of each entry of the file at `path`, in order.
     ///
-    /// A file of which `is_gone` is true counts as one that is not there. So does a file of which only
-    /// those of the living count (`is_live`) and that was left by a process of multiprom's that does not live any more.
+    /// A file of which `is_gone` is true counts as one that is not there. So does a file whose entries
+    /// count only while their process lives (`is_live`), if a process of multiprom's that is dead has
+    /// left it.
     pub(crate) fn read(
         &mut self,
         path: &Path,

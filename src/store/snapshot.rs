@@ -217,7 +217,7 @@ impl Snapshot {
     }
 
     /// The files that count, for code that reads them by itself: no archive among them has absorbed
-    /// them, and where only the living count they are of the living.
+    /// them, and the process of a file lives whose entries count only while it lives.
     #[cfg_attr(not(feature = "python"), allow(dead_code))] // The binding calls it.
     pub(crate) fn present(&self) -> impl Iterator<Item = &Path> {
         let is_gone = |place: u32, path: &Path| {

@@ -1,7 +1,7 @@
 //! The numbers of withdrawals: one small file in each directory in which series were withdrawn.
 //!
-//! For each kind that is foldable it has two words: how many withdrawals there were, so that the next has
-//! the number behind, and up to which number compactions have heeded them.
+//! For each kind that is foldable the file has two words: how many withdrawals there were, so that the
+//! next one gets the number behind that, and up to which number compactions have heeded them.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -22,7 +22,7 @@ const NUMBER_SIZE: usize = size_of::<u64>();
 /// What a kind has of the file.
 const KIND_SIZE: usize = 2 * NUMBER_SIZE;
 
-/// The numbers of one kind, for who withdraws series.
+/// The numbers of one kind, for a process that withdraws series.
 #[derive(Debug)]
 pub(crate) struct Withdrawals {
     mapping: Arc<Mapping>,
@@ -30,8 +30,8 @@ pub(crate) struct Withdrawals {
 }
 
 impl Withdrawals {
-    /// Opens the file of `directory`, which is made if need be; an error, too, if archives of this kind
-    /// are never made.
+    /// Opens the file of `directory`, which is made if need be. Fails, too, for a kind of which no
+    /// archive is ever made.
     pub(crate) fn open(directory: &Path, kind: Kind<'_>) -> io::Result<Self> {
         let place = place(kind).ok_or(io::ErrorKind::Unsupported)?;
         let mut options = options();
@@ -55,7 +55,7 @@ impl Withdrawals {
     }
 }
 
-/// The withdrawals of one kind that are to be heeded, for who has locked the directory.
+/// The withdrawals of one kind that are to be heeded, for a compaction: it has locked the directory.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Unheeded {
     /// The number of the last that has been heeded.
@@ -76,7 +76,8 @@ impl Unheeded {
 
     /// Whether this is the number of one of them; see [`mark::number`](crate::mark::number).
     pub(crate) fn has(&self, number: u64) -> bool {
-        // One without a number has just been made, and gets a number that is of these or higher.
+        // A withdrawal without a number has just been made: its number will be one of these, or a higher
+        // one.
         number == UNNUMBERED || self.heeded < number && number <= self.last
     }
 

@@ -1,6 +1,6 @@
 """`remove`, `remove_by_labels` and `clear` reach what is in files, also of the dead.
 
-None warns any more: warnings are errors here, also in the scripts.
+None of them warns any more: warnings are errors here, also in the scripts.
 """
 
 from __future__ import annotations
