@@ -107,6 +107,9 @@ proptest! {
         }
         let before = totals(path)["c"];
         sweep(path);
-        prop_assert_eq!(totals(path)["c"].to_bits(), before.to_bits());
+        let after = totals(path)["c"];
+        // The processor chooses sign and payload of a NaN, which no text shows. Zeros have signs.
+        let is_same = before.to_bits() == after.to_bits() || before.is_nan() && after.is_nan();
+        prop_assert!(is_same, "{before} became {after}");
     }
 }
