@@ -44,7 +44,7 @@ pub(super) fn merge_directory<'py>(
     let options = options(true, dialect);
     compact::prepare_scrape(metric_class.py(), &path)?;
     let shows_workers = settings::shows_workers(metric_class.py())?;
-    let taken = shows_workers.then(|| names_beside(&collector));
+    let taken = if shows_workers { names_beside(&collector) } else { None };
     let shown = taken.as_ref().map(|taken| (&*path, taken));
     let read = || {
         let mut merge = Merge::of_directory_and_memory(&path, count::unwritten)?;
@@ -169,10 +169,12 @@ const PROCESS_METRICS: [&str; 6] = [
     "process_virtual_memory_bytes",
 ];
 
-/// The names of the metrics that are registered beside a collector, as far as its registry knows them.
-fn names_beside(collector: &Bound<'_, PyAny>) -> BTreeSet<String> {
+/// The names of the metrics that are registered beside a collector, as far as its registry knows them;
+/// none as long as it is being registered. A registry that asks then for the names of what it collects
+/// gets those of the files only: so other collectors can be registered, whichever comes first.
+fn names_beside(collector: &Bound<'_, PyAny>) -> Option<BTreeSet<String>> {
+    let registry = collector.getattr("_registry").ok()?;
     let dict = |name: &str| {
-        let registry = collector.getattr("_registry").ok()?;
         // A copy: other threads may register meanwhile.
         registry.getattr(name).ok()?.cast_into::<PyDict>().ok()?.copy().ok()
     };
@@ -188,5 +190,5 @@ fn names_beside(collector: &Bound<'_, PyAny>) -> BTreeSet<String> {
     if collectors.map(|(collector, _)| collector).any(is_of_process) {
         names.extend(PROCESS_METRICS.map(str::to_owned));
     }
-    names
+    Some(names)
 }

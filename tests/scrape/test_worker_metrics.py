@@ -84,6 +84,19 @@ def test_a_metric_of_a_process_collector_comes_once(registry: CollectorRegistry)
 
 
 @pytest.mark.usefixtures("slot")
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_registry_that_asks_for_names(order: int) -> None:
+    """As prometheus_client's REGISTRY does, in which a ProcessCollector is from the beginning."""
+    registry = CollectorRegistry(auto_describe=True)
+    for register in (ProcessCollector, multiprom.MultiProcessCollector)[::order]:
+        register(registry=registry)
+    text = multiprom.generate_latest(registry).decode()
+    assert text.count("# TYPE process_cpu_seconds_total ") == 1
+    assert {"requests_total", "process_cpu_seconds_total"} <= samples(text).keys()
+    assert "process_threads" in [metric.name for metric in registry.collect()]
+
+
+@pytest.mark.usefixtures("slot")
 def test_a_metric_in_files_comes_once(registry: CollectorRegistry, directory: Path) -> None:
     write(directory / "gauge_max_1.db", [Entry("process_threads", "process_threads", value=99)])
     text = multiprom.generate_latest(registry).decode()
