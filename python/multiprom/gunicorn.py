@@ -35,7 +35,7 @@ from typing import Any
 
 import multiprom
 from multiprom import _core, private
-from multiprom._core import post_fork, post_request, pre_fork, pre_request, worker_exit
+from multiprom._core import post_fork, post_request, pre_request, worker_exit
 from multiprom.environment import VARIABLE, named_directory
 
 __all__ = ["child_exit", "dirty_worker_exit", "nworkers_changed", "on_starting"]
@@ -56,12 +56,9 @@ def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None
     gunicorn calls it first of all when a server starts, with None as ``old_value``, and later when
     the number changes. Raises RuntimeError, which ends the start, if there can be no directory.
     """
-    is_start = old_value is None
-    with nullcontext() if is_start else _warning(server, "go on in another directory"):
+    with nullcontext() if old_value is None else _warning(server, "go on in another directory"):
         _prepare(server.cfg, server)
         _core.set_configured(new_value)
-    if not is_start:
-        _keep_port(server)
 
 
 def on_starting(server: Any) -> None:
@@ -80,7 +77,13 @@ def on_starting(server: Any) -> None:
             if kept is not None:
                 which = "the other" if files else "all"
                 _log(server, "info", "kept %s metrics files of an earlier run: %s", which, kept)
-    _keep_port(server)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Count a worker that starts, and have the metrics served: ``pre_fork`` hook."""
+    _core.pre_fork(server, worker)
+    with _warning(server, "serve the metrics where MULTIPROM_METRICS_ADDR says"):
+        importlib.import_module("multiprom.cli.port").keep(getattr(server, "cfg", None))
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -116,11 +119,6 @@ def _mark_dead(server: Any, worker: Any) -> None:
         _log(server, "info", "marked worker %s as dead", pid)
     with _warning(server, f"fold the files of worker {pid}"):  # If not, they stay, and count.
         _core.fold_dead(path, str(pid))
-
-
-def _keep_port(server: Any) -> None:
-    with _warning(server, "serve the metrics where MULTIPROM_METRICS_ADDR says"):
-        importlib.import_module("multiprom.cli.port").keep(getattr(server, "cfg", None))
 
 
 def _log(server: Any, level: str, text: str, *arguments: object) -> None:

@@ -14,6 +14,7 @@ import socket
 import time
 import urllib.error
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -136,9 +137,9 @@ def test_it_lives_as_long_as_the_master(version: str, tmp_path: Path) -> None:
         parent, child = server.serving
         os.kill(parent, signal.SIGKILL)
         server.until(lambda: not (lives(parent) or lives(child)), "notice that its child is dead")
-        server.process.send_signal(signal.SIGHUP)
-        server.until(lambda: len(server.serving) == 2, "have another one")
+        os.kill(server.booted[0], signal.SIGKILL)
         server.until(lambda: len(server.marked) == 1, "replace its worker")
+        server.until(lambda: len(server.serving) == 2, "have another one")
         server.until_served()
 
         pids = server.serving
@@ -175,6 +176,22 @@ def test_signals_for_the_master_and_its_workers(served: Scraped) -> None:
     assert "Traceback" not in served.log
 
 
+def test_a_worker_with_the_pid_of_one_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gunicorn has waited for the one that was killed, so its pid is free."""
+    worker = os.fork()
+    if worker == 0:
+        time.sleep(60)
+        os._exit(1)
+    try:
+        monkeypatch.setattr(metrics_port._Started, "pid", worker)
+        monkeypatch.setattr(metrics_port._Started, "master", os.getpid())
+        metrics_port.keep(SimpleNamespace(env={"MULTIPROM_METRICS_ADDR": ""}))
+        assert os.waitpid(worker, os.WNOHANG) == (0, 0), "it was taken for the other"
+    finally:
+        os.kill(worker, signal.SIGKILL)
+    assert os.waitpid(worker, 0)[0] == worker, "gunicorn is to learn of its end"
+
+
 @pytest.mark.parametrize("place", [0, 1])
 def test_those_who_are_stopped_end_with_the_master(place: int, served: Scraped) -> None:
     pids = served.serving
@@ -183,9 +200,14 @@ def test_those_who_are_stopped_end_with_the_master(place: int, served: Scraped) 
     served.until_ended(pids)
 
 
-def test_one_that_is_stopped_ends_after_a_master_that_was_killed(served: Scraped) -> None:
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_that_is_stopped_ends_after_a_master_that_was_killed(
+    place: int, served: Scraped
+) -> None:
     pids = served.serving
-    os.kill(pids[1], signal.SIGSTOP)
+    os.kill(pids[place], signal.SIGSTOP)
+    status = Path(f"/proc/{pids[place]}/status")
+    served.until(lambda: "\nState:\tT" in status.read_text(), "be stopped")
     served.process.kill()
     served.process.wait()
     served.until_ended(pids)
@@ -258,6 +280,9 @@ def test_a_wrong_address_is_one_line(address: str, reason: str, tmp_path: Path) 
         server.until(lambda: reason in server.log, "say what is wrong")
         server.send_until_answered_by(1)
         assert server.scrape()["app_requests_total"] == server.sent
+        os.kill(server.booted[0], signal.SIGKILL)
+        server.until(lambda: len(server.marked) == 1, "replace its worker")
+        server.send_until_answered_by(1)
         assert server.log.count("[WARNING]") == 1
         assert "Traceback" not in server.log
         assert server.stop() == 0

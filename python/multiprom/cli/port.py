@@ -1,9 +1,10 @@
 """Serves the metrics of a gunicorn server at a port of its own, which MULTIPROM_METRICS_ADDR names.
 
-`keep` starts a process beside the server's master. That process gives up root's rights as workers
-do, and forks the process that serves, anew whenever it has ended. Both look twice a second whether
-their parent lives: so they end with the master however it ends, also by SIGKILL. They are a new
-program, without the descriptors, the memory and the patched modules of the server.
+`keep` starts a process beside the server's master, anew if it was killed. That process gives up
+root's rights as workers do, and forks the process that serves, anew whenever it has ended. Both
+look twice a second whether their parent lives: so they end with the master however it ends, also by
+SIGKILL. They are a new program, without the descriptors, the memory and the patched modules of the
+server.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from multiprom import _core, environment
+from multiprom.cli import ranges
 from multiprom.cli.failure import UNUSABLE, Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 VARIABLE = "MULTIPROM_METRICS_ADDR"
 """Names the address."""
 
-_PORT_MAX = 65535
 _LOOK_SECONDS = 0.5
 # An upgrade's new master gets the port so soon after the old one has ended.
 _RETRY_SECONDS = 1.0
@@ -71,6 +72,7 @@ class _Started:
     pid = 0
     master = 0
     settings: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()  # Those of which it was said that the address is none.
 
 
 def parse(address: str) -> tuple[str, int]:
@@ -81,7 +83,7 @@ def parse(address: str) -> tuple[str, int]:
     found = re.fullmatch(
         r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]/]*)):(?P<port>[0-9]{1,5})", address
     )
-    if found is None or int(found["port"]) > _PORT_MAX:
+    if found is None or int(found["port"]) > ranges.PORT_MAX:
         text = f"{VARIABLE} is {address!r}, which is not HOST:PORT, such as 127.0.0.1:9464"
         raise ValueError(text)
     return found["six"] or found["host"] or "0.0.0.0", int(found["port"])  # noqa: S104 - as asked for
@@ -90,15 +92,18 @@ def parse(address: str) -> tuple[str, int]:
 def keep(cfg: Any) -> None:
     """Start the process in this master unless it runs; end it if another one is wanted, or none.
 
-    Raises ValueError if the address is none, and OSError if no process can be started.
+    Called whenever a worker starts. Raises OSError if no process can be started, and ValueError if
+    the address is none, but only once.
     """
     variables = {**os.environ, **getattr(cfg, "env", {})}
     address = variables.get(VARIABLE, "").strip()
     settings = (address, environment.named_directory())
-    if _is_running() and _Started.settings == settings:
+    if settings == _Started.refused or (settings == _Started.settings and _is_running()):
         return
+    _Started.refused = settings
     if address:
         parse(address)
+    _Started.refused = ()
     _end_process()
     if address:
         _Started.pid = _start(cfg, variables, address)
@@ -126,6 +131,8 @@ def _start(cfg: Any, variables: dict[str, str], address: str) -> int:
             (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
             *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
         ],
+        # The process leads a group of its own, which its child is in, too.
+        setpgroup=0,
         # Before Python starts: it would print a traceback at Ctrl-C. Both processes keep it so.
         setsigmask=_SIGNALS_OF_MASTER,
     )
@@ -145,22 +152,35 @@ def _is_running() -> bool:
     """Say whether the process runs that this one has started: a worker has started none."""
     if not _Started.pid or _Started.master != os.getpid():
         return False
+    with contextlib.suppress(ProcessLookupError):
+        # gunicorn waits for all children. If it has waited for this one, a worker may have its pid
+        # now; but no worker leads a group.
+        return os.getpgid(_Started.pid) == _Started.pid and _lives(_Started.pid)
+    return False
+
+
+def _lives(child: int) -> bool:
     try:
-        return posix.waitpid(_Started.pid, os.WNOHANG) == (0, 0)
+        return posix.waitpid(child, os.WNOHANG) == (0, 0)
     except ChildProcessError:
-        # gunicorn waits for all children, and so has waited for this one.
         return False
+
+
+def _end(child: int, kill: Callable[[int, int], None]) -> None:
+    """Ask a child to end, kill it if it does not, and wait until it has ended."""
+    for send, sent in ((os.kill, signal.SIGTERM), (kill, signal.SIGKILL)):
+        deadline = time.monotonic() + _END_SECONDS
+        if _lives(child):
+            with contextlib.suppress(ProcessLookupError):
+                send(child, sent)
+        while _lives(child) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 def _end_process() -> None:
     """End the process, and wait until the port is free, so that the next server can have it."""
-    for send, sent in ((os.kill, signal.SIGTERM), (os.killpg, signal.SIGKILL)):
-        deadline = time.monotonic() + _END_SECONDS
-        if _is_running():
-            with contextlib.suppress(ProcessLookupError):
-                send(_Started.pid, sent)
-        while _is_running() and time.monotonic() < deadline:
-            time.sleep(0.01)
+    if _is_running():
+        _end(_Started.pid, os.killpg)
     _Started.pid = 0
 
 
@@ -183,9 +203,8 @@ class _ErrorLog(logging.Handler):
 def main() -> None:
     """Have the metrics served as long as the master lives."""
     settings = json.loads(sys.argv[1])
-    os.setsid()
     os.chdir("/")
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, _exit)
     handler = _ErrorLog(settings["error_log"]) if settings["error_log"] else logging.StreamHandler()
     # As gunicorn's own lines.
     line = logging.Formatter(
@@ -205,7 +224,7 @@ def main() -> None:
         logger.exception("cannot serve the metrics at %s", settings["address"])
 
 
-def _end(*_: object) -> NoReturn:
+def _exit(*_: object) -> NoReturn:
     sys.exit(0)
 
 
@@ -242,17 +261,8 @@ def _wait(child: int, master: int) -> int | None:
     finally:
         # Also when SIGTERM has come.
         if child:
-            _end_child(child)
+            _end(child, os.kill)
     return None
-
-
-def _end_child(child: int) -> None:
-    os.kill(child, signal.SIGTERM)
-    deadline = time.monotonic() + _END_SECONDS
-    while os.waitpid(child, os.WNOHANG) == (0, 0):
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-        time.sleep(0.01)
 
 
 def _sleep(seconds: float, master: int) -> None:

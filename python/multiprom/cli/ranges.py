@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PORT_MAX = 65535
+"""The highest port of TCP."""
+
 _Number = TypeVar("_Number", int, float)
 
 

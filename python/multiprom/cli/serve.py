@@ -32,7 +32,6 @@ examples:
 """
 
 _PORT = 9464
-_PORT_MAX = 65535
 # A client that connects and says nothing keeps a thread so long.
 _CLIENT_SECONDS = 30
 # So many connections may wait until the server accepts them.
@@ -52,7 +51,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--port",
-        type=ranges.number(int, "a port", 0, _PORT_MAX),
+        type=ranges.number(int, "a port", 0, ranges.PORT_MAX),
         default=_PORT,
         help=f"(default: {_PORT}; 0 for a free one)",
     )
