@@ -81,10 +81,12 @@ impl Series {
 
     /// When it was last set with a timestamp. The caller has the lock of the state.
     pub(crate) fn timestamp(&self) -> f64 {
-        match (self.attachment.enter(), self.unwritten().pending) {
-            (Some(cell), _) => cell.timestamp(),
-            (None, Pending::Set(_, timestamp)) => timestamp,
-            (None, Pending::Added(_)) => 0.0,
+        if let Some(cell) = self.attachment.enter() {
+            return cell.timestamp();
+        }
+        match self.unwritten().pending {
+            Pending::Set(_, timestamp) => timestamp,
+            Pending::Added(_) => 0.0,
         }
     }
 

@@ -71,17 +71,17 @@ impl Attachment {
         prepare: impl FnOnce(&Cell),
     ) {
         let mut kept = self.lock();
-        self.close_gate();
+        self.gate.close(generation());
         let cell = mapping.cell(offset);
         prepare(cell);
         self.cell.store(ptr::from_ref(cell).cast_mut(), Ordering::Relaxed);
         *kept = Some(Arc::clone(mapping));
-        self.gate.open();
+        self.gate.open(generation());
     }
 
     /// Whether a cell of this process is attached.
     pub(crate) fn is_attached(&self) -> bool {
-        self.enter().is_some()
+        self.gate.is_open(generation())
     }
 
     /// Detaches the cell, and gives the value and timestamp that it had.
@@ -89,7 +89,7 @@ impl Attachment {
     /// None if no cell of this process was attached.
     pub(crate) fn detach(&self) -> Option<(f64, f64)> {
         let mut kept = self.lock();
-        let was_attached = self.close_gate();
+        let was_attached = self.gate.close(generation());
         let cell = self.cell.swap(ptr::null_mut(), Ordering::Relaxed);
         // SAFETY: the gate was open, so this is a cell of the mapping in `kept`, which is dropped
         // only below.
@@ -100,18 +100,6 @@ impl Attachment {
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Mapping>>> {
         self.mapping.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Closes the gate, and says whether a cell of this process was attached. The caller has the lock.
-    fn close_gate(&self) -> bool {
-        let is_attached = self.is_attached();
-        if is_attached {
-            self.gate.close();
-        } else {
-            // A gate that was open before a fork: no thread of this process is behind it.
-            self.gate.renew(generation());
-        }
-        is_attached
     }
 }
 
@@ -169,7 +157,7 @@ mod tests {
         attachment.attach(&mapping(&directory, "file"), 8, |cell| cell.set(1.0, 0.0));
         // As if this were the child of a fork, without raising the generation of other tests.
         let gate = Gate::new(generation().wrapping_sub(1));
-        gate.open();
+        gate.open(generation().wrapping_sub(1));
         let inherited = Attachment { gate, ..Attachment::default() };
         inherited.cell.store(ptr::dangling_mut(), Ordering::Relaxed);
         assert!(inherited.enter().is_none());

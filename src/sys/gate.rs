@@ -1,11 +1,11 @@
-//! Tells who moves a value whether anybody is just counting in it, without a lock.
+//! Lets one thread at a time use a value's cell, and nobody while the value moves.
 //!
-//! A value's cell may be used only behind its gate. Counting passes it with one atomic addition and
-//! leaves it with another; whoever wants to move the value closes the gate and waits until all
-//! have left, which takes nanoseconds, since nobody does anything behind it but one operation on a
-//! cell.
+//! A value's cell may be used only behind its gate. Counting passes it with one compare-and-exchange
+//! and leaves it with a store. Whoever wants to move the value closes the gate, which waits until the
+//! thread behind it has left. That takes nanoseconds, since nobody does anything behind a gate but one
+//! operation on a cell: nothing of Python, no system call, no other lock.
 //!
-//! A fork copies the gate, but not the threads that were behind it. So it carries the generation of
+//! A fork copies the gate, but not the thread that was behind it. So it carries the generation of
 //! the process, which every fork raises: a gate of an older generation is closed, whatever it says.
 
 #[cfg(loom)]
@@ -13,95 +13,163 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The lower 32 bits of a gate: how many threads are behind it.
-const USERS: u64 = (1 << 32) - 1;
-/// Whether the gate may be passed.
-const OPEN: u64 = 1 << 32;
+/// Nobody may pass.
+const CLOSED: u64 = 0;
+/// A thread may pass.
+const OPEN: u64 = 1;
+/// A thread has passed, and has not left yet.
+const TAKEN: u64 = 2;
 /// Where the generation begins.
-const GENERATION_SHIFT: u32 = 33;
+const GENERATION_SHIFT: u32 = 2;
 
-/// Whether a cell may be used, and how many are using it.
+/// Whether a cell may be used, and whether a thread is using it.
 #[derive(Debug)]
 pub(crate) struct Gate(AtomicU64);
 
 /// The right to use what is behind a gate, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Pass<'a>(&'a Gate);
+pub(crate) struct Pass<'a> {
+    gate: &'a Gate,
+    generation: u32,
+}
 
 impl Gate {
     /// A closed gate.
     pub(crate) fn new(generation: u32) -> Self {
-        Self(AtomicU64::new(word(generation)))
+        Self(AtomicU64::new(word(generation, CLOSED)))
     }
 
     /// Passes the gate; none if it is closed, or was last opened before a fork.
     #[inline]
     pub(crate) fn enter(&self, generation: u32) -> Option<Pass<'_>> {
-        let before = self.0.fetch_add(1, Ordering::Acquire);
-        if before >> GENERATION_SHIFT != word(generation) >> GENERATION_SHIFT {
-            // Not taken back: `renew` may just have begun a new count.
-            return None;
-        }
-        let pass = Pass(self);
-        (before & OPEN != 0).then_some(pass)
+        self.change_if_open(generation, TAKEN).then(|| Pass { gate: self, generation })
     }
 
-    /// Lets nobody in any more, and waits until all are out.
-    pub(crate) fn close(&self) {
-        self.0.fetch_and(!OPEN, Ordering::Relaxed);
-        while self.0.load(Ordering::Acquire) & USERS != 0 {
-            #[cfg(loom)]
-            loom::thread::yield_now();
-            #[cfg(not(loom))]
-            std::thread::yield_now();
+    /// Whether the gate is not closed, and was not last opened before a fork.
+    #[inline]
+    pub(crate) fn is_open(&self, generation: u32) -> bool {
+        let word_now = self.0.load(Ordering::Relaxed);
+        word_now == word(generation, OPEN) || word_now == word(generation, TAKEN)
+    }
+
+    /// Waits until nobody is behind the gate, lets nobody in any more, and says whether it was open.
+    ///
+    /// Only one thread at a time may close and open a gate.
+    pub(crate) fn close(&self, generation: u32) -> bool {
+        let was_open = self.change_if_open(generation, CLOSED);
+        if !was_open {
+            // Perhaps it was open before a fork: no thread of this process is behind it.
+            self.0.store(word(generation, CLOSED), Ordering::Relaxed);
+        }
+        was_open
+    }
+
+    /// Opens a closed gate.
+    pub(crate) fn open(&self, generation: u32) {
+        self.0.store(word(generation, OPEN), Ordering::Release);
+    }
+
+    /// Changes the state of an open gate, as soon as nobody is behind it; false if it is not open.
+    #[inline]
+    fn change_if_open(&self, generation: u32, state: u64) -> bool {
+        match self.exchange(generation, state) {
+            Ok(_) => true,
+            Err(found) => {
+                found == word(generation, TAKEN) && self.wait_and_change(generation, state)
+            }
         }
     }
 
-    /// Opens the gate again.
-    pub(crate) fn open(&self) {
-        self.0.fetch_or(OPEN, Ordering::Release);
+    #[cold]
+    fn wait_and_change(&self, generation: u32, state: u64) -> bool {
+        let mut looks = 0;
+        loop {
+            pause(&mut looks);
+            match self.exchange(generation, state) {
+                Ok(_) => return true,
+                Err(found) if found == word(generation, TAKEN) => {}
+                Err(_) => return false,
+            }
+        }
     }
 
-    /// Closes a gate that was last used before a fork, and says that no thread is behind it. A gate of
-    /// this generation stays as it is.
-    pub(crate) fn renew(&self, generation: u32) {
-        let left_by_another = self.0.load(Ordering::Relaxed) >> GENERATION_SHIFT
-            != word(generation) >> GENERATION_SHIFT;
-        if left_by_another {
-            self.0.swap(word(generation), Ordering::AcqRel);
-        }
+    #[inline]
+    fn exchange(&self, generation: u32, state: u64) -> Result<u64, u64> {
+        let (open, changed) = (word(generation, OPEN), word(generation, state));
+        self.0.compare_exchange(open, changed, Ordering::Acquire, Ordering::Relaxed)
     }
 }
 
 impl Drop for Pass<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Release);
+        // Nobody else changes a gate that is taken.
+        self.gate.open(self.generation);
     }
 }
 
-/// A closed gate that nobody is behind, as a word.
-const fn word(generation: u32) -> u64 {
-    (generation as u64) << GENERATION_SHIFT
+/// A gate as a word.
+const fn word(generation: u32, state: u64) -> u64 {
+    (generation as u64) << GENERATION_SHIFT | state
+}
+
+/// Lets the thread behind a gate go on.
+#[cfg(loom)]
+fn pause(_looks: &mut u32) {
+    loom::thread::yield_now();
+}
+
+/// Lets the thread behind a gate go on. If it is long in there, it has no processor: a thread that
+/// sleeps leaves it one, whatever the priorities of the two are.
+#[cfg(not(loom))]
+fn pause(looks: &mut u32) {
+    if *looks < 100 {
+        *looks += 1;
+        std::hint::spin_loop();
+    } else {
+        std::thread::sleep(std::time::Duration::from_micros(10));
+    }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn only_an_open_gate_of_this_generation_lets_in() {
         let gate = Gate::new(1);
         assert!(gate.enter(1).is_none());
-        gate.open();
+        gate.open(1);
         assert!(gate.enter(1).is_some());
         assert!(gate.enter(2).is_none());
-        gate.renew(2);
+        assert!(!gate.close(2));
         assert!(gate.enter(2).is_none());
-        gate.open();
+        gate.open(2);
         assert!(gate.enter(2).is_some());
-        gate.close();
+        assert!(gate.close(2));
         assert!(gate.enter(2).is_none());
+        assert!(!gate.close(2));
+    }
+
+    #[test]
+    fn a_thread_waits_until_the_one_before_it_has_left() {
+        for act in [|gate: &Gate| gate.enter(1).is_some(), |gate: &Gate| gate.close(1)] {
+            let gate = Gate::new(1);
+            gate.open(1);
+            let has_left = AtomicBool::new(false);
+            let pass = gate.enter(1);
+            thread::scope(|scope| {
+                let waiting = scope.spawn(|| act(&gate) && has_left.load(Ordering::Relaxed));
+                thread::sleep(Duration::from_millis(20));
+                has_left.store(true, Ordering::Relaxed);
+                drop(pass);
+                assert!(waiting.join().unwrap());
+            });
+        }
     }
 }
 
@@ -135,30 +203,46 @@ mod models {
         let Some(_pass) = guarded.gate.enter(1) else { return false };
         let place = guarded.place.load(Ordering::Relaxed);
         assert!(place == 1 || guarded.is_mapped.load(Ordering::Relaxed), "counted in freed memory");
-        guarded.cells[place].fetch_add(1, Ordering::Relaxed);
+        // In two steps: no other thread may come between them.
+        let counted = guarded.cells[place].load(Ordering::Relaxed);
+        guarded.cells[place].store(counted + 1, Ordering::Relaxed);
         true
     }
 
-    /// A value moves from one cell to another while two threads count: nothing is lost.
+    /// A value moves from one cell to another while a thread counts: nothing is lost.
     #[test]
     fn a_move_loses_no_count() {
         loom::model(|| {
             let guarded = guarded(1);
-            guarded.gate.open();
-            let counting: Vec<_> = (0..2)
-                .map(|_| {
-                    let guarded = Arc::clone(&guarded);
-                    thread::spawn(move || u64::from(count(&guarded)))
-                })
-                .collect();
-            guarded.gate.close();
+            guarded.gate.open(1);
+            let counting = {
+                let guarded = Arc::clone(&guarded);
+                thread::spawn(move || u64::from(count(&guarded)) + u64::from(count(&guarded)))
+            };
+            guarded.gate.close(1);
             let held = guarded.cells[0].load(Ordering::Relaxed);
             guarded.cells[1].store(held, Ordering::Relaxed);
             guarded.is_mapped.store(false, Ordering::Relaxed);
             guarded.place.store(1, Ordering::Relaxed);
-            guarded.gate.open();
-            let counted: u64 = counting.into_iter().map(|thread| thread.join().unwrap()).sum();
+            guarded.gate.open(1);
+            let counted = counting.join().unwrap();
             assert_eq!(guarded.cells[1].load(Ordering::Relaxed), counted);
+        });
+    }
+
+    /// Two threads count: neither comes between the two steps of the other.
+    #[test]
+    fn a_gate_lets_in_one_at_a_time() {
+        loom::model(|| {
+            let guarded = guarded(1);
+            guarded.gate.open(1);
+            let counting = {
+                let guarded = Arc::clone(&guarded);
+                thread::spawn(move || count(&guarded))
+            };
+            assert!(count(&guarded));
+            assert!(counting.join().unwrap());
+            assert_eq!(guarded.cells[0].load(Ordering::Relaxed), 2);
         });
     }
 
@@ -167,24 +251,20 @@ mod models {
     fn a_renewal_after_a_fork_leaves_nobody_behind_the_gate() {
         loom::model(|| {
             let guarded = guarded(0);
-            guarded.gate.open();
+            guarded.gate.open(0);
             // A thread of the parent was behind the gate; it does not exist here.
             std::mem::forget(guarded.gate.enter(0));
             let counting = {
                 let guarded = Arc::clone(&guarded);
                 thread::spawn(move || count(&guarded))
             };
-            guarded.gate.renew(1);
+            guarded.gate.close(1);
             guarded.is_mapped.store(false, Ordering::Relaxed);
             guarded.place.store(1, Ordering::Relaxed);
-            guarded.gate.open();
+            guarded.gate.open(1);
             let counted = counting.join().unwrap();
             assert_eq!(guarded.cells[1].load(Ordering::Relaxed), u64::from(counted));
-            assert_eq!(
-                guarded.gate.0.load(Ordering::Acquire),
-                word(1) | OPEN,
-                "somebody is behind"
-            );
+            assert_eq!(guarded.gate.0.load(Ordering::Acquire), word(1, OPEN), "somebody is behind");
         });
     }
 }
