@@ -9,7 +9,7 @@ use pyo3::types::{PyCFunction, PyFloat, PyInt, PyList, PyString};
 use super::descriptor::{Call, call_method};
 use super::exemplars;
 use super::method::{Method, Outcome, known};
-use super::shortcut::Buckets;
+use super::shortcut::{Buckets, Others};
 use crate::python::once::intern;
 use crate::python::value::Value;
 
@@ -133,12 +133,13 @@ impl Method for SummaryObserve {
         let Some(count) = value(call.receiver, intern!(py, "_count"), "inc")? else {
             return Ok(None);
         };
-        let Some(sum) = value(call.receiver, intern!(py, "_sum"), "inc")? else { return Ok(None) };
-        if !count.get().try_inc(1.0) {
+        let count = count.get();
+        let Some(sum) = sum(count, call.receiver)? else { return Ok(None) };
+        if !count.try_inc(1.0) {
             return Ok(None);
         }
         if !sum.get().try_inc(number) {
-            call_method(&sum, intern!(py, "inc"), Some(argument))?;
+            call_method(sum.bind(py), intern!(py, "inc"), Some(argument))?;
         }
         Ok(done(call, true))
     }
@@ -168,10 +169,10 @@ impl Method for HistogramObserve {
         let Some(sum) = value(call.receiver, intern!(py, "_sum"), "inc")? else { return Ok(None) };
         let sum = sum.get();
         let Some(buckets) = buckets(sum, call.receiver)? else { return Ok(None) };
-        let Some(bucket) = buckets.find(number) else { return Ok(None) };
         if !sum.try_inc(number) {
             return Ok(None);
         }
+        let bucket = buckets.find(number);
         if !bucket.get().try_inc(1.0) {
             let one = 1_i32.into_pyobject(py)?;
             call_method(bucket.bind(py), intern!(py, "inc"), Some(one.as_any()))?;
@@ -197,12 +198,31 @@ fn add<'py>(call: &Call<'_, 'py>, amount: f64) -> Outcome<'py> {
     Ok(done(call, is_added))
 }
 
+/// The sum of the summary whose count is given; none if it is not ours.
+#[inline]
+fn sum<'a>(count: &'a Value, summary: &Bound<'_, PyAny>) -> PyResult<Option<&'a Py<Value>>> {
+    match count.shortcut.others.get() {
+        Some(Others::Sum(sum)) => Ok(Some(sum)),
+        _ => look_up_sum(count, summary),
+    }
+}
+
+#[cold]
+fn look_up_sum<'a>(
+    count: &'a Value,
+    summary: &Bound<'_, PyAny>,
+) -> PyResult<Option<&'a Py<Value>>> {
+    let Some(sum) = value(summary, intern!(summary.py(), "_sum"), "inc")? else { return Ok(None) };
+    let others = count.shortcut.others.get_or_init(|| Box::new(Others::Sum(sum.unbind())));
+    Ok(if let Others::Sum(sum) = others { Some(sum) } else { None })
+}
+
 /// The buckets of the histogram whose sum is given; none if not all of them are ours.
 #[inline]
 fn buckets<'a>(sum: &'a Value, histogram: &Bound<'_, PyAny>) -> PyResult<Option<&'a Buckets>> {
-    match sum.shortcut.buckets.get() {
-        Some(buckets) => Ok(Some(buckets)),
-        None => look_up_buckets(sum, histogram),
+    match sum.shortcut.others.get() {
+        Some(Others::Buckets(buckets)) => Ok(Some(buckets)),
+        _ => look_up_buckets(sum, histogram),
     }
 }
 
@@ -224,8 +244,9 @@ fn look_up_buckets<'a>(
         let Some(found) = value_behind(value, "inc")? else { return Ok(None) };
         ours.push(found.unbind());
     }
-    let found = Buckets::new(bounds, ours).map(Box::new);
-    Ok(found.map(|found| sum.shortcut.buckets.get_or_init(|| found)))
+    let Some(found) = Buckets::new(bounds, ours) else { return Ok(None) };
+    let others = sum.shortcut.others.get_or_init(|| Box::new(Others::Buckets(found)));
+    Ok(if let Others::Buckets(buckets) = others { Some(buckets) } else { None })
 }
 
 /// The time of a call; none if it is no float.

@@ -13,14 +13,22 @@ pub(in crate::python) struct Shortcut {
     is_open: AtomicBool,
     /// Whether it is of a gauge that shows what was set last in any process.
     pub(super) is_most_recent: bool,
-    /// The buckets of the histogram whose sum it is, as soon as they were asked for.
-    pub(super) buckets: OnceBox<Buckets>,
+    /// What is counted in along with it, as soon as that was asked for.
+    pub(super) others: OnceBox<Others>,
+}
+
+/// The values that are counted in along with another one.
+pub(super) enum Others {
+    /// Along with the count of a summary: its sum.
+    Sum(Py<Value>),
+    /// Along with the sum of a histogram: its buckets.
+    Buckets(Buckets),
 }
 
 /// The buckets of a histogram.
 pub(super) struct Buckets {
-    /// In ascending order, and as many as the values.
-    upper_bounds: Box<[f64]>,
+    /// The upper bounds in ascending order. The last block is filled up with infinity.
+    blocks: Box<[[f64; BLOCK]]>,
     /// The last upper bound of each block but the last.
     block_ends: Box<[f64]>,
     values: Box<[Py<Value>]>,
@@ -35,7 +43,7 @@ impl Shortcut {
         Self {
             is_open: AtomicBool::new(is_open),
             is_most_recent: multiprocess_mode.ends_with("mostrecent"),
-            buckets: OnceBox::new(),
+            others: OnceBox::new(),
         }
     }
 
@@ -50,34 +58,41 @@ impl Shortcut {
     }
 
     pub(in crate::python) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let values = self.buckets.get().map(|buckets| &buckets.values);
-        values.into_iter().flatten().try_for_each(|value| visit.call(value))
+        match self.others.get() {
+            Some(Others::Sum(sum)) => visit.call(sum),
+            Some(Others::Buckets(buckets)) => {
+                buckets.values.iter().try_for_each(|value| visit.call(value))
+            }
+            None => Ok(()),
+        }
     }
 }
 
 impl Buckets {
-    /// None if these are not bounds in order, each with a value.
+    /// None if these are not bounds in order, each with a value, or the last is below some amount.
     pub(super) fn new(upper_bounds: Vec<f64>, values: Vec<Py<Value>>) -> Option<Self> {
         // A bound that is no number is in no order.
-        if upper_bounds.len() != values.len() || !upper_bounds.is_sorted() {
+        let is_sorted = upper_bounds.is_sorted() && upper_bounds.last() == Some(&f64::INFINITY);
+        if upper_bounds.len() != values.len() || !is_sorted {
             return None;
         }
-        let blocks = upper_bounds.len().div_ceil(BLOCK);
-        let block_ends = upper_bounds.chunks_exact(BLOCK).map(|block| block[BLOCK - 1]);
-        Some(Self {
-            block_ends: block_ends.take(blocks.saturating_sub(1)).collect(),
-            upper_bounds: upper_bounds.into(),
-            values: values.into(),
-        })
+        let blocks: Box<[_]> = upper_bounds.chunks(BLOCK).map(filled_up).collect();
+        let block_ends = blocks.iter().map(|block| block[BLOCK - 1]).take(blocks.len() - 1);
+        Some(Self { block_ends: block_ends.collect(), blocks, values: values.into() })
     }
 
     /// The bucket that an amount, which is a number, falls into.
     #[inline]
-    pub(super) fn find(&self, amount: f64) -> Option<&Py<Value>> {
-        let start = BLOCK * count_below(&self.block_ends, amount);
-        let block = self.upper_bounds.get(start..)?;
-        self.values.get(start + count_below(block.get(..BLOCK).unwrap_or(block), amount))
+    pub(super) fn find(&self, amount: f64) -> &Py<Value> {
+        let block = count_below(&self.block_ends, amount);
+        &self.values[BLOCK * block + count_below(&self.blocks[block], amount)]
     }
+}
+
+fn filled_up(bounds: &[f64]) -> [f64; BLOCK] {
+    let mut block = [f64::INFINITY; BLOCK];
+    block[..bounds.len()].copy_from_slice(bounds);
+    block
 }
 
 /// How many bounds are below `amount`.
