@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import multiprom
 import pytest
-from prometheus_client import Counter, Gauge, Histogram, Summary, context_managers
+from prometheus_client import Counter, Gauge, Histogram, Summary, context_managers, metrics
 from prometheus_client.context_managers import InprogressTracker, Timer
 
 if TYPE_CHECKING:
@@ -71,6 +71,50 @@ def test_a_decorated_function(times: Any) -> None:
 
     assert function(1) == 7
     assert [value.get() for value in histogram._buckets] == [1, 0, 1]
+
+
+def test_another_class_of_timers(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Noted(Timer):
+        def __init__(self, metric: Any, callback_name: str) -> None:
+            super().__init__(metric, callback_name)
+            made.append(callback_name)
+
+    made: list[str] = []
+    monkeypatch.setattr(metrics, "Timer", Noted)
+    histogram = Histogram("h", "Help", registry=None)
+    histogram.time()(lambda: None)()
+    with Summary("s", "Help", registry=None).time() as timer:
+        assert type(timer) is Noted
+    assert made == ["observe"] * 3
+    monkeypatch.setattr(metrics, "Timer", lambda *arguments: list(arguments))
+    given: Any = histogram.time()
+    assert given == [histogram, "observe"]
+
+
+@pytest.mark.parametrize("name", ["__init__", "__setattr__"])
+def test_a_patched_class_of_timers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def patched(*arguments: Any) -> None:
+        calls.append(name)
+        stock(*arguments)
+
+    calls: list[str] = []
+    stock = getattr(Timer, name)
+    monkeypatch.setattr(Timer, name, patched)
+    histogram = Histogram("h", "Help", registry=None)
+    histogram.time()(lambda: None)()
+    # One timer is made by time(), the other by the call.
+    assert len(calls) >= 2
+    assert histogram._sum.get() > 0
+
+
+@pytest.mark.parametrize("arguments", [("a",), ("a", "b")])
+def test_too_many_arguments(arguments: tuple[str, ...]) -> None:
+    histogram = Histogram("h", "Help", registry=None)
+    methods: tuple[Any, ...] = (histogram.time, histogram.time()._new_timer)
+    for method in methods:
+        given = f"takes 1 positional argument but {len(arguments) + 1} were given"
+        with pytest.raises(TypeError, match=given):
+            method(*arguments)
 
 
 def test_labels_within_the_block() -> None:

@@ -9,7 +9,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
-use super::descriptor::{call_method, call_with};
+use super::descriptor::{call_method, instance_of};
 use super::making::{CounterInit, SummaryInit, shared_class};
 use super::method::{About, Known, Method, Outcome, known};
 use crate::python::once::intern;
@@ -183,7 +183,7 @@ pub(super) fn make<'py>(
     if shared_class(stock.globals.bind(py))?.is_none() {
         return Ok(None);
     }
-    let child = call_with(&class.getattr(intern!(py, "__new__"))?, [class.as_any()])?;
+    let child = instance_of(&class)?;
     let take_over = |names: &[&Bound<'py, PyString>]| -> PyResult<bool> {
         for name in names {
             let Some(found) = metric.getattr_opt(name)? else { return Ok(false) };

@@ -5,13 +5,14 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CString, c_void};
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 use std::slice;
 
 use once_cell::race::OnceBox;
-use pyo3::exceptions::PySystemError;
+use pyo3::exceptions::{PySystemError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
@@ -183,6 +184,23 @@ impl Definition {
             let descriptor = ffi::PyDescr_NewMethod(class.as_type_ptr(), definition);
             Bound::from_owned_ptr_or_err(class.py(), descriptor)
         }
+    }
+}
+
+/// Makes an instance of `class` as calling the class does, but without its `__init__`.
+#[inline]
+pub(super) fn instance_of<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = PyTuple::empty(class.py());
+    // SAFETY: `class` is a type, whose slot `tp_new` is null or a function of this signature; the
+    // arguments are a tuple, without a dictionary. The result is a new reference, or null with an
+    // exception set.
+    unsafe {
+        let slot = ffi::PyType_GetSlot(class.as_type_ptr(), ffi::Py_tp_new);
+        let Some(new) = mem::transmute::<*mut c_void, Option<ffi::newfunc>>(slot) else {
+            return Err(PyTypeError::new_err("cannot create instances"));
+        };
+        let instance = new(class.as_type_ptr(), arguments.as_ptr(), ptr::null_mut());
+        Bound::from_owned_ptr_or_err(class.py(), instance)
     }
 }
 

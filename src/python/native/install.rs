@@ -16,7 +16,9 @@ use super::method::{About, Method};
 use super::removal::{Clear, Remove, RemoveByLabels};
 use super::stating::{EnumState, InfoInfo};
 use super::stock::Stock;
-use super::timing::{TimerEnter, TimerExit, TrackerEnter, TrackerExit};
+use super::timing::{
+    self, HistogramTime, SummaryTime, TimerEnter, TimerExit, TimerNew, TrackerEnter, TrackerExit,
+};
 use crate::python::once::intern;
 
 /// A method that is done natively.
@@ -34,7 +36,7 @@ impl Native {
 const LABELS: Native = Native::of::<Labels>();
 
 /// The methods that are done natively if metrics count in values of ours.
-const COUNTING: [Native; 20] = [
+const COUNTING: [Native; 23] = [
     Native::of::<CounterInit>(),
     Native::of::<GaugeInit>(),
     Native::of::<SummaryInit>(),
@@ -51,6 +53,9 @@ const COUNTING: [Native; 20] = [
     Native::of::<HistogramObserve>(),
     Native::of::<InfoInfo>(),
     Native::of::<EnumState>(),
+    Native::of::<HistogramTime>(),
+    Native::of::<SummaryTime>(),
+    Native::of::<TimerNew>(),
     Native::of::<TimerEnter>(),
     Native::of::<TimerExit>(),
     Native::of::<TrackerEnter>(),
@@ -64,7 +69,7 @@ const COUNTING: [Native; 20] = [
 pub(crate) fn install_methods(py: Python<'_>, counting: bool) -> PyResult<()> {
     limit::read_environment(py)?;
     // `labels` is noted before it is replaced: `watch` would not find it any more.
-    for needed in &children::NEEDED {
+    for needed in children::NEEDED.iter().chain([&timing::NEEDED]) {
         watch(py, needed)?;
     }
     put(py, &LABELS)?;

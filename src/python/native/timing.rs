@@ -1,11 +1,87 @@
-//! What `time()` and `track_inprogress()` do when their block begins and ends.
+//! `time()`, and what it and `track_inprogress()` do when their block begins and ends.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyString};
+use pyo3::types::{PyFloat, PyString, PyType};
 
-use super::descriptor::{Call, call_method};
-use super::method::{Method, Outcome, known};
+use super::descriptor::{Call, call_method, instance_of};
+use super::method::{About, Method, Outcome, known};
 use crate::python::once::intern;
+
+/// `Histogram.time()`.
+pub(super) struct HistogramTime;
+
+impl Method for HistogramTime {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "Histogram";
+    const NAME: &'static str = "time";
+    const PARAMETERS: &'static [&'static str] = &["self"];
+    const NAMES: &'static [&'static str] = &["Timer"];
+
+    #[inline]
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        timer::<Self>(call, intern!(call.py(), "observe"))
+    }
+
+    known!();
+}
+
+/// `Summary.time()`.
+pub(super) struct SummaryTime;
+
+impl Method for SummaryTime {
+    const MODULE: &'static str = "prometheus_client.metrics";
+    const CLASS: &'static str = "Summary";
+    const NAME: &'static str = "time";
+    const PARAMETERS: &'static [&'static str] = &["self"];
+    const NAMES: &'static [&'static str] = &["Timer"];
+
+    #[inline]
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        timer::<Self>(call, intern!(call.py(), "observe"))
+    }
+
+    known!();
+}
+
+/// `Timer._new_timer()`, which a decorated function calls.
+pub(super) struct TimerNew;
+
+impl Method for TimerNew {
+    const MODULE: &'static str = "prometheus_client.context_managers";
+    const CLASS: &'static str = "Timer";
+    const NAME: &'static str = "_new_timer";
+    const PARAMETERS: &'static [&'static str] = &["self"];
+    const NAMES: &'static [&'static str] = &["__class__", "_metric", "_callback_name"];
+
+    #[inline]
+    fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
+        if call.count() != 0 {
+            return Ok(None);
+        }
+        let (py, timer) = (call.py(), call.receiver);
+        let metric = timer.getattr(intern!(py, "_metric"))?;
+        let callback_name = timer.getattr(intern!(py, "_callback_name"))?;
+        made(&timer.get_type(), &metric, &callback_name)
+    }
+
+    known!();
+}
+
+/// `Timer.__init__(metric, callback_name)`.
+struct Constructor;
+
+impl Method for Constructor {
+    const MODULE: &'static str = "prometheus_client.context_managers";
+    const CLASS: &'static str = "Timer";
+    const NAME: &'static str = "__init__";
+    const PARAMETERS: &'static [&'static str] = &["self", "metric", "callback_name"];
+    const NAMES: &'static [&'static str] = &["_metric", "_callback_name", "duration"];
+
+    known!();
+}
+
+/// What must be `prometheus_client`'s own, as it is known here, so that timers can be made.
+pub(super) const NEEDED: About = About::of::<Constructor>();
 
 /// `Timer.__enter__()`.
 pub(super) struct TimerEnter;
@@ -103,6 +179,37 @@ fn track<'py, M: Method>(call: &Call<'_, 'py>, method: &Bound<'py, PyString>) ->
     let gauge = call.receiver.getattr(intern!(py, "_gauge"))?;
     call_method(&gauge, method, None)?;
     Ok(Some(call.none()))
+}
+
+/// A timer that calls a method of the metric, if there are no arguments.
+#[inline]
+fn timer<'py, M: Method>(call: &Call<'_, 'py>, method: &Bound<'py, PyString>) -> Outcome<'py> {
+    if call.count() != 0 {
+        return Ok(None);
+    }
+    let Some(stock) = M::known().stocks.of(call.receiver) else { return Ok(None) };
+    let class = stock.globals.bind(call.py()).get_item(intern!(call.py(), "Timer"))?;
+    let class = class.and_then(|class| class.cast_into::<PyType>().ok());
+    class.map_or(Ok(None), |class| made(&class, call.receiver, method))
+}
+
+/// What calling the class gives, if it is `prometheus_client`'s class of timers.
+#[inline]
+fn made<'py>(
+    class: &Bound<'py, PyType>,
+    metric: &Bound<'py, PyAny>,
+    callback_name: &Bound<'py, PyAny>,
+) -> Outcome<'py> {
+    let py = class.py();
+    let Some(stock) = Constructor::known().stocks.of_class(class) else { return Ok(None) };
+    if !class.getattr(intern!(py, "__init__"))?.is(&stock.function) {
+        return Ok(None);
+    }
+    let timer = instance_of(class)?;
+    timer.setattr(intern!(py, "_metric"), metric)?;
+    timer.setattr(intern!(py, "_callback_name"), callback_name)?;
+    timer.setattr(intern!(py, "duration"), py.None())?;
+    Ok(Some(timer))
 }
 
 /// The clock of timers, which tests replace in `prometheus_client`'s module.
