@@ -30,21 +30,22 @@ pub fn add(
     names: Option<&BTreeSet<String>>,
     style: Style,
 ) {
-    let mut taken: BTreeSet<Vec<u8>> = BTreeSet::new();
-    for text in others.iter().copied().chain([to.as_bytes()]) {
-        taken.extend(family_names(text).map(<[u8]>::to_vec));
-    }
-    for mut family in families {
-        let is_wanted = |name: &str| names.is_none_or(|names| names.contains(name));
-        if !family.restrict(is_wanted) {
-            continue;
-        }
-        let Style { format, escaping, exponents } = style;
-        let added = text(&[family], format, escaping, exponents);
-        if !family_names(added.as_bytes()).any(|name| taken.contains(name)) {
-            to.push_str(&added);
-        }
-    }
+    let Style { format, escaping, exponents } = style;
+    let is_wanted = |name: &str| names.is_none_or(|names| names.contains(name));
+    let mut families = families;
+    families.retain_mut(|family| family.restrict(is_wanted));
+    let texts = others.iter().copied().chain([to.as_bytes()]);
+    let taken: BTreeSet<&[u8]> = texts.flat_map(family_names).collect();
+    let is_new = |text: &String| !family_names(text.as_bytes()).any(|name| taken.contains(name));
+    // Mostly all of them are new.
+    let all = text(&families, format, escaping, exponents);
+    let added = if is_new(&all) {
+        all
+    } else {
+        let each = families.chunks(1).map(|family| text(family, format, escaping, exponents));
+        each.filter(is_new).collect()
+    };
+    to.push_str(&added);
 }
 
 /// How many samples a text has.

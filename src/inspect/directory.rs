@@ -55,7 +55,7 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
     };
     let without_common_locks = opened.as_ref().and_then(Directory::without_common_locks);
-    let mut files = file::look(path, without_common_locks.is_some())?;
+    let mut files = file::look(path)?;
     let (families, left_out, scrape_error) = match scrape(path) {
         Ok((families, left_out)) => (families, left_out, None),
         Err(error) => (Vec::new(), Vec::new(), Some(error.to_string())),
@@ -106,9 +106,9 @@ mod tests {
     use super::*;
     use crate::format::testing::{entry, file_of};
     use crate::format::{Damage, MAGIC_ARCHIVE, MAGIC_STOCK, MAGIC_WRITER};
-    use crate::inspect::{Evidence, FileState, Life};
+    use crate::inspect::{Evidence, Life};
     use crate::mark;
-    use crate::store::presence;
+    use crate::store::{FileState, presence};
     use std::fs::{self, File};
     use tempfile::TempDir;
 

@@ -2,60 +2,20 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-
 use crate::error::Result;
 use crate::format::{
-    self, Damage, FileName, HEADER_SIZE, MAGIC_ARCHIVE, MAGIC_WRITER, exemplar, has_archive_name,
+    self, Damage, FileName, HEADER_SIZE, MAGIC_ARCHIVE, exemplar, has_archive_name,
 };
 use crate::kind::Kind;
 use crate::order::sort_by_bytes;
 use crate::store::{
-    Archive, FromStart, LeftOut, Listing, Mark, Outcome, Reader, list_directory, list_open,
-    open_file, read_at, refused,
+    Archive, FileState, FromStart, Glimpse, LeftOut, Listing, Mark, Outcome, Reader,
+    list_directory, open_file, read_at, refused,
 };
-use crate::sys::{Directory, allocated, lock};
-
-/// What a file is to the service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileState {
-    /// A living process counts in it.
-    Live,
-    /// Its process is dead.
-    Dead,
-    /// Nobody can tell whether its process lives: `prometheus_client` wrote it, or locks of other hosts
-    /// are not seen here.
-    Unknown,
-    /// What dead processes counted.
-    Archive,
-    /// An archive has its content; the next compaction deletes it.
-    Spent,
-    /// It is no metrics file.
-    Foreign,
-}
-
-impl FileState {
-    /// All states.
-    pub const ALL: [Self; 6] =
-        [Self::Live, Self::Dead, Self::Unknown, Self::Archive, Self::Spent, Self::Foreign];
-
-    /// Its name, as JSON and metrics have it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Dead => "dead",
-            Self::Unknown => "unknown",
-            Self::Archive => "archive",
-            Self::Spent => "spent",
-            Self::Foreign => "foreign",
-        }
-    }
-}
+use crate::sys::allocated;
 
 /// A file of a directory.
 #[derive(Debug, Clone)]
@@ -91,8 +51,7 @@ impl FileSeen {
     /// if it is an archive or no metrics file.
     #[must_use]
     pub fn identifier(&self) -> Option<&OsStr> {
-        let is_of_process = !matches!(self.state, FileState::Archive | FileState::Foreign);
-        FileName::of_path(&self.path).map(|name| name.pid).filter(|_| is_of_process)
+        self.state.identifier(&self.path)
     }
 
     /// Whether compaction would fold it into an archive, or delete it.
@@ -129,19 +88,18 @@ impl FileSeen {
     }
 }
 
-/// The files of the directory `path`, by name; `locks_are_unseen` says that a free lock tells nothing
-/// there.
+/// The files of the directory `path`, by name.
 ///
 /// # Errors
 ///
 /// If the directory cannot be listed, or no file can be opened just now.
-pub(crate) fn look(path: &Path, locks_are_unseen: bool) -> Result<Vec<FileSeen>> {
+pub(crate) fn look(path: &Path) -> Result<Vec<FileSeen>> {
     let Listing { files, left_out, exemplars } = list_directory(path)?;
     let marks = marks(&files);
     let mut reader = Reader::default();
     let mut seen = Vec::with_capacity(files.len() + left_out.len());
     for path in &files {
-        seen.extend(look_at(path, &marks, locks_are_unseen, &mut reader)?);
+        seen.extend(look_at(path, &marks, &mut reader)?);
     }
     for foreign in left_out {
         let metadata = foreign.path.symlink_metadata().ok();
@@ -166,27 +124,6 @@ fn add_exemplars(seen: &mut [FileSeen], exemplars: &[PathBuf]) {
     }
 }
 
-/// The same without a look at the entries: `entries` and the problems that they have are missing. A
-/// file that cannot be read counts as nothing.
-pub(crate) fn glance(path: &Path) -> io::Result<Vec<FileSeen>> {
-    let directory = Directory::open(path)?;
-    let Listing { files, left_out, exemplars } = list_open(&directory)?;
-    let marks = marks(&files);
-    let locks_are_unseen = directory.without_common_locks().is_some();
-    let mut seen = Vec::with_capacity(files.len() + left_out.len());
-    for path in files {
-        // Each scrape does this: a name in the open directory is found faster than a path.
-        let file = path.file_name().map(|name| directory.open_file(name, OFlags::RDONLY));
-        let Some(Ok(file)) = file else { continue };
-        let Ok(metadata) = file.metadata() else { continue };
-        seen.push(opened(path, &file, &metadata, &marks, locks_are_unseen));
-    }
-    add_exemplars(&mut seen, &exemplars);
-    let foreign = left_out.into_iter();
-    seen.extend(foreign.map(|foreign| FileSeen::new(foreign.path, FileState::Foreign, None)));
-    Ok(seen)
-}
-
 /// What the journals of archives among `files` name.
 fn marks(files: &[PathBuf]) -> Vec<Mark> {
     let archives = files.iter().filter(|path| has_archive_name(path));
@@ -195,12 +132,7 @@ fn marks(files: &[PathBuf]) -> Vec<Mark> {
 }
 
 /// One file; none if it has just gone.
-fn look_at(
-    path: &Path,
-    marks: &[Mark],
-    locks_are_unseen: bool,
-    reader: &mut Reader,
-) -> Result<Option<FileSeen>> {
+fn look_at(path: &Path, marks: &[Mark], reader: &mut Reader) -> Result<Option<FileSeen>> {
     let (file, metadata) = match open_file(path) {
         Ok(opened) => opened,
         Err(error) => {
@@ -214,7 +146,7 @@ fn look_at(
             }));
         }
     };
-    let mut seen = opened(path.to_owned(), &file, &metadata, marks, locks_are_unseen);
+    let mut seen = opened(path.to_owned(), &file, &metadata, marks);
     let is_archive = seen.state == FileState::Archive;
     let outcome = reader
         .read_entries(FromStart::of(&file), |_, entry| {
@@ -229,36 +161,27 @@ fn look_at(
 }
 
 /// An open file, without a look at its entries.
-fn opened(
-    path: PathBuf,
-    file: &File,
-    metadata: &Metadata,
-    marks: &[Mark],
-    locks_are_unseen: bool,
-) -> FileSeen {
+fn opened(path: PathBuf, file: &File, metadata: &Metadata, marks: &[Mark]) -> FileSeen {
     let mut header = [0; HEADER_SIZE];
     let filled = read_at(file, &mut header, 0).unwrap_or_default();
     let header = &header[..filled];
     let name = FileName::of_path(&path);
-    let magic = format::parse_magic(header);
     let is_named = |mark: &&Mark| Some(&*mark.name) == path.file_name();
     let state = if marks.iter().filter(is_named).any(|mark| mark.is(metadata)) {
         FileState::Spent
-    } else if magic == Some(MAGIC_ARCHIVE) && name.is_some_and(|name| name.is_archive()) {
+    } else if format::parse_magic(header) == Some(MAGIC_ARCHIVE)
+        && name.is_some_and(|name| name.is_archive())
+    {
         FileState::Archive
-    } else if magic != Some(MAGIC_WRITER) {
-        FileState::Unknown
-    } else if lock::while_free(file, || ()).is_none() {
-        FileState::Live
-    } else if locks_are_unseen {
-        FileState::Unknown
     } else {
-        FileState::Dead
+        FileState::of_process(file, header)
     };
     let is_live = name.is_some_and(|name| name.kind.is_live());
-    let mut seen = FileSeen::new(path, state, Some(metadata));
-    seen.is_counted = state != FileState::Spent && !(state == FileState::Dead && is_live);
-    let used = format::parse_used(header).and_then(|used| u64::try_from(used).ok());
-    seen.used = used.unwrap_or_default().min(metadata.len());
-    seen
+    let Glimpse { used, allocated, .. } = Glimpse::new(state, header, metadata);
+    FileSeen {
+        is_counted: state != FileState::Spent && !(state == FileState::Dead && is_live),
+        used,
+        allocated,
+        ..FileSeen::new(path, state, Some(metadata))
+    }
 }

@@ -6,14 +6,13 @@ use std::path::Path;
 
 use crate::count;
 use crate::format::Damage;
-use crate::inspect::file::{self, FileSeen, FileState};
 use crate::inspect::listener;
 use crate::inspect::removed;
 use crate::inspect::usage::{self, Usage};
 use crate::kind::MetricType;
 use crate::scrape::{Family, Labels, Sample, Samples};
 use crate::store::presence::{self, Slot};
-use crate::store::{LeftOut, Reader};
+use crate::store::{FileState, Glimpse, LeftOut, Reader};
 
 /// What a scrape of the files has found.
 #[derive(Debug)]
@@ -24,20 +23,21 @@ pub struct Scraped<'a> {
     pub series: usize,
     /// What it left out.
     pub left_out: &'a [LeftOut],
+    /// What it has seen of each file.
+    pub files: Vec<(&'a Path, Glimpse)>,
 }
 
 /// The metrics of the processes that use the directory `path`, of its files and of a scrape of them.
 ///
-/// Whatever cannot be found out is left out: it must not fail a scrape.
+/// Whatever cannot be found out is left out: it must not fail a scrape. No thread looks at the processes
+/// while the files are read: it would be one of the threads that the scrape shows of this process.
 #[must_use]
 pub fn metrics(path: &Path, scraped: &Scraped<'_>) -> Vec<Family<'static>> {
     let slots = presence::held_slots(path);
+    let occupants = slots.iter().filter_map(|slot| slot.occupant.as_ref());
+    removed::tell(occupants, path, &scraped.files);
     let mut families = of_processes(&slots);
-    if let Ok(files) = file::glance(path) {
-        families.extend(of_files(&files));
-        let processes = slots.iter().filter_map(|slot| slot.occupant.as_ref());
-        removed::tell(processes, path, &files);
-    }
+    families.extend(of_files(&scraped.files));
     families.extend(of_scrape(scraped));
     families.push(of_memory(path));
     families.push(of_listeners(&slots));
@@ -162,7 +162,7 @@ fn of_processes(slots: &[Slot]) -> Vec<Family<'static>> {
 }
 
 #[allow(clippy::cast_precision_loss)] // As above.
-fn of_files(files: &[FileSeen]) -> [Family<'static>; 4] {
+fn of_files(files: &[(&Path, Glimpse)]) -> [Family<'static>; 4] {
     let mut count =
         family("multiprom_files", MetricType::Gauge, "Files in the directory, by their state.");
     let mut used = family(
@@ -176,7 +176,7 @@ fn of_files(files: &[FileSeen]) -> [Family<'static>; 4] {
         "Bytes that metrics files take on the disk or in memory, by the state of the file.",
     );
     for state in FileState::ALL {
-        let of_state = || files.iter().filter(|file| file.state == state);
+        let of_state = || files.iter().map(|(_, file)| file).filter(|file| file.state == state);
         let labels = [("state", state.name())];
         count.add(labels, of_state().count() as f64);
         used.add(labels, of_state().map(|file| file.used).sum::<u64>() as f64);
@@ -187,8 +187,9 @@ fn of_files(files: &[FileSeen]) -> [Family<'static>; 4] {
         MetricType::Gauge,
         "Dead processes whose files are not folded into archives.",
     );
-    let of_dead = files.iter().filter(|file| file.state == FileState::Dead);
-    let identifiers: BTreeSet<_> = of_dead.filter_map(FileSeen::identifier).collect();
+    let of_dead = files.iter().filter(|(_, file)| file.state == FileState::Dead);
+    let identifiers: BTreeSet<_> =
+        of_dead.filter_map(|(path, file)| file.state.identifier(path)).collect();
     dead.add([], identifiers.len() as f64);
     [count, used, allocated, dead]
 }

@@ -31,7 +31,7 @@ pub use counted::{
 };
 pub use directory::{Inspection, inspect};
 pub use family::FamilySize;
-pub use file::{FileSeen, FileState};
+pub use file::FileSeen;
 pub use listener::watch_listeners;
 pub use metrics::{Scraped, metrics};
 pub use process::{Evidence, Life, ProcessSeen};

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::format::{FileName, number_of_file, prefix_of_kind};
-use crate::inspect::file::{FileSeen, FileState};
+use crate::inspect::file::FileSeen;
 use crate::inspect::usage::{self, Usage};
 use crate::store::presence::{self, Slot};
-use crate::store::{Occupant, is_absence};
+use crate::store::{FileState, Occupant, is_absence};
 
 /// Whether a process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

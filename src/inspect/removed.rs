@@ -6,8 +6,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::count;
-use crate::inspect::file::FileSeen;
-use crate::store::Occupant;
+use crate::store::{Glimpse, Occupant};
 use crate::sys::ProcessLocal;
 
 /// The processes of which a line was logged, by pid and start.
@@ -19,9 +18,10 @@ static TOLD: ProcessLocal<BTreeSet<(u32, u64)>> =
 pub(crate) fn tell<'a>(
     processes: impl Iterator<Item = &'a Occupant>,
     directory: &Path,
-    files: &[FileSeen],
+    files: &[(&Path, Glimpse)],
 ) {
-    let identifiers: HashSet<_> = files.iter().filter_map(FileSeen::identifier).collect();
+    let identifiers: HashSet<_> =
+        files.iter().filter_map(|(path, file)| file.state.identifier(path)).collect();
     for process in processes {
         if !identifiers.contains(OsStr::new(&process.identifier))
             && holds_removed_file(process.pid, directory)

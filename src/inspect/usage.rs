@@ -41,83 +41,89 @@ pub(crate) fn of(_process: &Occupant) -> Option<Usage> {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::fs::{self, File};
+    use std::fs::{self, File, Metadata};
     use std::io::Read;
-    use std::path::Path;
+    use std::os::unix::fs::MetadataExt;
 
     use once_cell::race::OnceBox;
 
     use super::Usage;
     use crate::store::Occupant;
-    use crate::sys::process::{clock_ticks_per_second, open_files_max, page_size};
+    use crate::sys::ProcessLocal;
+    use crate::sys::process::{clock_ticks_per_second, open_files_max, processor_seconds};
 
     /// More than `/proc/{pid}/status` has, also with thousands of processors.
-    const TEXT_MAX: usize = 16 << 10;
+    const TEXT_MAX: usize = 8 << 10;
 
     /// When the machine was started, in seconds of Unix time. Once: `/proc/stat` is long.
     static BOOT_TIME: OnceBox<u64> = OnceBox::new();
+
+    /// Processes whose start was read: of each the pid, the start, and the inode of its directory
+    /// `/proc/{pid}/fd`. The kernel gives each process new inodes there, so that a process with the same
+    /// inode is the same process, and its long `stat` is not read again.
+    static KNOWN: ProcessLocal<Vec<(u32, u64, u64)>> = ProcessLocal::new(|_| Vec::new());
+    /// With so many it begins anew: most have died.
+    const KNOWN_MAX: usize = 1 << 10;
 
     pub(super) fn of(occupant: &Occupant) -> Option<Usage> {
         let pid = i32::try_from(occupant.pid).ok()?;
         let process = format!("/proc/{pid}");
         let mut buffer = [0; TEXT_MAX];
         let status = read(&format!("{process}/status"), &mut buffer)?;
-        let voluntary_switches = number(status, b"\nvoluntary_ctxt_switches:");
-        let involuntary_switches = number(status, b"\nnonvoluntary_ctxt_switches:");
-        let open_descriptors = count_entries(format!("{process}/fd"));
+        let [size, resident, threads, voluntary_switches, involuntary_switches] = numbers(
+            status,
+            [
+                b"\nVmSize:",
+                b"\nVmRSS:",
+                b"\nThreads:",
+                b"\nvoluntary_ctxt_switches:",
+                b"\nnonvoluntary_ctxt_switches:",
+            ],
+        );
+        let cpu_seconds = processor_seconds(pid);
         let max_descriptors = open_files_max(pid);
+        let descriptors = format!("{process}/fd");
         // Read last: if the process with this start lives now, all of the above was its own.
-        let stat = Stat::parse(read(&format!("{process}/stat"), &mut buffer)?)?;
-        // Another process may have the pid here, if the slot is of another pid namespace.
-        if stat.start != occupant.start {
-            return None;
+        let directory = fs::metadata(&descriptors).ok()?;
+        let known = (occupant.pid, occupant.start, directory.ino());
+        if !KNOWN.lock().contains(&known) {
+            let stat = read(&format!("{process}/stat"), &mut buffer)?;
+            // Another process may have the pid here, if the slot is of another pid namespace.
+            if start(stat)? != occupant.start {
+                return None;
+            }
+            let mut all = KNOWN.lock();
+            if all.len() == KNOWN_MAX {
+                all.clear();
+            }
+            all.push(known);
         }
         #[allow(clippy::cast_precision_loss)] // Ticks and seconds are far below 2^53.
-        let seconds = |ticks: u64| ticks as f64 / clock_ticks_per_second() as f64;
+        let start = occupant.start as f64 / clock_ticks_per_second() as f64;
         #[allow(clippy::cast_precision_loss)]
         let boot_time = *BOOT_TIME.get_or_init(|| {
-            Box::new(number(&fs::read("/proc/stat").unwrap_or_default(), b"\nbtime"))
+            let [boot_time] = numbers(&fs::read("/proc/stat").unwrap_or_default(), [b"\nbtime"]);
+            Box::new(boot_time)
         }) as f64;
         Some(Usage {
-            cpu_seconds: seconds(stat.cpu),
-            resident_bytes: stat.resident_pages * page_size(),
-            virtual_bytes: stat.virtual_bytes,
-            start_time: boot_time + seconds(stat.start),
-            threads: stat.threads,
-            open_descriptors,
+            cpu_seconds: cpu_seconds?,
+            resident_bytes: resident << 10,
+            virtual_bytes: size << 10,
+            start_time: boot_time + start,
+            threads,
+            open_descriptors: count_entries(&descriptors, &directory),
             max_descriptors,
             voluntary_switches,
             involuntary_switches,
         })
     }
 
-    /// What is used of `/proc/{pid}/stat`: see `man 5 proc_pid_stat`.
-    struct Stat {
-        /// Of the user and the system, in clock ticks.
-        cpu: u64,
-        threads: u64,
-        /// Clock ticks since the boot.
-        start: u64,
-        virtual_bytes: u64,
-        resident_pages: u64,
-    }
-
-    impl Stat {
-        fn parse(text: &[u8]) -> Option<Self> {
-            // `pid (name) state …`: the name may hold blanks and parentheses.
-            let end = memchr::memrchr(b')', text)?;
-            let text = std::str::from_utf8(&text[end + 1..]).ok()?;
-            let fields: Vec<_> = text.split_ascii_whitespace().collect();
-            // The manual numbers the fields from 1, and the state is the third.
-            let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-            Some(Self {
-                cpu: field(14)? + field(15)?,
-                threads: field(20)?,
-                start: field(22)?,
-                virtual_bytes: field(23)?,
-                resident_pages: field(24)?,
-            })
-        }
+    /// When a process has started, in clock ticks since the boot: see `man 5 proc_pid_stat`.
+    fn start(stat: &[u8]) -> Option<u64> {
+        // `pid (name) state …`: the 22nd field. The name may hold blanks and parentheses.
+        let end = memchr::memrchr(b')', stat)?;
+        let fields = std::str::from_utf8(&stat[end + 1..]).ok()?;
+        fields.split_ascii_whitespace().nth(19)?.parse().ok()
     }
 
     /// Reads a text of `/proc`: the kernel makes all of it for one `read`.
@@ -127,20 +133,23 @@ mod linux {
     }
 
     /// How many entries a directory of descriptors has; none where only its user may count them.
-    fn count_entries(path: impl AsRef<Path>) -> Option<u64> {
+    fn count_entries(path: &str, directory: &Metadata) -> Option<u64> {
         // Linux tells it as the size since 6.2.
-        match fs::metadata(&path).ok()?.len() {
+        match directory.len() {
             0 => Some(fs::read_dir(path).ok()?.count() as u64),
             size => Some(size),
         }
     }
 
-    /// The number behind `name` in the text of a status.
-    fn number(text: &[u8], name: &[u8]) -> u64 {
-        let rest = memchr::memmem::find(text, name).map(|place| &text[place + name.len()..]);
-        let digits = rest.unwrap_or_default().trim_ascii_start();
-        let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
-        std::str::from_utf8(&digits[..end]).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+    /// The numbers behind these names, which a text has in this order; 0 for one that is missing.
+    fn numbers<const N: usize>(mut text: &[u8], names: [&[u8]; N]) -> [u64; N] {
+        names.map(|name| {
+            let Some(place) = memchr::memmem::find(text, name) else { return 0 };
+            text = &text[place + name.len()..];
+            let digits = text.trim_ascii_start();
+            let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+            std::str::from_utf8(&digits[..end]).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+        })
     }
 
     #[cfg(test)]
@@ -152,33 +161,34 @@ mod linux {
         fn numbers_of_a_status() {
             let status = b"Name:\tvoluntary_ctxt_switches: 7\nvoluntary_ctxt_switches:\t15\n\
                 nonvoluntary_ctxt_switches:\t3";
-            assert_eq!(number(status, b"\nvoluntary_ctxt_switches:"), 15);
-            assert_eq!(number(status, b"\nnonvoluntary_ctxt_switches:"), 3);
-            assert_eq!(number(status, b"\nThreads:"), 0);
+            let names: [&[u8]; 3] =
+                [b"\nvoluntary_ctxt_switches:", b"\nThreads:", b"\nnonvoluntary_ctxt_switches:"];
+            assert_eq!(numbers(status, names), [15, 0, 3]);
         }
 
         #[test]
-        fn fields_of_a_stat_behind_any_name() {
+        fn the_start_behind_any_name() {
             let text = b"7 (a) b ) S 1 7 7 0 -1 4194560 1 2 3 4 250 50 6 7 20 0 3 0 999 4096 12 8";
-            let stat = Stat::parse(text).unwrap();
-            assert_eq!((stat.cpu, stat.threads, stat.start), (300, 3, 999));
-            assert_eq!((stat.virtual_bytes, stat.resident_pages), (4096, 12));
-            assert!(Stat::parse(&text[..40]).is_none() && Stat::parse(b"").is_none());
+            assert_eq!(start(text), Some(999));
+            assert!(start(&text[..40]).is_none() && start(b"").is_none());
         }
 
         #[test]
         fn entries_are_counted_where_the_size_does_not_tell() {
-            assert_eq!(
-                count_entries("/proc/self/ns"),
-                Some(fs::read_dir("/proc/self/ns").unwrap().count() as u64)
-            );
-            assert_eq!(count_entries("/proc/self/gone"), None);
+            let path = "/proc/self/ns";
+            let directory = fs::metadata(path).unwrap();
+            assert_eq!(directory.len(), 0);
+            let count = fs::read_dir(path).unwrap().count() as u64;
+            assert_eq!(count_entries(path, &directory), Some(count));
+            assert_eq!(count_entries("/proc/self/gone", &directory), None);
         }
 
         #[test]
         fn only_the_process_that_the_slot_names_is_seen() {
             let own = Occupant::this_process("x", Role::Worker);
+            let first = super::super::of(&own).unwrap();
             let usage = super::super::of(&own).unwrap();
+            assert!(usage.cpu_seconds >= first.cpu_seconds && first.cpu_seconds > 0.0);
             assert!(usage.threads >= 1 && usage.resident_bytes <= usage.virtual_bytes);
             assert!(usage.open_descriptors.unwrap() <= usage.max_descriptors.unwrap());
             assert!(usage.voluntary_switches > 0 && usage.start_time > 1e9);

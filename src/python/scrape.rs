@@ -47,7 +47,7 @@ pub(super) fn merge_directory<'py>(
     let taken = if shows_workers { names_beside(&collector) } else { None };
     let shown = taken.as_ref().map(|taken| (&*path, taken));
     let read = || {
-        let mut merge = Merge::of_directory_and_memory(&path, count::unwritten)?;
+        let mut merge = Merge::of_directory_and_memory(&path, count::unwritten, shown.is_some())?;
         merge.read_exemplars();
         Ok(merge)
     };
@@ -123,7 +123,9 @@ fn merge<'py>(
         if let Some((path, taken)) = shown {
             let series = families.iter().map(|family| family.samples.len()).sum();
             let seconds = start.elapsed().as_secs_f64();
-            let mut own = inspect::metrics(path, &Scraped { seconds, series, left_out: &left_out });
+            let files = merge.files_seen();
+            let scraped = Scraped { seconds, series, left_out: &left_out, files };
+            let mut own = inspect::metrics(path, &scraped);
             let names: HashSet<&str> = families.iter().map(|family| &*family.name).collect();
             own.retain(|family| !taken.contains(&*family.name) && !names.contains(&*family.name));
             families.extend(own);

@@ -13,8 +13,10 @@ use super::compact;
 use super::report::{self, Report};
 use super::scrape::{Dialect, options};
 use super::settings;
+use crate::count;
 use crate::error::Error;
 use crate::inspect::{self, Scraped, Style};
+use crate::scrape::Merge;
 use crate::text::{self, Escaping, Format};
 
 /// `text` in the gzip format.
@@ -44,13 +46,15 @@ pub(super) fn directory_text<'py>(
     let shows_workers = others.is_some() && settings::shows_workers(py)?;
     let (text, left_out) = py.detach(|| {
         let start = Instant::now();
+        let mut merge = Merge::of_directory_and_memory(&path, count::unwritten, shows_workers)?;
         let (mut text, left_out) =
-            text::directory_text(&path, options, names.as_ref(), format, escaping)?;
+            text::merged_text(&mut merge, options, names.as_ref(), format, escaping)?;
         if shows_workers {
             let series = inspect::count_samples(&text);
             let seconds = start.elapsed().as_secs_f64();
-            let families =
-                inspect::metrics(&path, &Scraped { seconds, series, left_out: &left_out });
+            let files = merge.files_seen();
+            let scraped = Scraped { seconds, series, left_out: &left_out, files };
+            let families = inspect::metrics(&path, &scraped);
             let others: Vec<_> = others.iter().flatten().map(|other| &**other).collect();
             let style = Style { format, escaping, exponents: options.exponents };
             inspect::add(&mut text, families, &others, names.as_ref(), style);

@@ -184,7 +184,7 @@ mod tests {
             fs::write(directory.path().join(format!("{kind}_{process}.db")), content).unwrap();
         }
         let snapshot = Snapshot::take(&Origin::from(directory.path())).unwrap();
-        let tables = scan(&snapshot).unwrap().tables;
+        let tables = scan(&snapshot, false).unwrap().tables;
         check(&tables.iter().map(ParsedTable::new).collect::<Vec<_>>())
     }
 

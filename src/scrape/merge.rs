@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::format::FileName;
+use crate::format::{Damage, FileName, exemplar};
 use crate::scrape::by_entry::{self, read_unmerged};
 use crate::scrape::draft::{Draft, drafts};
 use crate::scrape::exemplars;
@@ -17,7 +17,10 @@ use crate::scrape::family::{Family, MergeOptions};
 use crate::scrape::histogram::BoundTexts;
 use crate::scrape::parsed::ParsedTable;
 use crate::scrape::scan::{self, Scan};
-use crate::store::{LeftOut, Origin, Reader, Skipped, Snapshot, UnwrittenFiles, read_consistently};
+use crate::store::{
+    Glimpse, LeftOut, Origin, Reader, Skipped, Snapshot, UnwrittenFiles, read_consistently,
+};
+use crate::sys::allocated;
 
 /// The merged entries of a set of files.
 #[derive(Debug)]
@@ -41,27 +44,52 @@ pub struct ParsedMerge<'a> {
 impl Merge {
     /// Merges the metrics files in the directory `path`, in name order.
     pub fn of_directory(path: &Path) -> Result<Self> {
-        Self::of(path.into())
+        Self::of(path.into(), false)
     }
 
-    /// The same with what this process could not write there, which `unwritten` gives.
+    /// The same with what this process could not write there, which `unwritten` gives. Takes a glimpse
+    /// of each file, too, if it `glimpses`.
     pub fn of_directory_and_memory(
         path: &Path,
         unwritten: fn(&Path) -> UnwrittenFiles,
+        glimpses: bool,
     ) -> Result<Self> {
-        Self::of(Origin::DirectoryAndMemory(path.to_owned(), unwritten))
+        Self::of(Origin::DirectoryAndMemory(path.to_owned(), unwritten), glimpses)
     }
 
     /// Merges `files`, in the order given. One that does not exist counts as empty.
     ///
     /// A file whose content is in an archive is left out only if that archive is among them.
     pub fn of_files(files: Vec<PathBuf>) -> Result<Self> {
-        Self::of(files.into())
+        Self::of(files.into(), false)
     }
 
-    fn of(origin: Origin) -> Result<Self> {
-        let (snapshot, scan) = read_consistently(&origin, scan::scan)?;
+    fn of(origin: Origin, glimpses: bool) -> Result<Self> {
+        let (snapshot, scan) =
+            read_consistently(&origin, |snapshot| scan::scan(snapshot, glimpses))?;
         Ok(Self { origin, snapshot, scan })
+    }
+
+    /// The files that were there, by name, and then those that are no metrics files: what a merge that
+    /// `glimpses` has seen of them.
+    #[must_use]
+    pub fn files_seen(&self) -> Vec<(&Path, Glimpse)> {
+        let Self { snapshot, scan, .. } = self;
+        let of_place = |&(place, glimpse)| (&*snapshot.files[place as usize], glimpse);
+        let mut seen: Vec<_> = scan.seen.iter().map(of_place).collect();
+        for path in &snapshot.exemplars {
+            let Some(owner) = exemplar::owner_path(path) else { continue };
+            let place = seen.binary_search_by(|(path, _)| path.as_os_str().cmp(owner.as_os_str()));
+            if let (Ok(place), Ok(metadata)) = (place, path.symlink_metadata()) {
+                seen[place].1.allocated += allocated(&metadata);
+            }
+        }
+        let is_foreign = |left_out: &&LeftOut| {
+            matches!(left_out.damaged.damage, Damage::ForeignName | Damage::NotAFile)
+        };
+        let foreign = snapshot.left_out.iter().filter(is_foreign);
+        seen.extend(foreign.map(|foreign| (&*foreign.path, Glimpse::FOREIGN)));
+        seen
     }
 
     /// Reads exemplars, too, for callers that show them.
@@ -153,9 +181,10 @@ mod tests {
 
     use super::*;
     use crate::float::ExponentStyle;
-    use crate::format::testing::{entry, file};
+    use crate::format::testing::{entry, file, file_of};
+    use crate::format::{MAGIC_ARCHIVE, MAGIC_STOCK, MAGIC_WRITER};
     use crate::scrape::family::SampleOrder;
-    use crate::store::MemoryFile;
+    use crate::store::{FileState, Mark, MemoryFile, encode_journal};
 
     const KEY: &str = r#"["c", "c_total", {}, ""]"#;
     const OPTIONS: MergeOptions = MergeOptions {
@@ -165,7 +194,7 @@ mod tests {
     };
 
     fn values(path: &Path, unwritten: fn(&Path) -> UnwrittenFiles) -> Vec<(String, f64)> {
-        let merge = Merge::of_directory_and_memory(path, unwritten).unwrap();
+        let merge = Merge::of_directory_and_memory(path, unwritten, false).unwrap();
         let parsed = merge.parse(OPTIONS).unwrap();
         let families = parsed.families(&mut Vec::new()).unwrap();
         let samples = families.iter().flat_map(|family| family.samples.iter());
@@ -194,6 +223,61 @@ mod tests {
         }
         let directory = TempDir::new().unwrap();
         assert_eq!(values(directory.path(), unwritten), [("c_total".to_owned(), 3.0)]);
+    }
+
+    #[test]
+    fn a_merge_sees_what_each_file_is() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path();
+        let content = |magic| file_of(magic, &[entry(KEY, 1.0, 0.0)]);
+        let write = |name: &str, content: &[u8]| fs::write(path.join(name), content).unwrap();
+        write("counter_1.db", &content(MAGIC_WRITER));
+        write("counter_1.db.exemplars", &[1; 5000]);
+        write("counter_2.db", &content(MAGIC_WRITER));
+        write("counter_3.db", &content(MAGIC_STOCK));
+        write("counter_4.db", b"");
+        write("counter_5.db", &content(MAGIC_WRITER));
+        write("gauge_livesum_2.db", &content(MAGIC_WRITER));
+        write("cache.db", b"SQLite");
+        let spent =
+            Mark::new("counter_5.db".as_ref(), &fs::metadata(path.join("counter_5.db")).unwrap());
+        let mut archive = content(MAGIC_ARCHIVE);
+        let used = archive.len() as u64;
+        archive.extend(encode_journal(&[spent]).unwrap());
+        write("counter_compacted.db", &archive);
+        let living = fs::File::open(path.join("counter_1.db")).unwrap();
+        living.try_lock().unwrap();
+        let merge = |glimpses| {
+            let unwritten =
+                |_: &Path| UnwrittenFiles::new(vec![in_memory("counter_6.db", 1.0)], || 0);
+            Merge::of_directory_and_memory(path, unwritten, glimpses).unwrap()
+        };
+        let merged = merge(true);
+        let seen: Vec<_> = merged
+            .files_seen()
+            .into_iter()
+            .map(|(path, seen)| {
+                (path.file_name().unwrap().to_str().unwrap(), seen.state, seen.used)
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("counter_1.db", FileState::Live, used),
+                ("counter_2.db", FileState::Dead, used),
+                ("counter_3.db", FileState::Unknown, used),
+                ("counter_4.db", FileState::Unknown, 0),
+                ("counter_5.db", FileState::Spent, used),
+                ("counter_compacted.db", FileState::Archive, used),
+                ("gauge_livesum_2.db", FileState::Dead, used),
+                ("cache.db", FileState::Foreign, 0),
+            ]
+        );
+        let room = |name: &str| allocated(&fs::metadata(path.join(name)).unwrap());
+        let [(_, with_exemplars), (_, without), ..] = merged.files_seen()[..] else { panic!() };
+        assert_eq!(with_exemplars.allocated, room("counter_1.db") + room("counter_1.db.exemplars"));
+        assert_eq!(without.allocated, room("counter_2.db"));
+        assert_eq!(merge(false).files_seen().len(), 1, "only by its name: the foreign file");
     }
 
     /// The same name, another process's, and one whose archive has a file of that name.

@@ -12,8 +12,9 @@ use std::thread;
 use crate::error::Result;
 use crate::format::{Damage, Entry, FileName};
 use crate::kind::{Kind, Rule};
+use crate::order::sort_by_number;
 use crate::scrape::table::{Entries, Table};
-use crate::store::{LeftOut, Outcome, Reader, Skipped, Snapshot};
+use crate::store::{Glimpse, LeftOut, Outcome, Reader, Skipped, Snapshot};
 
 /// A thread takes some 50 µs to start and has to learn the keys anew: below so many files for
 /// each it does not pay.
@@ -59,6 +60,7 @@ struct Done {
     table: Table,
     left_out: Vec<LeftOut>,
     vanished: Vec<u32>,
+    seen: Vec<(u32, Glimpse)>,
 }
 
 /// The content of a set of files.
@@ -70,14 +72,16 @@ pub(crate) struct Scan {
     pub(crate) left_out: Vec<LeftOut>,
     /// The files that were gone, by their places, in order.
     pub(crate) vanished: Vec<u32>,
+    /// What else was seen of the files, by their places, in order; of none unless that was asked for.
+    pub(crate) seen: Vec<(u32, Glimpse)>,
 }
 
-/// Reads the files of `snapshot`.
-pub(crate) fn scan(snapshot: &Snapshot) -> Result<Scan> {
-    scan_with(snapshot, thread_count(snapshot.files.len()))
+/// Reads the files of `snapshot`, and takes a glimpse of each, too, if it `glimpses`.
+pub(crate) fn scan(snapshot: &Snapshot, glimpses: bool) -> Result<Scan> {
+    scan_with(snapshot, glimpses, thread_count(snapshot.files.len()))
 }
 
-fn scan_with(snapshot: &Snapshot, threads: usize) -> Result<Scan> {
+fn scan_with(snapshot: &Snapshot, glimpses: bool, threads: usize) -> Result<Scan> {
     let mut scan = Scan::default();
     let mut kinds: Vec<Job<'_>> = Vec::new();
     for (place, path) in (0..).zip(&snapshot.files) {
@@ -91,15 +95,17 @@ fn scan_with(snapshot: &Snapshot, threads: usize) -> Result<Scan> {
             None => kinds.push(Job { kind, sources: vec![source] }),
         }
     }
-    for done in run(snapshot, &hand_out(kinds, threads))? {
+    for done in run(snapshot, glimpses, &hand_out(kinds, threads))? {
         scan.left_out.extend(done.left_out);
         scan.vanished.extend(done.vanished);
+        scan.seen.extend(done.seen);
         match scan.tables.iter_mut().find(|table| table.kind() == done.table.kind()) {
             Some(table) => table.absorb(&done.table),
             None => scan.tables.push(done.table),
         }
     }
     scan.vanished.sort_unstable();
+    sort_by_number(&mut scan.seen, |(place, _)| (*place).into());
     snapshot.check_readable(&scan.left_out, &scan.vanished)?;
     Ok(scan)
 }
@@ -132,7 +138,7 @@ fn hand_out(kinds: Vec<Job<'_>>, threads: usize) -> Vec<Vec<Job<'_>>> {
 }
 
 /// Does the jobs, each list in a thread of its own; results in the order of the lists.
-fn run(snapshot: &Snapshot, jobs: &[Vec<Job<'_>>]) -> Result<Vec<Done>> {
+fn run(snapshot: &Snapshot, glimpses: bool, jobs: &[Vec<Job<'_>>]) -> Result<Vec<Done>> {
     let Some((own, others)) = jobs.split_first() else { return Ok(Vec::new()) };
     thread::scope(|scope| {
         let others: Vec<_> = others
@@ -140,38 +146,42 @@ fn run(snapshot: &Snapshot, jobs: &[Vec<Job<'_>>]) -> Result<Vec<Done>> {
             .map(|jobs| {
                 let thread = thread::Builder::new().name("multiprom-scrape".to_owned());
                 // Where no thread is to be had this one does the work, afterwards.
-                thread.spawn_scoped(scope, || do_all(snapshot, jobs)).map_err(|_| jobs)
+                thread
+                    .spawn_scoped(scope, move || do_all(snapshot, glimpses, jobs))
+                    .map_err(|_| jobs)
             })
             .collect();
-        let mut done = do_all(snapshot, own)?;
+        let mut done = do_all(snapshot, glimpses, own)?;
         for other in others {
             done.extend(match other {
                 Ok(thread) => thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?,
-                Err(jobs) => do_all(snapshot, jobs)?,
+                Err(jobs) => do_all(snapshot, glimpses, jobs)?,
             });
         }
         Ok(done)
     })
 }
 
-fn do_all(snapshot: &Snapshot, jobs: &[Job<'_>]) -> Result<Vec<Done>> {
-    let mut reader = Reader::default();
+fn do_all(snapshot: &Snapshot, glimpses: bool, jobs: &[Job<'_>]) -> Result<Vec<Done>> {
+    let mut reader = Reader::new(glimpses);
     jobs.iter()
         .map(|Job { kind, sources }| {
             let mut table = Table::new(*kind);
             let mut left_out = Vec::new();
             let mut vanished = Vec::new();
+            let mut seen = Vec::new();
             for Source { place, path, pid } in sources {
                 let mut skipped = Skipped::default();
                 let entries = FileEntries { snapshot, reader: &mut reader, place: *place };
                 let outcome = table.read(entries, pid, *place, &mut skipped)?;
+                seen.extend(reader.take_seen().map(|glimpse| (*place, glimpse)));
                 if outcome == Outcome::Vanished {
                     vanished.push(*place);
                 }
                 left_out.extend(skipped.finish(path));
                 left_out.extend(LeftOut::after_reading(path, outcome));
             }
-            Ok(Done { table, left_out, vanished })
+            Ok(Done { table, left_out, vanished, seen })
         })
         .collect()
 }
@@ -230,7 +240,7 @@ mod tests {
     fn threads_change_nothing() {
         let directory = TempDir::new().unwrap();
         let snapshot = Snapshot::take(&Origin::from(files(&directory))).unwrap();
-        let scan = |threads| content(&scan_with(&snapshot, threads).unwrap().tables);
+        let scan = |threads| content(&scan_with(&snapshot, false, threads).unwrap().tables);
         let expected = scan(1);
         assert_eq!(expected.len(), 202);
         for threads in [2, 3, 7, 100, 150] {

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::format::{self, Damage, FileName, HEADER_SIZE, MAGIC_ARCHIVE, archive_name};
+use crate::store::glimpse::{FileState, Glimpse};
 use crate::store::journal::{self, Mark};
 use crate::store::reader::{self, FromStart};
-use crate::sys::{Identity, identity};
+use crate::sys::{Identity, allocated, identity};
 
 /// An open archive.
 ///
@@ -55,6 +56,12 @@ impl Archive {
     /// Its bytes.
     pub(crate) fn bytes(&self) -> FromStart<'_> {
         FromStart::of(&self.file)
+    }
+
+    /// What a reader sees of it besides its entries.
+    pub(crate) fn glimpse(&self) -> Glimpse {
+        let used = self.used.min(self.metadata.len());
+        Glimpse { state: FileState::Archive, used, allocated: allocated(&self.metadata) }
     }
 
     /// The file.

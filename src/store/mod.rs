@@ -1,6 +1,6 @@
 //! One file, one directory, and one consistent set of files.
 //!
-//! `reader` reads the entries of one file, `archive` opens what dead processes counted, with the
+//! `reader` reads the entries of one file and takes a `glimpse` of what it is, `archive` opens what dead processes counted, with the
 //! `journal` of the files that went into it, and `directory` lists what is there. `snapshot` reads
 //! a set of files so that each count is seen once, whatever compaction does beside it. What has to
 //! be left out on the way is a `report`, never an error. `presence` says who uses a directory,
@@ -11,6 +11,7 @@
 mod archive;
 mod directory;
 mod exemplars;
+mod glimpse;
 mod journal;
 mod memory_file;
 // Only the binding frees a slot and names a role.
@@ -24,6 +25,7 @@ mod withdrawals;
 pub(crate) use archive::{Archive, identity_at, is_spent};
 pub(crate) use directory::{Listing, is_absence, list as list_directory, list_open};
 pub(crate) use exemplars::read as read_exemplars;
+pub(crate) use glimpse::{FileState, Glimpse};
 #[cfg(test)]
 pub(crate) use journal::TICK;
 pub(crate) use journal::{Mark, clear as clear_journal, encode as encode_journal};

@@ -10,8 +10,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::format::{self, Damage, Damaged, Entry, HEADER_SIZE, MAGIC_WRITER, Parsed};
-use crate::sys::{lock, without_common_locks};
+use crate::format::{self, Damage, Damaged, Entry, HEADER_SIZE, Parsed};
+use crate::store::glimpse::{FileState, Glimpse};
 
 /// What the first read asks for: a page has the header, and small files as a whole.
 const FIRST_READ: usize = 4 << 10;
@@ -36,15 +36,29 @@ pub enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Reader {
     buffer: Vec<u8>,
+    /// Whether it takes a glimpse of each file that it reads by a path.
+    glimpses: bool,
+    /// What it has seen of the file that it read last.
+    pub(super) seen: Option<Glimpse>,
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { buffer: vec![0; FIRST_CHUNK] }
+        Self { buffer: vec![0; FIRST_CHUNK], glimpses: false, seen: None }
     }
 }
 
 impl Reader {
+    /// A reader that takes a glimpse of each file, too, if it `glimpses`.
+    pub(crate) fn new(glimpses: bool) -> Self {
+        Self { glimpses, ..Self::default() }
+    }
+
+    /// What it has seen of the file that it read last, if it has opened it by a path.
+    pub(crate) fn take_seen(&mut self) -> Option<Glimpse> {
+        self.seen.take().filter(|_| self.glimpses)
+    }
+
     /// Calls `visit` with the offset and content of each entry of the file at `path`, in order.
     ///
     /// A file of which `is_gone` is true counts as one that is not there. So does a file whose entries
@@ -61,10 +75,26 @@ impl Reader {
             Ok((_, metadata)) if !metadata.is_file() => {
                 return Ok(Outcome::Damaged(Damaged::unread(Damage::NotAFile)));
             }
-            Ok((_, metadata)) if is_gone(&metadata) => return Ok(Outcome::Vanished),
-            Ok((file, _)) => {
-                let is_wanted = |header: &[u8]| !(is_live && is_abandoned_with(&file, header));
-                self.read_if(is_wanted, &file, visit)
+            Ok((file, metadata)) if is_gone(&metadata) => {
+                let mut header = [0; HEADER_SIZE];
+                if self.glimpses && read_at(&file, &mut header, 0).is_ok() {
+                    self.seen = Some(Glimpse::new(FileState::Spent, &header, &metadata));
+                }
+                return Ok(Outcome::Vanished);
+            }
+            Ok((file, metadata)) => {
+                let mut seen = Glimpse::new(FileState::Unknown, &[], &metadata);
+                let asks = is_live || self.glimpses;
+                let is_wanted = |header: &[u8]| {
+                    if asks {
+                        seen =
+                            Glimpse::new(FileState::of_process(&file, header), header, &metadata);
+                    }
+                    !(is_live && seen.state == FileState::Dead)
+                };
+                let outcome = self.read_if(is_wanted, &file, visit);
+                self.seen = Some(seen);
+                outcome
             }
             Err(error) => Err(error),
         }
@@ -200,18 +230,8 @@ fn read_full(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 #[cfg_attr(not(feature = "python"), allow(dead_code))] // What the binding calls needs it.
 pub(crate) fn is_abandoned(file: &File) -> bool {
     let mut header = [0; HEADER_SIZE];
-    read_at(file, &mut header, 0).is_ok_and(|filled| is_abandoned_with(file, &header[..filled]))
-}
-
-/// The same for a file that begins with `header`.
-///
-/// Multiprom's writer locks its file before it writes the header, and as long as it lives: to ask for
-/// the lock is one system call. Files of `prometheus_client`'s writer do not tell, nor do those on a
-/// file system where the lock may be that of another host.
-fn is_abandoned_with(file: &File, header: &[u8]) -> bool {
-    format::parse_magic(header) == Some(MAGIC_WRITER)
-        && lock::while_free(file, || ()).is_some()
-        && without_common_locks(file).is_none()
+    read_at(file, &mut header, 0)
+        .is_ok_and(|filled| FileState::of_process(file, &header[..filled]) == FileState::Dead)
 }
 
 /// What an I/O error means for the file: gone, left out, or the end of the scrape.

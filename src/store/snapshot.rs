@@ -183,6 +183,7 @@ impl Snapshot {
             return reader.read_entries(bytes, visit).map_err(io_error);
         }
         if let Some(archive) = self.archive(place) {
+            reader.seen = Some(archive.glimpse());
             return reader.read_entries(archive.bytes(), visit).map_err(io_error);
         }
         reader.read(path, is_live(path), |metadata| self.is_spent(place, metadata), visit)

@@ -37,11 +37,21 @@ pub(crate) fn open_files_max(pid: i32) -> Option<u64> {
     (result == 0).then_some(limit.rlim_cur)
 }
 
-/// How many bytes a page has.
+/// How long a process has had processors, in seconds: in user mode and in system mode, all threads, also
+/// those that have ended.
 #[cfg(target_os = "linux")]
 #[must_use]
-pub(crate) fn page_size() -> u64 {
-    constant(libc::_SC_PAGESIZE)
+#[allow(unsafe_code)] // `clock_getcpuclockid` and `clock_gettime` are foreign functions.
+pub(crate) fn processor_seconds(pid: i32) -> Option<f64> {
+    let mut clock = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: each call writes to one live place, and a clock that is none is refused.
+    let succeeds = unsafe {
+        libc::clock_getcpuclockid(pid, &raw mut clock) == 0
+            && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    #[allow(clippy::cast_precision_loss)] // Far below 2^53.
+    succeeds.then(|| time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
 }
 
 /// How many clock ticks a second has, in which `/proc` counts times.
@@ -67,8 +77,23 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn units_of_the_kernel() {
-        assert!(page_size().is_power_of_two() && page_size() >= 4096);
         assert!((50..=10_000).contains(&clock_ticks_per_second()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn processors_are_used_until_a_process_is_reaped() {
+        let mut child =
+            std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let seconds = || processor_seconds(pid);
+        let before = seconds().unwrap();
+        while seconds().unwrap() < before + 0.02 {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(seconds(), None);
     }
 
     #[test]

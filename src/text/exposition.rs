@@ -46,7 +46,18 @@ pub fn directory_text(
     format: Format,
     escaping: Escaping,
 ) -> Result<(String, Vec<LeftOut>)> {
-    let mut merge = Merge::of_directory_and_memory(path, count::unwritten)?;
+    let mut merge = Merge::of_directory_and_memory(path, count::unwritten, false)?;
+    merged_text(&mut merge, options, names, format, escaping)
+}
+
+/// The same of files that are merged already.
+pub fn merged_text(
+    merge: &mut Merge,
+    options: MergeOptions,
+    names: Option<&BTreeSet<String>>,
+    format: Format,
+    escaping: Escaping,
+) -> Result<(String, Vec<LeftOut>)> {
     if format == Format::OpenMetrics {
         merge.read_exemplars();
     }

@@ -187,10 +187,12 @@ fn compaction_between_archives_and_files() {
                 if rounds == 1 {
                     change(path);
                 }
-                scrape::scan(snapshot)
+                scrape::scan(snapshot, false)
             })
             .unwrap();
-            let (_, expected) = read_consistently(&Origin::from(path), scrape::scan).unwrap();
+            let (_, expected) =
+                read_consistently(&Origin::from(path), |snapshot| scrape::scan(snapshot, false))
+                    .unwrap();
             let (scanned, expected) = (scan.tables.first(), expected.tables.first());
             assert_eq!(
                 scanned.map(|table| format!("{:?}", table.column)),
