@@ -24,6 +24,7 @@ from service import Service
 
 ROOT = Path(__file__).resolve().parents[1]
 MONITORING = ROOT / "examples" / "monitoring"
+DOCUMENT = ROOT / "docs" / "operating.md"
 # Names of PromQL and of labels, and what the rules record themselves.
 _METRIC = re.compile(r"\b(?:process|gunicorn|multiprom)_\w+\b(?!:)")
 _VARIABLES = {"$job": "service", "$instance": ".*", "$__rate_interval": "5m"}
@@ -33,10 +34,11 @@ KILLS = 6
 SECONDS_OF_WORKER = 0.4
 
 
-def promtool(*arguments: str | Path) -> str:
+def promtool(*arguments: str | Path, text: str = "") -> str:
     done = subprocess.run(
         ["promtool", *map(str, arguments)],
         cwd=MONITORING,
+        input=text,
         capture_output=True,
         text=True,
         check=False,
@@ -70,7 +72,7 @@ def test_the_queries_of_the_dashboard_are_queries(tmp_path: Path) -> None:
 
 
 def test_all_metrics_are_documented() -> None:
-    documented = set(_METRIC.findall((ROOT / "docs" / "operating.md").read_text()))
+    documented = set(_METRIC.findall(DOCUMENT.read_text()))
     rules = re.sub(r"summary:.*", "", (MONITORING / "rules.yml").read_text())
     expressions = [*queries(), *re.findall(r"expr:(.*?)(?:\n +\w+:|\Z)", rules, re.DOTALL)]
     used = {name for text in expressions for name in _METRIC.findall(text)}
@@ -120,6 +122,13 @@ def test_each_query_and_each_rule_has_data(tmp_path: Path) -> None:
                 lambda: not queries_without_data(), f"have data for {queries_without_data()}"
             )
             assert {rule["health"] for rule in prometheus.rules()} == {"ok"}
+            text = service.get("/metrics")[1]
+            # Of names, help texts and types: it prints what it would have otherwise.
+            assert promtool("check", "metrics", text=text) == ""
+            documented = set(_METRIC.findall(DOCUMENT.read_text()))
+            exposed = set(re.findall(r"(?m)^(?:process|gunicorn|multiprom)_\w+", text))
+            assert len(exposed) > 20
+            assert exposed - documented == set()
 
 
 def spent(service: Service) -> float:
