@@ -36,7 +36,7 @@ impl Native {
 const LABELS: Native = Native::of::<Labels>();
 
 /// The methods that are done natively if metrics count in values of ours.
-const COUNTING: [Native; 23] = [
+const COUNTING: [Native; 20] = [
     Native::of::<CounterInit>(),
     Native::of::<GaugeInit>(),
     Native::of::<SummaryInit>(),
@@ -53,14 +53,16 @@ const COUNTING: [Native; 23] = [
     Native::of::<HistogramObserve>(),
     Native::of::<InfoInfo>(),
     Native::of::<EnumState>(),
-    Native::of::<HistogramTime>(),
-    Native::of::<SummaryTime>(),
-    Native::of::<TimerNew>(),
     Native::of::<TimerEnter>(),
     Native::of::<TimerExit>(),
     Native::of::<TrackerEnter>(),
     Native::of::<TrackerExit>(),
 ];
+
+/// The methods that make timers. From 3.13 on `CPython` makes instances of classes written in Python
+/// faster than native code can ask for them.
+const MAKING_TIMERS: [Native; 3] =
+    [Native::of::<HistogramTime>(), Native::of::<SummaryTime>(), Native::of::<TimerNew>()];
 
 /// Has methods of `prometheus_client`'s classes done natively: `labels`, and if metrics count in
 /// values of ours, the others, too.
@@ -74,7 +76,8 @@ pub(crate) fn install_methods(py: Python<'_>, counting: bool) -> PyResult<()> {
     }
     put(py, &LABELS)?;
     if counting {
-        COUNTING.iter().try_for_each(|native| put(py, native))?;
+        let timers: &[Native] = if py.version_info() < (3, 13) { &MAKING_TIMERS } else { &[] };
+        COUNTING.iter().chain(timers).try_for_each(|native| put(py, native))?;
     }
     Ok(())
 }
@@ -83,7 +86,8 @@ pub(crate) fn install_methods(py: Python<'_>, counting: bool) -> PyResult<()> {
 #[pyfunction]
 pub(crate) fn remove_methods(py: Python<'_>) -> PyResult<()> {
     take_away(py, &LABELS.about)?;
-    COUNTING.iter().try_for_each(|native| take_away(py, &native.about))
+    let natives = COUNTING.iter().chain(&MAKING_TIMERS);
+    natives.map(|native| &native.about).try_for_each(|about| take_away(py, about))
 }
 
 /// Puts a native method in the place of `prometheus_client`'s function.
