@@ -25,14 +25,13 @@ pub struct Style {
 /// the application's. Only samples with one of `names`, if there are any.
 pub fn add(
     to: &mut String,
-    families: Vec<Family<'_>>,
+    mut families: Vec<Family<'_>>,
     others: &[&[u8]],
     names: Option<&BTreeSet<String>>,
     style: Style,
 ) {
     let Style { format, escaping, exponents } = style;
     let is_wanted = |name: &str| names.is_none_or(|names| names.contains(name));
-    let mut families = families;
     families.retain_mut(|family| family.restrict(is_wanted));
     let texts = others.iter().copied().chain([to.as_bytes()]);
     let taken: BTreeSet<&[u8]> = texts.flat_map(family_names).collect();

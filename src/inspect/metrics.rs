@@ -84,7 +84,7 @@ const MEASURED: [Measured; 7] = [
         "process_cpu_seconds",
         MetricType::Counter,
         "Total user and system CPU time spent in seconds.",
-        |usage| Some(usage.cpu_seconds),
+        |usage| usage.cpu_seconds,
     ),
     (
         "process_resident_memory_bytes",

@@ -7,8 +7,8 @@ use crate::store::Occupant;
 /// What a process uses.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {
-    /// Processor time in seconds, of the user and the system.
-    pub cpu_seconds: f64,
+    /// Processor time in seconds, of the user and the system; none where the kernel does not tell.
+    pub cpu_seconds: Option<f64>,
     /// Memory that is in RAM, in bytes.
     pub resident_bytes: u64,
     /// Memory that is mapped, in bytes.
@@ -52,8 +52,9 @@ mod linux {
     use crate::sys::ProcessLocal;
     use crate::sys::process::{clock_ticks_per_second, open_files_max, processor_seconds};
 
-    /// More than `/proc/{pid}/status` has, also with thousands of processors.
-    const TEXT_MAX: usize = 8 << 10;
+    /// More than a text of a process in `/proc` has, also with thousands of processors, unless its user
+    /// is in hundreds of groups.
+    const TEXT_SIZE: usize = 8 << 10;
 
     /// When the machine was started, in seconds of Unix time. Once: `/proc/stat` is long.
     static BOOT_TIME: OnceBox<u64> = OnceBox::new();
@@ -68,7 +69,7 @@ mod linux {
     pub(super) fn of(occupant: &Occupant) -> Option<Usage> {
         let pid = i32::try_from(occupant.pid).ok()?;
         let process = format!("/proc/{pid}");
-        let mut buffer = [0; TEXT_MAX];
+        let mut buffer = vec![0; TEXT_SIZE];
         let status = read(&format!("{process}/status"), &mut buffer)?;
         let [size, resident, threads, voluntary_switches, involuntary_switches] = numbers(
             status,
@@ -106,7 +107,7 @@ mod linux {
             Box::new(boot_time)
         }) as f64;
         Some(Usage {
-            cpu_seconds: cpu_seconds?,
+            cpu_seconds,
             resident_bytes: resident << 10,
             virtual_bytes: size << 10,
             start_time: boot_time + start,
@@ -126,9 +127,13 @@ mod linux {
         fields.split_ascii_whitespace().nth(19)?.parse().ok()
     }
 
-    /// Reads a text of `/proc`: the kernel makes all of it for one `read`.
-    fn read<'a>(path: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-        let size = File::open(path).ok()?.read(buffer).ok()?;
+    /// Reads a text of `/proc`: the kernel makes all of it for one `read`, if the buffer has room.
+    fn read<'a>(path: &str, buffer: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+        let mut file = File::open(path).ok()?;
+        let mut size = file.read(buffer).ok()?;
+        if size == buffer.len() {
+            size += file.read_to_end(buffer).ok()?;
+        }
         Some(&buffer[..size])
     }
 
@@ -174,6 +179,18 @@ mod linux {
         }
 
         #[test]
+        fn a_text_is_read_to_its_end() {
+            let path = "/proc/self/status";
+            let longer = fs::read(path).unwrap().len() + 100;
+            for size in [1, longer] {
+                let mut buffer = vec![0; size];
+                let text = read(path, &mut buffer).unwrap();
+                assert!(text.starts_with(b"Name:") && text.ends_with(b"\n"));
+                assert_ne!(numbers(text, [b"\nvoluntary_ctxt_switches:"]), [0]);
+            }
+        }
+
+        #[test]
         fn entries_are_counted_where_the_size_does_not_tell() {
             let path = "/proc/self/ns";
             let directory = fs::metadata(path).unwrap();
@@ -188,7 +205,7 @@ mod linux {
             let own = Occupant::this_process("x", Role::Worker);
             let first = super::super::of(&own).unwrap();
             let usage = super::super::of(&own).unwrap();
-            assert!(usage.cpu_seconds >= first.cpu_seconds && first.cpu_seconds > 0.0);
+            assert!(usage.cpu_seconds >= first.cpu_seconds && first.cpu_seconds > Some(0.0));
             assert!(usage.threads >= 1 && usage.resident_bytes <= usage.virtual_bytes);
             assert!(usage.open_descriptors.unwrap() <= usage.max_descriptors.unwrap());
             assert!(usage.voluntary_switches > 0 && usage.start_time > 1e9);

@@ -1,12 +1,12 @@
 //! One file, one directory, and one consistent set of files.
 //!
-//! `reader` reads the entries of one file and takes a `glimpse` of what it is, `archive` opens what dead processes counted, with the
-//! `journal` of the files that went into it, and `directory` lists what is there. `snapshot` reads
-//! a set of files so that each count is seen once, whatever compaction does beside it. What has to
-//! be left out on the way is a `report`, never an error. `presence` says who uses a directory,
-//! a `memory_file` has what a process could not write into a file, `exemplars` reads what is beside the
-//! metrics files, and `withdrawals` gives the numbers of withdrawn series, by which a compaction knows
-//! those that it has to heed.
+//! `reader` reads the entries of one file and takes a `glimpse` of what it is, `archive` opens what dead
+//! processes counted, with the `journal` of the files that went into it, and `directory` lists what is
+//! there. `snapshot` reads a set of files so that each count is seen once, whatever compaction does
+//! beside it. What has to be left out on the way is a `report`, never an error. `presence` says who uses
+//! a directory, a `memory_file` has what a process could not write into a file, `exemplars` reads what is
+//! beside the metrics files, and `withdrawals` gives the numbers of withdrawn series, by which a
+//! compaction knows those that it has to heed.
 
 mod archive;
 mod directory;

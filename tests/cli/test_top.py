@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def usage(cpu: float, start: float = 1.0) -> dict[str, Any]:
+def usage(cpu: float | None, start: float = 1.0) -> dict[str, Any]:
     return {"cpu_seconds": cpu, "resident_bytes": 10, "threads": 1, "start_time": start}
 
 
@@ -29,22 +29,24 @@ def seen(pid: int, life: str = "alive", **more: Any) -> dict[str, Any]:
 
 
 def test_rates() -> None:
-    before = Moment(10, [seen(101), seen(102)], {None: {"n": 5}, "101": {"n": 7}}, 0.001)
+    refused = seen(104, usage=usage(None))
+    before = Moment(10, [seen(101), seen(102), refused], {None: {"n": 5}, "101": {"n": 7}}, 0.001)
     now = Moment(
         12,
-        [seen(101, usage=usage(2)), seen(102, "dead"), seen(103, usage=None)],
+        [seen(101, usage=usage(2)), seen(102, "dead"), seen(103, usage=None), refused],
         {None: {"n": 9}, "101": {"n": 10, "m": 4}, "stock": {"n": 2}},
         0.002,
     )
     rates = Rates(before, now)
     assert rates.totals() == {"n": (9 + 10 + 2 - 5 - 7) / 2, "m": 2.0}
-    first, unseen, stock = rates.processes("n")
+    first, unseen, timeless, stock = rates.processes("n")
     assert (first["pid"], first["cpu"], first["rate"]) == (101, 0.5, 1.5)
     assert (unseen["pid"], unseen["cpu"], unseen["rate"]) == (103, None, None)
+    assert (timeless["cpu"], timeless["threads"]) == (None, 1)
     assert (stock["identifier"], stock["slot"], stock["rate"]) == ("stock", None, 1.0)
     document = rates.to_json()
     assert document["processes"][0]["rates"] == {"n": 1.5, "m": 2.0}
-    assert document["processes"][2]["rates"] == {"n": 1.0}
+    assert document["processes"][3]["rates"] == {"n": 1.0}
     assert json.dumps(document, allow_nan=False)
 
 

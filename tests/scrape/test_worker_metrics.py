@@ -96,6 +96,32 @@ def test_a_registry_that_asks_for_names(order: int) -> None:
     assert "process_threads" in [metric.name for metric in registry.collect()]
 
 
+def test_what_the_kernel_refuses_is_missing_alone(directory: Path) -> None:
+    """Such as the clock of another process, or its limits."""
+    script = """
+import errno, os
+import multiprom
+from multiprom import _core
+from prometheus_client import CollectorRegistry
+from support.pages import samples
+from support.refusing_kernel import refuse
+directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+registry = CollectorRegistry()
+multiprom.MultiProcessCollector(registry)
+_core.hold_slot(directory, "worker")
+names = []
+for _ in range(2):
+    names.append(set(samples(multiprom.generate_latest(registry).decode())))
+    for call in "clock_getres", "prlimit64":
+        refuse(call, errno.EPERM)
+(process,) = multiprom.inspect().processes
+print(process.usage.cpu_seconds, process.usage.max_descriptors, process.usage.threads)
+print(*sorted(name.partition("{")[0] for name in names[0] ^ names[1]))
+"""
+    printed = run(script, PROMETHEUS_MULTIPROC_DIR=directory, MULTIPROM_WORKER_METRICS="1")
+    assert printed == "None None 1\nprocess_cpu_seconds_total process_max_fds\n"
+
+
 @pytest.mark.usefixtures("slot")
 def test_a_metric_in_files_comes_once(registry: CollectorRegistry, directory: Path) -> None:
     write(directory / "gauge_max_1.db", [Entry("process_threads", "process_threads", value=99)])

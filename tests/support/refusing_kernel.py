@@ -8,8 +8,22 @@ import platform
 
 # What the kernel calls them, by machine, and the argument with the flags of a mapping.
 _NUMBERS = {
-    "x86_64": {"mmap": 9, "flock": 73, "renameat": 264, "fallocate": 285},
-    "aarch64": {"mmap": 222, "flock": 32, "renameat": 38, "fallocate": 47},
+    "x86_64": {
+        "mmap": 9,
+        "flock": 73,
+        "clock_getres": 229,
+        "renameat": 264,
+        "fallocate": 285,
+        "prlimit64": 302,
+    },
+    "aarch64": {
+        "mmap": 222,
+        "flock": 32,
+        "clock_getres": 114,
+        "renameat": 38,
+        "fallocate": 47,
+        "prlimit64": 261,
+    },
 }[platform.machine()]
 _FLAGS = 3
 

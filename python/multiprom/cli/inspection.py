@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Usage(NamedTuple):
     """What the kernel says of a process."""
 
-    cpu_seconds: float
-    """Processor time of the user and the system, in seconds."""
+    cpu_seconds: float | None
+    """Processor time of the user and the system, in seconds; None where the kernel refuses it."""
     resident_bytes: int
     """Memory in RAM; pages that processes share are counted for each."""
     virtual_bytes: int

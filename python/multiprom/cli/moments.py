@@ -80,10 +80,11 @@ class Rates:
         for process in self.now.processes:
             if process["life"] != "alive":
                 continue
-            usage, old = process["usage"], earlier.get(_key(process))
+            usage, old = process["usage"] or {}, earlier.get(_key(process)) or {}
+            seconds, before = usage.get("cpu_seconds"), old.get("cpu_seconds")
             cpu = None
-            if usage is not None and old is not None:
-                cpu = max(usage["cpu_seconds"] - old["cpu_seconds"], 0.0) / self.seconds
+            if seconds is not None and before is not None:
+                cpu = max(seconds - before, 0.0) / self.seconds
             found.append(
                 {
                     "slot": process["slot"],
@@ -91,8 +92,8 @@ class Rates:
                     "role": process["role"],
                     "identifier": process["identifier"],
                     "cpu": cpu,
-                    "resident_bytes": usage and usage["resident_bytes"],
-                    "threads": usage and usage["threads"],
+                    "resident_bytes": usage.get("resident_bytes"),
+                    "threads": usage.get("threads"),
                     **self._counting(process["identifier"], counter),
                 }
             )

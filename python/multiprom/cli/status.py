@@ -111,6 +111,7 @@ def _processes(found: Seen, limit: int | None) -> Table:
     rows = []
     for process in ordered[:limit]:
         usage = process["usage"] or {}
+        cpu = usage.get("cpu_seconds")
         rows.append(
             (
                 or_dash(process["slot"]),
@@ -119,7 +120,7 @@ def _processes(found: Seen, limit: int | None) -> Table:
                 process["life"],
                 process["files"],
                 size(usage["resident_bytes"]) if usage else Amount("-"),
-                Amount(f"{usage['cpu_seconds']:.1f} s" if usage else "-"),
+                Amount("-" if cpu is None else f"{cpu:.1f} s"),
                 Amount(_age(usage["start_time"]) if usage else "-"),
                 process["evidence"],
             )
