@@ -279,6 +279,27 @@ def test_prometheus_client_imported_anew(directory: Path) -> None:
     assert printed == "3.5 True\n3.5 True\nfunction\n"
 
 
+def test_a_patched_new_gets_the_arguments_of_the_call(directory: Path) -> None:
+    # In an interpreter of its own: a class whose `__new__` was patched never works as before.
+    printed = run(
+        """
+        import multiprom
+        multiprom.install()
+        from prometheus_client import Counter, Histogram, context_managers
+        def patched(cls, *arguments, **keywords):
+            print(cls.__name__, len(arguments) + len(keywords) > 1)
+            return object.__new__(cls)
+        counter, histogram = Counter("c", "Help", ["label"]), Histogram("h", "Help")
+        Counter.__new__ = context_managers.Timer.__new__ = patched
+        counter.labels("x").inc()
+        histogram.time()(lambda: None)()
+        print(counter.labels("x")._value.get(), histogram._buckets[0].get())
+        """,
+        PROMETHEUS_MULTIPROC_DIR=directory,
+    )
+    assert printed.splitlines() == ["Counter True", "Timer True", "Timer True", "1.0 1.0"]
+
+
 def test_metrics_made_before_count_where_install_has_moved_them(directory: Path) -> None:
     multiprom.uninstall()
     counter = Counter("n", "Help", registry=None)

@@ -183,7 +183,7 @@ pub(super) fn make<'py>(
     if shared_class(stock.globals.bind(py))?.is_none() {
         return Ok(None);
     }
-    let child = instance_of(&class)?;
+    let Some(child) = instance_of(&class)? else { return Ok(None) };
     let take_over = |names: &[&Bound<'py, PyString>]| -> PyResult<bool> {
         for name in names {
             let Some(found) = metric.getattr_opt(name)? else { return Ok(false) };

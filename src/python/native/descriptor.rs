@@ -12,7 +12,7 @@ use std::ptr;
 use std::slice;
 
 use once_cell::race::OnceBox;
-use pyo3::exceptions::{PySystemError, PyTypeError};
+use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
@@ -187,20 +187,25 @@ impl Definition {
     }
 }
 
-/// Makes an instance of `class` as calling the class does, but without its `__init__`.
+/// Makes an instance of `class` as calling the class does, but without its `__init__`; none if the
+/// class has a `__new__`, which would ask for the arguments of the call.
 #[inline]
-pub(super) fn instance_of<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = PyTuple::empty(class.py());
-    // SAFETY: `class` is a type, whose slot `tp_new` is null or a function of this signature; the
+pub(super) fn instance_of<'py>(class: &Bound<'py, PyType>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = class.py();
+    let arguments = PyTuple::empty(py);
+    // SAFETY: both are types, whose slot `tp_new` is null or a function of this signature; the
     // arguments are a tuple, without a dictionary. The result is a new reference, or null with an
     // exception set.
     unsafe {
         let slot = ffi::PyType_GetSlot(class.as_type_ptr(), ffi::Py_tp_new);
+        if slot != ffi::PyType_GetSlot(&raw mut ffi::PyBaseObject_Type, ffi::Py_tp_new) {
+            return Ok(None);
+        }
         let Some(new) = mem::transmute::<*mut c_void, Option<ffi::newfunc>>(slot) else {
-            return Err(PyTypeError::new_err("cannot create instances"));
+            return Ok(None);
         };
         let instance = new(class.as_type_ptr(), arguments.as_ptr(), ptr::null_mut());
-        Bound::from_owned_ptr_or_err(class.py(), instance)
+        Bound::from_owned_ptr_or_err(py, instance).map(Some)
     }
 }
 

@@ -205,7 +205,7 @@ fn made<'py>(
     if !class.getattr(intern!(py, "__init__"))?.is(&stock.function) {
         return Ok(None);
     }
-    let timer = instance_of(class)?;
+    let Some(timer) = instance_of(class)? else { return Ok(None) };
     timer.setattr(intern!(py, "_metric"), metric)?;
     timer.setattr(intern!(py, "_callback_name"), callback_name)?;
     timer.setattr(intern!(py, "duration"), py.None())?;
