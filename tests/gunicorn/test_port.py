@@ -7,6 +7,7 @@ know, and takes some exit codes of theirs for those of workers (gunicorn 23).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ import urllib.error
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 from multiprom.cli import port as metrics_port
@@ -190,6 +192,24 @@ def test_a_worker_with_the_pid_of_one_that_was_killed(monkeypatch: pytest.Monkey
     finally:
         os.kill(worker, signal.SIGKILL)
     assert os.waitpid(worker, 0)[0] == worker, "gunicorn is to learn of its end"
+
+
+def test_no_process_can_be_forked_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when the memory of a container is used up, which may have ended the one that served."""
+    refused = [BlockingIOError(errno.EAGAIN, "try again"), OSError(errno.ENOMEM, "no memory")]
+    pauses: list[float] = []
+    # At last the test ends what would go on for ever.
+    monkeypatch.setattr(os, "fork", mock.Mock(side_effect=[*refused, SystemExit]))
+    monkeypatch.setattr(metrics_port, "_sleep", lambda seconds, _: pauses.append(seconds))
+    with pytest.raises(SystemExit):
+        metrics_port._watch("127.0.0.1:0", os.getppid())
+    assert pauses == [1, 2]
+    assert caplog.messages == [
+        "no process serves the metrics ([Errno 11] try again): another attempt in 1 s",
+        "no process serves the metrics ([Errno 12] no memory): another attempt in 2 s",
+    ]
 
 
 @pytest.mark.parametrize("place", [0, 1])

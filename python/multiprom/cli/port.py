@@ -233,7 +233,15 @@ def _watch(address: str, master: int) -> None:
     pause, is_refused = _PAUSE_SECONDS, False
     while os.getppid() == master:
         start = time.monotonic()
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError as error:
+            # For a while there may be too many processes, or no memory for another one.
+            pause = min(2 * pause, _PAUSE_SECONDS_MAX)
+            text = "no process serves the metrics (%s): another attempt in %g s"
+            logger.warning(text, error, pause)
+            _sleep(pause, master)
+            continue
         if child == 0:
             _serve_and_exit(address, is_refused=is_refused)
         code = _wait(child, master)
