@@ -286,7 +286,7 @@ fn a_value_is_dropped_beside_a_lock_that_is_held() {
         drop((value, counting));
         dropped.send(()).unwrap();
     });
-    let in_time = is_dropped.recv_timeout(Duration::from_mins(1));
+    let in_time = is_dropped.recv_timeout(Duration::from_secs(60));
     let file = fs::File::open(path.join("counter_held.db")).unwrap();
     assert!(file.try_lock().is_err(), "the class cannot have been forgotten yet");
     drop(held);

@@ -21,14 +21,17 @@ pub(crate) fn reserve(file: &File, start: usize, end: usize) -> io::Result<()> {
     let to_offset = |size| {
         libc::off_t::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))
     };
-    let (start, length) = (to_offset(start)?, to_offset(end - start)?);
+    let length = to_offset(end - start)?;
     #[cfg(not(target_vendor = "apple"))]
-    loop {
-        // SAFETY: a system call on a descriptor that `file` keeps open; no memory is involved.
-        match unsafe { libc::posix_fallocate(file.as_raw_fd(), start, length) } {
-            0 => return Ok(()),
-            libc::EINTR => {}
-            code => return Err(io::Error::from_raw_os_error(code)),
+    {
+        let start = to_offset(start)?;
+        loop {
+            // SAFETY: a system call on a descriptor that `file` keeps open; no memory is involved.
+            match unsafe { libc::posix_fallocate(file.as_raw_fd(), start, length) } {
+                0 => return Ok(()),
+                libc::EINTR => {}
+                code => return Err(io::Error::from_raw_os_error(code)),
+            }
         }
     }
     #[cfg(target_vendor = "apple")]

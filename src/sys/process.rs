@@ -28,13 +28,14 @@ pub(crate) fn descriptors(pid: u32) -> impl Iterator<Item = PathBuf> {
 #[cfg(target_os = "linux")]
 #[must_use]
 #[allow(unsafe_code)] // `prlimit` is a foreign function.
+#[allow(clippy::useless_conversion)] // Where a machine word has 32 bits, the limit has them, too.
 pub(crate) fn open_files_max(pid: i32) -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: without a new limit (a null pointer) the kernel sets none, and `limit` is a live place
     // for the present one.
     let result =
         unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) };
-    (result == 0).then_some(limit.rlim_cur)
+    (result == 0).then_some(u64::from(limit.rlim_cur))
 }
 
 /// How long a process has had processors, in seconds: in user mode and in system mode, all threads, also

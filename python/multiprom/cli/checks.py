@@ -209,8 +209,8 @@ def _hook(found: Seen) -> Iterator[Finding]:
                 "the server tells which worker died, but MULTIPROM_WORKER_METRICS is off there or "
                 f"gunicorn does not call multiprom's {hooks}: then {costs}",
                 "Take all hooks in gunicorn's configuration: from multiprom.gunicorn import *. "
-                "Without on_starting, what an earlier run counted stays and MULTIPROM_METRICS_ADDR "
-                "has no effect.",
+                "Without on_starting, what an earlier run counted stays; without pre_fork, "
+                "MULTIPROM_METRICS_ADDR has no effect.",
             )
             return
         yield Finding("hook", "ok", "the server has multiprom's hooks, and tells which worker died")
