@@ -17,7 +17,7 @@ pub struct Usage {
     pub start_time: f64,
     /// Its threads.
     pub threads: u64,
-    /// Its open descriptors; none where only its user may count them.
+    /// Its open descriptors; none where only its user may count them, which is before Linux 6.2.
     pub open_descriptors: Option<u64>,
     /// How many descriptors it may have open; none where only its user may ask.
     pub max_descriptors: Option<u64>,

@@ -25,7 +25,7 @@ class Usage(NamedTuple):
     threads: int
     """Its threads."""
     open_descriptors: int | None
-    """Open descriptors; None for a process of another user."""
+    """Open descriptors; before Linux 6.2 None for a process of another user."""
     max_descriptors: int | None
     """How many it may have open; None for a process of another user."""
     voluntary_switches: int
