@@ -246,9 +246,10 @@ mod models {
         });
     }
 
-    /// The child of a fork begins a new count while its threads try the old gate.
+    /// The child of a fork closes the gate that its parent had open, and opens it again, while another
+    /// of its threads tries to pass.
     #[test]
-    fn a_renewal_after_a_fork_leaves_nobody_behind_the_gate() {
+    fn a_thread_of_the_parent_is_not_behind_the_gate_of_the_child() {
         loom::model(|| {
             let guarded = guarded(0);
             guarded.gate.open(0);
