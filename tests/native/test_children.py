@@ -224,3 +224,24 @@ def test_values_in_memory_have_one_child(monkeypatch: pytest.MonkeyPatch) -> Non
     child = metric.labels(label, "y")
     thread.join()
     assert found == [child] == [metric.labels("x", "y")]
+
+
+@pytest.mark.parametrize("kind", ["counter", "summary", "histogram"])
+def test_a_child_that_is_made_while_its_metric_is_cleared(
+    kind: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child that is not among those of its metric would count, and no `clear` would find it."""
+    metric = MAKERS[kind]()
+    moments = [metric.clear]
+
+    def now() -> float:
+        if moments:
+            moments.pop()()
+        return 1.5
+
+    monkeypatch.setattr(metrics, "time", mock.Mock(time=now))
+    child = metric.labels(*LABELS)
+    assert not moments
+    assert metric._metrics == {LABELS: child}
+    metric.clear()
+    assert multiprom.MultiProcessCollector(None, str(directory)).collect() == []

@@ -219,7 +219,11 @@ pub(super) fn make<'py>(
     if !take_over(extra.after.as_slice())? {
         return Ok(None);
     }
-    known.call_method1(intern!(py, "setdefault"), (labels, child)).map(Some)
+    let child = known.call_method1(intern!(py, "setdefault"), (labels, child))?;
+    // If the metric was cleared meanwhile, the child is not among its children, and would count where no
+    // one can remove it. `prometheus_client` makes another one, in the lock that `clear` takes, too.
+    let is_among_them = metric.getattr(intern!(py, "_metrics"))?.is(known);
+    Ok(is_among_them.then_some(child))
 }
 
 /// None if the class is not one whose constructor is known.
