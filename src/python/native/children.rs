@@ -176,6 +176,25 @@ pub(super) fn make<'py>(
     labels: &Bound<'py, PyTuple>,
 ) -> Outcome<'py> {
     let py = metric.py();
+    let mut known = known.clone();
+    loop {
+        let Some(child) = construct(metric, labels)? else { return Ok(None) };
+        let child = known.call_method1(intern!(py, "setdefault"), (labels, child))?;
+        let now = metric.getattr(intern!(py, "_metrics"))?;
+        if now.is(&known) {
+            return Ok(Some(child));
+        }
+        // The metric was cleared meanwhile. This child may be withdrawn, or would count where no `clear`
+        // finds it. Not left to `prometheus_client`, which would put its child in the place of another
+        // that was made natively.
+        let Ok(now) = now.cast_into_exact() else { return Ok(None) };
+        known = now;
+    }
+}
+
+/// What the constructor makes of a child; none if the metric is not as `prometheus_client` makes it.
+fn construct<'py>(metric: &Bound<'py, PyAny>, labels: &Bound<'py, PyTuple>) -> Outcome<'py> {
+    let py = metric.py();
     let class = metric.get_type();
     let Some(extra) = extra_of(&class)? else { return Ok(None) };
     let Some(stock) = MakingLabels::known().stocks.of(metric) else { return Ok(None) };
@@ -219,11 +238,7 @@ pub(super) fn make<'py>(
     if !take_over(extra.after.as_slice())? {
         return Ok(None);
     }
-    let child = known.call_method1(intern!(py, "setdefault"), (labels, child))?;
-    // If the metric was cleared meanwhile, the child is not among its children, and would count where no
-    // one can remove it. `prometheus_client` makes another one, in the lock that `clear` takes, too.
-    let is_among_them = metric.getattr(intern!(py, "_metrics"))?.is(known);
-    Ok(is_among_them.then_some(child))
+    Ok(Some(child))
 }
 
 /// None if the class is not one whose constructor is known.
