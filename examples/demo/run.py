@@ -195,7 +195,10 @@ def compare(directory: Path) -> None:
         for file in files:
             # One that is folded at this moment.
             with contextlib.suppress(FileNotFoundError):
-                shutil.copy(file, copy)
+                copied = Path(shutil.copy(file, copy))
+                # One that a worker has just made: prometheus_client fails to read an empty file.
+                if copied.stat().st_size == 0:
+                    copied.unlink()
         for library in ("stock", "multiprom"):
             script = [sys.executable, str(FOLDER / "scrape_time.py"), library, copy]
             # Nobody holds the copies, so they would be folded. In a session of its own, out of
