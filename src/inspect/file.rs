@@ -6,14 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::format::{
-    self, Damage, FileName, HEADER_SIZE, MAGIC_ARCHIVE, exemplar, has_archive_name,
-};
+use crate::format::{self, Damage, FileName, HEADER_SIZE, MAGIC_ARCHIVE, has_archive_name};
 use crate::kind::Kind;
 use crate::order::sort_by_bytes;
 use crate::store::{
     Archive, FileState, FromStart, Glimpse, LeftOut, Listing, Mark, Outcome, Reader,
-    list_directory, open_file, read_at, refused,
+    list_directory, open_file, read_at, refused, rooms_of_exemplars,
 };
 use crate::sys::allocated;
 
@@ -115,11 +113,10 @@ pub(crate) fn look(path: &Path) -> Result<Vec<FileSeen>> {
 /// Adds the room that files of exemplars take to that of the files beside which they are, which are in
 /// the order of their paths.
 fn add_exemplars(seen: &mut [FileSeen], exemplars: &[PathBuf]) {
-    for path in exemplars {
-        let Some(owner) = exemplar::owner_path(path) else { continue };
+    for (owner, room) in rooms_of_exemplars(exemplars) {
         let place = seen.binary_search_by(|file| file.path.as_os_str().cmp(owner.as_os_str()));
-        if let (Ok(place), Ok(metadata)) = (place, path.symlink_metadata()) {
-            seen[place].allocated += allocated(&metadata);
+        if let Ok(place) = place {
+            seen[place].allocated += room;
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::format::{Damage, FileName, exemplar};
+use crate::format::{Damage, FileName};
 use crate::scrape::by_entry::{self, read_unmerged};
 use crate::scrape::draft::{Draft, drafts};
 use crate::scrape::exemplars;
@@ -19,8 +19,8 @@ use crate::scrape::parsed::ParsedTable;
 use crate::scrape::scan::{self, Scan};
 use crate::store::{
     Glimpse, LeftOut, Origin, Reader, Skipped, Snapshot, UnwrittenFiles, read_consistently,
+    rooms_of_exemplars,
 };
-use crate::sys::allocated;
 
 /// The merged entries of a set of files.
 #[derive(Debug)]
@@ -77,11 +77,10 @@ impl Merge {
         let Self { snapshot, scan, .. } = self;
         let of_place = |&(place, glimpse)| (&*snapshot.files[place as usize], glimpse);
         let mut seen: Vec<_> = scan.seen.iter().map(of_place).collect();
-        for path in &snapshot.exemplars {
-            let Some(owner) = exemplar::owner_path(path) else { continue };
+        for (owner, room) in rooms_of_exemplars(&snapshot.exemplars) {
             let place = seen.binary_search_by(|(path, _)| path.as_os_str().cmp(owner.as_os_str()));
-            if let (Ok(place), Ok(metadata)) = (place, path.symlink_metadata()) {
-                seen[place].1.allocated += allocated(&metadata);
+            if let Ok(place) = place {
+                seen[place].1.allocated += room;
             }
         }
         let is_foreign = |left_out: &&LeftOut| {
@@ -185,6 +184,7 @@ mod tests {
     use crate::format::{MAGIC_ARCHIVE, MAGIC_STOCK, MAGIC_WRITER};
     use crate::scrape::family::SampleOrder;
     use crate::store::{FileState, Mark, MemoryFile, encode_journal};
+    use crate::sys::allocated;
 
     const KEY: &str = r#"["c", "c_total", {}, ""]"#;
     const OPTIONS: MergeOptions = MergeOptions {

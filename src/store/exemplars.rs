@@ -2,18 +2,27 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::format::exemplar::{
     self, EXEMPLARS_MAX, Exemplar, MAGIC_EXEMPLARS, SEQUENCE_OFFSET, SEQUENCE_SIZE,
 };
 use crate::format::{self, Damage, Damaged, HEADER_SIZE};
 use crate::store::reader::{Outcome, open, read_at};
+use crate::sys::allocated;
 
 /// How often a slot is read that changes meanwhile, before it is left out.
 const ATTEMPTS: u32 = 16;
 /// How often slots of one file are read again in all: in a damaged file all could seem to change.
 const ATTEMPTS_OF_FILE: u32 = 4096;
+
+/// The room on the disk that each of these files of exemplars takes, in bytes, with the path of the
+/// metrics file beside which it is.
+pub(crate) fn rooms(paths: &[PathBuf]) -> impl Iterator<Item = (PathBuf, u64)> {
+    paths.iter().filter_map(|path| {
+        Some((exemplar::owner_path(path)?, allocated(&path.symlink_metadata().ok()?)))
+    })
+}
 
 /// Calls `visit` with the key and content of each exemplar of the file at `path`.
 ///

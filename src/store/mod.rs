@@ -24,7 +24,7 @@ mod withdrawals;
 
 pub(crate) use archive::{Archive, identity_at, is_spent};
 pub(crate) use directory::{Listing, is_absence, list as list_directory, list_open};
-pub(crate) use exemplars::read as read_exemplars;
+pub(crate) use exemplars::{read as read_exemplars, rooms as rooms_of_exemplars};
 pub(crate) use glimpse::{FileState, Glimpse};
 #[cfg(test)]
 pub(crate) use journal::TICK;
