@@ -72,31 +72,15 @@ impl Gate {
     /// Changes the state of an open gate, as soon as nobody is behind it; false if it is not open.
     #[inline]
     fn change_if_open(&self, generation: u32, state: u64) -> bool {
-        match self.exchange(generation, state) {
-            Ok(_) => true,
-            Err(found) => {
-                found == word(generation, TAKEN) && self.wait_and_change(generation, state)
-            }
-        }
-    }
-
-    #[cold]
-    fn wait_and_change(&self, generation: u32, state: u64) -> bool {
+        let (open, changed) = (word(generation, OPEN), word(generation, state));
         let mut looks = 0;
         loop {
-            pause(&mut looks);
-            match self.exchange(generation, state) {
+            match self.0.compare_exchange(open, changed, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return true,
-                Err(found) if found == word(generation, TAKEN) => {}
+                Err(found) if found == word(generation, TAKEN) => pause(&mut looks),
                 Err(_) => return false,
             }
         }
-    }
-
-    #[inline]
-    fn exchange(&self, generation: u32, state: u64) -> Result<u64, u64> {
-        let (open, changed) = (word(generation, OPEN), word(generation, state));
-        self.0.compare_exchange(open, changed, Ordering::Acquire, Ordering::Relaxed)
     }
 }
 
@@ -122,6 +106,7 @@ fn pause(_looks: &mut u32) {
 /// Lets the thread behind a gate go on. If it is long in there, it has no processor: a thread that
 /// sleeps leaves it one, whatever the priorities of the two are.
 #[cfg(not(loom))]
+#[cold]
 fn pause(looks: &mut u32) {
     if *looks < 100 {
         *looks += 1;
@@ -209,16 +194,19 @@ mod models {
         true
     }
 
+    /// How often a thread has counted, of so many attempts.
+    fn count_in_a_thread(guarded: &Arc<Guarded>, attempts: u32) -> thread::JoinHandle<u64> {
+        let guarded = Arc::clone(guarded);
+        thread::spawn(move || (0..attempts).map(|_| u64::from(count(&guarded))).sum())
+    }
+
     /// A value moves from one cell to another while a thread counts: nothing is lost.
     #[test]
     fn a_move_loses_no_count() {
         loom::model(|| {
             let guarded = guarded(1);
             guarded.gate.open(1);
-            let counting = {
-                let guarded = Arc::clone(&guarded);
-                thread::spawn(move || u64::from(count(&guarded)) + u64::from(count(&guarded)))
-            };
+            let counting = count_in_a_thread(&guarded, 2);
             guarded.gate.close(1);
             let held = guarded.cells[0].load(Ordering::Relaxed);
             guarded.cells[1].store(held, Ordering::Relaxed);
@@ -236,12 +224,9 @@ mod models {
         loom::model(|| {
             let guarded = guarded(1);
             guarded.gate.open(1);
-            let counting = {
-                let guarded = Arc::clone(&guarded);
-                thread::spawn(move || count(&guarded))
-            };
+            let counting = count_in_a_thread(&guarded, 1);
             assert!(count(&guarded));
-            assert!(counting.join().unwrap());
+            assert_eq!(counting.join().unwrap(), 1);
             assert_eq!(guarded.cells[0].load(Ordering::Relaxed), 2);
         });
     }
@@ -255,16 +240,13 @@ mod models {
             guarded.gate.open(0);
             // A thread of the parent was behind the gate; it does not exist here.
             std::mem::forget(guarded.gate.enter(0));
-            let counting = {
-                let guarded = Arc::clone(&guarded);
-                thread::spawn(move || count(&guarded))
-            };
+            let counting = count_in_a_thread(&guarded, 1);
             guarded.gate.close(1);
             guarded.is_mapped.store(false, Ordering::Relaxed);
             guarded.place.store(1, Ordering::Relaxed);
             guarded.gate.open(1);
             let counted = counting.join().unwrap();
-            assert_eq!(guarded.cells[1].load(Ordering::Relaxed), u64::from(counted));
+            assert_eq!(guarded.cells[1].load(Ordering::Relaxed), counted);
             assert_eq!(guarded.gate.0.load(Ordering::Acquire), word(1, OPEN), "somebody is behind");
         });
     }
