@@ -103,8 +103,8 @@ fn pause(_looks: &mut u32) {
     loom::thread::yield_now();
 }
 
-/// Lets the thread behind a gate go on. If it is long in there, it has no processor: a thread that
-/// sleeps leaves it one, whatever the priorities of the two are.
+/// Lets the thread behind a gate go on. If that thread stays there long, it has no processor; this one
+/// then sleeps, so that it gets one, whatever the priorities of the two are.
 #[cfg(not(loom))]
 #[cold]
 fn pause(looks: &mut u32) {

@@ -185,8 +185,8 @@ pub(super) fn make<'py>(
             return Ok(Some(child));
         }
         // The metric was cleared meanwhile. This child may be withdrawn, or would count where no `clear`
-        // finds it. Not left to `prometheus_client`, which would put its child in the place of another
-        // that was made natively.
+        // finds it. So another one is made, and natively: `prometheus_client`'s function would put its
+        // child in the place of one that another thread has just made natively.
         let Ok(now) = now.cast_into_exact() else { return Ok(None) };
         known = now;
     }

@@ -19,7 +19,7 @@ impl Method for HistogramTime {
 
     #[inline]
     fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
-        timer::<Self>(call, intern!(call.py(), "observe"))
+        timer_that_observes::<Self>(call)
     }
 
     known!();
@@ -37,7 +37,7 @@ impl Method for SummaryTime {
 
     #[inline]
     fn call<'py>(call: &Call<'_, 'py>) -> Outcome<'py> {
-        timer::<Self>(call, intern!(call.py(), "observe"))
+        timer_that_observes::<Self>(call)
     }
 
     known!();
@@ -181,16 +181,17 @@ fn track<'py, M: Method>(call: &Call<'_, 'py>, method: &Bound<'py, PyString>) ->
     Ok(Some(call.none()))
 }
 
-/// A timer that calls a method of the metric, if there are no arguments.
+/// A timer that calls `observe` of the metric, if there are no arguments.
 #[inline]
-fn timer<'py, M: Method>(call: &Call<'_, 'py>, method: &Bound<'py, PyString>) -> Outcome<'py> {
+fn timer_that_observes<'py, M: Method>(call: &Call<'_, 'py>) -> Outcome<'py> {
     if call.count() != 0 {
         return Ok(None);
     }
+    let py = call.py();
     let Some(stock) = M::known().stocks.of(call.receiver) else { return Ok(None) };
-    let class = stock.globals.bind(call.py()).get_item(intern!(call.py(), "Timer"))?;
+    let class = stock.globals.bind(py).get_item(intern!(py, "Timer"))?;
     let class = class.and_then(|class| class.cast_into::<PyType>().ok());
-    class.map_or(Ok(None), |class| made(&class, call.receiver, method))
+    class.map_or(Ok(None), |class| made(&class, call.receiver, intern!(py, "observe")))
 }
 
 /// What calling the class gives, if it is `prometheus_client`'s class of timers.
