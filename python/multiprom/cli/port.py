@@ -72,7 +72,7 @@ class _Started:
     pid = 0
     master = 0
     settings: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()  # Those of which it was said that the address is none.
+    refused: tuple[str, ...] = ()  # Settings with an address that is none: the log was told of it.
 
 
 def parse(address: str) -> tuple[str, int]:
