@@ -5,7 +5,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::path::Path;
 
+use crate::count;
 use crate::error::Result;
 use crate::float::write_float;
 use crate::format::{PlainLabels, exemplar::Exemplar};
@@ -35,8 +37,20 @@ pub enum Format {
     OpenMetrics,
 }
 
-/// The text of merged files, and what had to be left out; of the samples with one of `names` only, if
-/// there are any.
+/// The text of the metrics files in the directory `path`, and what had to be left out; of the
+/// samples with one of `names` only, if there are any.
+pub fn directory_text(
+    path: &Path,
+    options: MergeOptions,
+    names: Option<&BTreeSet<String>>,
+    format: Format,
+    escaping: Escaping,
+) -> Result<(String, Vec<LeftOut>)> {
+    let mut merge = Merge::of_directory_and_memory(path, count::unwritten, false)?;
+    merged_text(&mut merge, options, names, format, escaping)
+}
+
+/// The same of files that are merged already.
 pub fn merged_text(
     merge: &mut Merge,
     options: MergeOptions,

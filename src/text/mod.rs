@@ -9,5 +9,5 @@ mod exposition;
 mod gzip;
 
 pub use escaping::Escaping;
-pub use exposition::{Format, merged_text, text};
+pub use exposition::{Format, directory_text, merged_text, text};
 pub use gzip::gzip;

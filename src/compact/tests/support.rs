@@ -19,7 +19,7 @@ use crate::mark;
 use crate::scrape::{ExponentStyle, Merge, MergeOptions, SampleOrder};
 use crate::store::Withdrawals;
 use crate::sys::lock::Locked;
-use crate::text::{Format, merged_text};
+use crate::text::{Format, directory_text};
 
 /// The key of a series without labels.
 pub(crate) fn key(name: &str) -> String {
@@ -114,9 +114,7 @@ pub(crate) fn totals_of(merge: &Merge) -> BTreeMap<String, f64> {
 /// A scrape as text, in which nothing is lost by the map of [`totals`].
 pub(crate) fn text(directory: &Path) -> String {
     let escaping = crate::text::Escaping::from_name("underscores").unwrap();
-    let mut merge =
-        Merge::of_directory_and_memory(directory, crate::count::unwritten, false).unwrap();
-    merged_text(&mut merge, OPTIONS, None, Format::Prometheus, escaping).unwrap().0
+    directory_text(directory, OPTIONS, None, Format::Prometheus, escaping).unwrap().0
 }
 
 pub(crate) const OPTIONS: MergeOptions = MergeOptions {
