@@ -172,9 +172,15 @@ def test_hooks_that_gunicorn_does_not_call(directory: Path) -> None:
     for script, missing in ((importing, "nworkers_changed and pre_fork"), (configured, "pre_fork")):
         with another(directory, script, **counted):
             note = findings(directory, **counted)["hook", "note"]
+            (advice,) = (
+                finding["advice"]
+                for finding in run_json("doctor", directory, **counted)["findings"]
+                if finding["check"] == "hook"
+            )
             assert ("hook", "ok") in findings(directory, MULTIPROM_WORKER_METRICS="off")
         assert f"gunicorn does not call multiprom's {missing}: then nobody" in note
         assert note.endswith(", nobody counts the workers that start") == ("and" in missing)
+        assert "without pre_fork, MULTIPROM_METRICS_ADDR has no effect" in advice
     with another(directory, spawning, **counted):
         assert ("hook", "ok") in findings(directory, **counted)
 
